@@ -1,0 +1,286 @@
+package v1beta1
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// PostgresCluster is a Patroni-managed PostgreSQL with PgBouncer in front whose
+// certificates pgtls issues, deploys, proves on the wire and renews.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:path=postgresclusters,singular=postgrescluster,shortName=pgc,categories=all
+// +kubebuilder:printcolumn:name="Version",type=integer,JSONPath=`.spec.postgresVersion`
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.readyInstances`
+// +kubebuilder:printcolumn:name="TLS",type=string,JSONPath=`.status.tls.state`
+// +kubebuilder:printcolumn:name="Next Renewal",type=string,JSONPath=`.status.tls.nextRenewal`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:validation:XValidation:rule="size(self.metadata.name) <= 36",message="metadata.name: at most 36 characters, so that every object, certificate name and label made from it fits its limit; choose a shorter name"
+// +kubebuilder:validation:XValidation:rule="self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",message="metadata.name: must be a DNS label that starts with a letter, because Services are named after it; use lower-case letters, digits and '-'"
+type PostgresCluster struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// +required
+	Spec PostgresClusterSpec `json:"spec"`
+	// +optional
+	Status PostgresClusterStatus `json:"status,omitempty"`
+}
+
+// PostgresClusterList is a list of PostgresCluster.
+//
+// +kubebuilder:object:root=true
+type PostgresClusterList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []PostgresCluster `json:"items"`
+}
+
+// PostgresClusterSpec is what the user wants.
+type PostgresClusterSpec struct {
+	// PostgresVersion is the major version of PostgreSQL.
+	// +kubebuilder:validation:Enum=15;17
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="spec.postgresVersion: cannot change, pgtls does no major upgrade; create a new cluster with the new version and move the data"
+	PostgresVersion int `json:"postgresVersion"`
+
+	// Image runs PostgreSQL and Patroni. By default the operator's image for PostgresVersion.
+	// +optional
+	// +kubebuilder:validation:MaxLength=512
+	Image string `json:"image,omitempty"`
+
+	// ImagePullPolicy of every container of the cluster.
+	// +optional
+	// +kubebuilder:validation:Enum=Always;IfNotPresent;Never
+	ImagePullPolicy corev1.PullPolicy `json:"imagePullPolicy,omitempty"`
+
+	// ImagePullSecrets for every pod of the cluster.
+	// +optional
+	// +kubebuilder:validation:MaxItems=16
+	ImagePullSecrets []corev1.LocalObjectReference `json:"imagePullSecrets,omitempty"`
+
+	// Instances are the sets of PostgreSQL instances. One of all the instances is the primary.
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=8
+	Instances []InstanceSetSpec `json:"instances"`
+
+	// Users and their databases. By default one user and one database named after the cluster.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=64
+	Users []UserSpec `json:"users,omitempty"`
+
+	// Patroni settings.
+	// +optional
+	Patroni *PatroniSpec `json:"patroni,omitempty"`
+
+	// Proxy in front of PostgreSQL. Without it there is none.
+	// +optional
+	Proxy *ProxySpec `json:"proxy,omitempty"`
+
+	// Service is the Service for the primary, <cluster>-primary.
+	// +optional
+	Service *ServiceSpec `json:"service,omitempty"`
+
+	// ReplicaService is the Service for the replicas, <cluster>-replicas.
+	// +optional
+	ReplicaService *ServiceSpec `json:"replicaService,omitempty"`
+
+	// Metadata is added to every object of the cluster.
+	// +optional
+	Metadata *Metadata `json:"metadata,omitempty"`
+
+	// TLS: lives, keys and names of certificates.
+	// +optional
+	TLS *TLSSpec `json:"tls,omitempty"`
+}
+
+// Metadata is labels and annotations that the user wants on objects.
+type Metadata struct {
+	// +optional
+	// +kubebuilder:validation:MaxProperties=32
+	// +kubebuilder:validation:XValidation:rule="self.all(k, !k.startsWith('pgtls.dev/') && k != 'role')",message="metadata.labels: keys under pgtls.dev/ and the key 'role' belong to the operator; use another key"
+	Labels map[string]string `json:"labels,omitempty"`
+	// +optional
+	// +kubebuilder:validation:MaxProperties=32
+	// +kubebuilder:validation:XValidation:rule="self.all(k, !k.startsWith('pgtls.dev/'))",message="metadata.annotations: keys under pgtls.dev/ belong to the operator; use another key"
+	Annotations map[string]string `json:"annotations,omitempty"`
+}
+
+// InstanceSetSpec is a set of like instances.
+type InstanceSetSpec struct {
+	// Name of the set; instances are <cluster>-<name>-<index>.
+	// +kubebuilder:default="00"
+	// +kubebuilder:validation:MaxLength=12
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
+	Name string `json:"name"`
+
+	// Replicas is the number of instances in the set.
+	// +optional
+	// +kubebuilder:default=1
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=50
+	Replicas *int32 `json:"replicas,omitempty"`
+
+	// DataVolumeClaimSpec of each instance's data volume.
+	// +kubebuilder:validation:XValidation:rule="has(self.accessModes) && size(self.accessModes) > 0",message="dataVolumeClaimSpec.accessModes: missing; set [ReadWriteOnce]"
+	// +kubebuilder:validation:XValidation:rule="has(self.resources) && has(self.resources.requests) && has(self.resources.requests.storage)",message="dataVolumeClaimSpec.resources.requests.storage: missing; set a size such as 1Gi"
+	DataVolumeClaimSpec corev1.PersistentVolumeClaimSpec `json:"dataVolumeClaimSpec"`
+
+	// Resources of the PostgreSQL container.
+	// +optional
+	Resources corev1.ResourceRequirements `json:"resources,omitempty"`
+
+	// Affinity of the pods. By default instances prefer different nodes.
+	// +optional
+	Affinity *corev1.Affinity `json:"affinity,omitempty"`
+
+	// Tolerations of the pods.
+	// +optional
+	// +kubebuilder:validation:MaxItems=32
+	Tolerations []corev1.Toleration `json:"tolerations,omitempty"`
+
+	// Metadata is added to the objects of the set.
+	// +optional
+	Metadata *Metadata `json:"metadata,omitempty"`
+}
+
+// UserSpec is a PostgreSQL user that pgtls creates, with a Secret <cluster>-pguser-<name>.
+type UserSpec struct {
+	// Name of the user.
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
+	// +kubebuilder:validation:XValidation:rule="self != 'postgres' && !self.startsWith('pg-')",message="spec.users[].name: 'postgres' and names that start with 'pg-' are reserved; use another name"
+	Name string `json:"name"`
+
+	// Databases that the user may use; made when missing, never dropped.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=64
+	Databases []DatabaseName `json:"databases,omitempty"`
+
+	// Options are the role attributes of ALTER ROLE, such as "CREATEDB". Passwords are not set here.
+	// +optional
+	// +kubebuilder:validation:MaxLength=200
+	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9 ]*$`
+	// +kubebuilder:validation:XValidation:rule="!self.matches('(?i:PASSWORD)')",message="spec.users[].options: PASSWORD cannot be set here; write it to key 'password' of the Secret <cluster>-pguser-<user>"
+	Options string `json:"options,omitempty"`
+}
+
+// DatabaseName is the name of a database.
+//
+// +kubebuilder:validation:MinLength=1
+// +kubebuilder:validation:MaxLength=63
+// +kubebuilder:validation:XValidation:rule="!(self in ['template0','template1','pgbouncer'])",message="spec.users[].databases: template0, template1 and pgbouncer are reserved; use another name"
+type DatabaseName string
+
+// PatroniSpec steers Patroni.
+type PatroniSpec struct {
+	// DynamicConfiguration is Patroni's dynamic configuration. What TLS and
+	// authentication need (ssl*, pg_hba) is the operator's and refused here.
+	// +optional
+	// +kubebuilder:pruning:PreserveUnknownFields
+	// +kubebuilder:validation:Schemaless
+	// +kubebuilder:validation:Type=object
+	DynamicConfiguration *apiextensionsv1.JSON `json:"dynamicConfiguration,omitempty"`
+
+	// LeaderLeaseDurationSeconds is Patroni's ttl: a dead primary is replaced after it.
+	// +optional
+	// +kubebuilder:default=30
+	// +kubebuilder:validation:Minimum=3
+	// +kubebuilder:validation:Maximum=600
+	LeaderLeaseDurationSeconds *int32 `json:"leaderLeaseDurationSeconds,omitempty"`
+
+	// SyncPeriodSeconds is Patroni's loop_wait.
+	// +optional
+	// +kubebuilder:default=10
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=300
+	SyncPeriodSeconds *int32 `json:"syncPeriodSeconds,omitempty"`
+}
+
+// ProxySpec is what stands in front of PostgreSQL.
+type ProxySpec struct {
+	// +required
+	PGBouncer *PGBouncerSpec `json:"pgBouncer"`
+}
+
+// PGBouncerSpec is a Deployment of PgBouncer, reached by the Service <cluster>-pgbouncer.
+type PGBouncerSpec struct {
+	// Image runs PgBouncer. By default the operator's.
+	// +optional
+	// +kubebuilder:validation:MaxLength=512
+	Image string `json:"image,omitempty"`
+
+	// Replicas of PgBouncer.
+	// +optional
+	// +kubebuilder:default=1
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=50
+	Replicas *int32 `json:"replicas,omitempty"`
+
+	// Port that PgBouncer listens on.
+	// +optional
+	// +kubebuilder:default=5432
+	// +kubebuilder:validation:Minimum=1024
+	// +kubebuilder:validation:Maximum=65535
+	// +kubebuilder:validation:XValidation:rule="self != 8443",message="spec.proxy.pgBouncer.port: 8443 is the agent's; use another port"
+	Port *int32 `json:"port,omitempty"`
+
+	// Resources of the PgBouncer container.
+	// +optional
+	Resources corev1.ResourceRequirements `json:"resources,omitempty"`
+
+	// Affinity of the pods. By default they prefer different nodes.
+	// +optional
+	Affinity *corev1.Affinity `json:"affinity,omitempty"`
+
+	// Tolerations of the pods.
+	// +optional
+	// +kubebuilder:validation:MaxItems=32
+	Tolerations []corev1.Toleration `json:"tolerations,omitempty"`
+
+	// Config of PgBouncer.
+	// +optional
+	Config PGBouncerConfiguration `json:"config,omitempty"`
+
+	// Service is the Service <cluster>-pgbouncer.
+	// +optional
+	Service *ServiceSpec `json:"service,omitempty"`
+
+	// Metadata is added to the objects of the proxy.
+	// +optional
+	Metadata *Metadata `json:"metadata,omitempty"`
+}
+
+// PGBouncerConfiguration is what the user sets in pgbouncer.ini.
+type PGBouncerConfiguration struct {
+	// Global holds settings of the section [pgbouncer].
+	// +optional
+	// +kubebuilder:validation:MaxProperties=64
+	// +kubebuilder:validation:XValidation:rule="self.all(k, k.matches('^[a-z_]+$') && self[k].matches('^[^\\n\\r]*$'))",message="spec.proxy.pgBouncer.config.global: a key is lower-case letters and '_', a value is one line; correct the entry"
+	// +kubebuilder:validation:XValidation:rule="self.all(k, !k.startsWith('client_tls') && !k.startsWith('server_tls') && !k.startsWith('auth_') && !k.startsWith('listen_') && !k.startsWith('unix_socket') && !(k in ['admin_users','stats_users','conffile','logfile','pidfile','user','job_name','service_name']))",message="spec.proxy.pgBouncer.config.global: TLS, authentication, listening and process settings are the operator's; remove keys such as client_tls_*, server_tls_*, auth_*, listen_*, unix_socket_*, admin_users"
+	Global map[string]string `json:"global,omitempty"`
+}
+
+// ServiceSpec is how a Service is exposed.
+type ServiceSpec struct {
+	// +optional
+	// +kubebuilder:default=ClusterIP
+	// +kubebuilder:validation:Enum=ClusterIP;NodePort;LoadBalancer
+	Type corev1.ServiceType `json:"type,omitempty"`
+
+	// NodePort when Type is NodePort or LoadBalancer.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=65535
+	NodePort *int32 `json:"nodePort,omitempty"`
+
+	// Metadata is added to the Service.
+	// +optional
+	Metadata *Metadata `json:"metadata,omitempty"`
+}

@@ -1,0 +1,119 @@
+package v1beta1
+
+import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+// PostgresClusterStatus is what the operator knows. It is a report only:
+// nothing is ever decided from it, and deleting all of it changes nothing.
+type PostgresClusterStatus struct {
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+
+	// Conditions: Ready, TLSReady, Progressing and others; reasons are typed.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+
+	// ReadyInstances is "ready/wanted".
+	// +optional
+	ReadyInstances string `json:"readyInstances,omitempty"`
+
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	Instances []InstanceSetStatus `json:"instances,omitempty"`
+
+	// +optional
+	Proxy *ProxyStatus `json:"proxy,omitempty"`
+
+	// +optional
+	TLS *TLSStatus `json:"tls,omitempty"`
+}
+
+// InstanceSetStatus counts the instances of a set.
+type InstanceSetStatus struct {
+	Name            string `json:"name"`
+	Replicas        int32  `json:"replicas"`
+	ReadyReplicas   int32  `json:"readyReplicas"`
+	UpdatedReplicas int32  `json:"updatedReplicas"`
+}
+
+// ProxyStatus counts the pods of the proxy.
+type ProxyStatus struct {
+	PGBouncer PGBouncerStatus `json:"pgBouncer"`
+}
+
+// PGBouncerStatus counts the pods of PgBouncer.
+type PGBouncerStatus struct {
+	Replicas      int32 `json:"replicas"`
+	ReadyReplicas int32 `json:"readyReplicas"`
+}
+
+// TLSStatus is what is served, what is next, and what is waited for.
+type TLSStatus struct {
+	// State is Steady, Renewing or Waiting, derived from what was observed.
+	// +optional
+	State string `json:"state,omitempty"`
+
+	// NextRenewal is when the next leaf is replaced, RFC 3339, in UTC.
+	// +optional
+	NextRenewal string `json:"nextRenewal,omitempty"`
+
+	// Authorities by trust domain and generation.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	Authorities []AuthorityStatus `json:"authorities,omitempty"`
+
+	// Endpoints by pod and port, with what each was last proven to serve.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	Endpoints []EndpointStatus `json:"endpoints,omitempty"`
+
+	// Blockers: for whom and why the rotation waits.
+	// +optional
+	// +listType=atomic
+	Blockers []BlockerStatus `json:"blockers,omitempty"`
+}
+
+// AuthorityStatus describes one generation of an authority.
+type AuthorityStatus struct {
+	// Name is <domain>-g<N>.
+	Name     string      `json:"name"`
+	Serial   string      `json:"serial"`
+	NotAfter metav1.Time `json:"notAfter"`
+}
+
+// EndpointStatus is what a pod was proven to serve on a port.
+type EndpointStatus struct {
+	// Name is <pod>:<port name>.
+	Name string `json:"name"`
+	// Serial of the served leaf, lower-case hexadecimal.
+	// +optional
+	Serial string `json:"serial,omitempty"`
+	// Issuer of the served leaf: its distinguished name.
+	// +optional
+	Issuer string `json:"issuer,omitempty"`
+	// +optional
+	NotAfter *metav1.Time `json:"notAfter,omitempty"`
+	// Revision of the material that the pod's agent says is active.
+	// +optional
+	Revision string `json:"revision,omitempty"`
+	// LastProof is when the operator's own handshake last saw this leaf for the first time.
+	// +optional
+	LastProof *metav1.Time `json:"lastProof,omitempty"`
+	// Reason why the endpoint is not proven; empty when it is.
+	// +optional
+	Reason string `json:"reason,omitempty"`
+}
+
+// BlockerStatus says for whom and why the rotation waits.
+type BlockerStatus struct {
+	// Party, pod or Secret that is waited for.
+	Party string `json:"party"`
+	// Reason is a typed CamelCase code, the same in events, metrics and logs.
+	Reason string `json:"reason"`
+	// Message with the fact and the remedy.
+	Message string `json:"message"`
+}

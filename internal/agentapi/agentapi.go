@@ -1,0 +1,123 @@
+// Package agentapi is what the operator and the agents agree on: file names in
+// a material Secret, paths in a pod, ports, identities, and the report that an
+// agent gives of itself. It links no Kubernetes package.
+package agentapi
+
+import "time"
+
+// Files of a material Secret. The Secret holds these keys and no other; its
+// revision is pki.Revision over all of them.
+const (
+	ServerCertificate = "server.crt"    // leaf and chain of what the pod's servers present, PEM
+	ServerKey         = "server.key"    // its key, PKCS#8 PEM
+	ClientCertificate = "client.crt"    // leaf and chain that the pod presents as a client, PEM
+	ClientKey         = "client.key"    // its key, PKCS#8 PEM
+	ServerBundle      = "server-ca.crt" // anchors of the trust domain "server", newest first, PEM
+	ClientBundle      = "client-ca.crt" // anchors of the trust domain "client", newest first, PEM
+)
+
+// Paths in a pod.
+const (
+	MaterialDir  = "/pgtls/material"       // the mounted material Secret; the kubelet swaps ..data in it
+	PodInfoDir   = "/pgtls/pod"            // downward API volume
+	ActivateFile = "/pgtls/pod/activate"   // value of the pod's annotation pgtls.dev/activate; empty or missing: nothing asked
+	ActiveDir    = "/pgtls/active"         // emptyDir in memory, shared with PostgreSQL or PgBouncer
+	CurrentDir   = "/pgtls/active/current" // symbolic link to the active revision's directory: what ssl_cert_file etc. name
+	SocketDir    = "/run/postgresql"       // Unix sockets of PostgreSQL and PgBouncer
+
+	// A pair for Patroni's loopback listener, made by the agent at start and known to nobody else.
+	LoopbackCertificate = "/pgtls/active/loopback.crt"
+	LoopbackKey         = "/pgtls/active/loopback.key"
+)
+
+// Ports in a pod.
+const (
+	PostgresPort        = 5432 // PostgreSQL; PgBouncer's is settable and by default the same
+	AgentPort           = 8443 // the agent's own HTTPS
+	PatroniPort         = 8008 // the agent's TLS in front of the Patroni REST API
+	PatroniLoopbackPort = 8009 // Patroni itself, on 127.0.0.1 only
+)
+
+// Identities: the common names of client leaves, which are PostgreSQL roles too.
+const (
+	OperatorIdentity    = "_pgtls"
+	ReplicationIdentity = "_pgtlsrepl"
+	PGBouncerIdentity   = "_pgtlspgbouncer"
+)
+
+// PathReport answers GET with a Report. Query: after=<sequence> and
+// boot=<boot> of the last report seen make it wait until there is a newer one
+// or wait=<seconds> (at most 60) have passed; then it answers 304.
+// It wants a client certificate of OperatorIdentity.
+const PathReport = "/v1/report"
+
+// PathHealth answers 200 once material is installed, PathReady once the
+// process beside the agent answers on its Unix socket. Neither wants a client certificate.
+const (
+	PathHealth = "/healthz"
+	PathReady  = "/readyz"
+)
+
+// Kind of pod that an agent works in.
+type Kind string
+
+// The kinds of pod.
+const (
+	Instance Kind = "instance" // PostgreSQL under Patroni
+	Pooler   Kind = "pooler"   // PgBouncer
+)
+
+// Report is what an agent knows of itself. Absent facts are empty and mean unknown.
+type Report struct {
+	Pod      string `json:"pod"`
+	Kind     Kind   `json:"kind"`
+	Boot     string `json:"boot"`     // changes when the agent starts anew
+	Sequence uint64 `json:"sequence"` // grows with every change of anything below
+
+	Mounted  string `json:"mounted,omitempty"`  // revision of the files that the kubelet has delivered
+	Asked    string `json:"asked,omitempty"`    // revision that the operator asked for
+	Active   string `json:"active,omitempty"`   // revision installed, loaded and seen in the local handshake
+	Previous string `json:"previous,omitempty"` // revision kept for an instant undo
+	Unasked  bool   `json:"unasked,omitempty"`  // Active was chosen without being asked: its predecessor was about to expire, or nothing was active
+
+	ActivatedAt *time.Time `json:"activatedAt,omitempty"`
+
+	ServerLeaf    *Leaf    `json:"serverLeaf,omitempty"`    // of Active
+	ClientLeaf    *Leaf    `json:"clientLeaf,omitempty"`    // of Active
+	ServerAnchors []string `json:"serverAnchors,omitempty"` // SHA-256 of each anchor of Active that the process has loaded, hex
+	ClientAnchors []string `json:"clientAnchors,omitempty"`
+	Served        []Served `json:"served,omitempty"` // last local handshakes, by port name
+
+	Problem *Problem `json:"problem,omitempty"`
+}
+
+// Leaf names a certificate.
+type Leaf struct {
+	Serial   string    `json:"serial"` // lower-case hexadecimal
+	NotAfter time.Time `json:"notAfter"`
+}
+
+// Served is the outcome of a local handshake.
+type Served struct {
+	Port   string `json:"port"` // postgres, pgbouncer
+	Serial string `json:"serial,omitempty"`
+	Error  string `json:"error,omitempty"`
+}
+
+// Problem says why the agent has not done what was asked.
+type Problem struct {
+	Reason  Reason `json:"reason"`
+	Message string `json:"message"` // the fact and the remedy
+}
+
+// Reason is a closed set of codes, the same in status, events, metrics and logs.
+type Reason string
+
+// Why an agent has not done what was asked.
+const (
+	AwaitingDelivery Reason = "AwaitingDelivery" // the kubelet has not delivered the asked revision yet
+	MaterialInvalid  Reason = "MaterialInvalid"  // the delivered files were refused; what is active stays
+	ReloadFailed     Reason = "ReloadFailed"     // the process refused or did not answer the reload
+	StillServingOld  Reason = "StillServingOld"  // the process was told to reload and serves the old leaf
+	ProcessNotReady  Reason = "ProcessNotReady"  // the process beside the agent is not up; it will read the installed files when it starts
+)
