@@ -1,0 +1,93 @@
+package rotation
+
+import "fmt"
+
+// authorities finds each domain's signer, makes a first one where there never
+// was one, and keeps a deleted one from getting lost.
+func (d *decision) authorities() {
+	d.active = make(map[Domain]*Authority, 2)
+	for _, domain := range Domains() {
+		if _, managed := d.policy.Authorities[domain]; managed {
+			d.authority(domain)
+		}
+	}
+}
+
+func (d *decision) authority(domain Domain) {
+	newest, count := d.newest(domain)
+	seen := d.observed.GenerationSeen[domain]
+	name := fmt.Sprintf("%s ca g%d", domain, max(seen, 1))
+	switch {
+	case newest == nil && seen == 0:
+		d.step(Step{Op: CreateAuthority, Domain: domain, Generation: 1, Reason: ReasonFirstGeneration})
+		return
+	case newest == nil || newest.Generation < seen:
+		d.block(name, AuthorityLost, "generation %d of the %s authority is in use and its Secret is gone: "+
+			"what is served goes on being served, nothing new is signed; restore the Secret from a backup", seen, domain)
+		return
+	case count > 1:
+		d.block(name, SeveralAuthorities, "the %s domain has %d authorities and one may sign: delete the Secrets of those that pgtls did not make", domain, count)
+		return
+	}
+	d.keep(newest)
+	switch {
+	case newest.Problem != "":
+		d.block(name, newest.Problem, "%s", newest.Message)
+	case !d.observed.Now.Before(newest.Certificate.NotAfter):
+		d.block(name, AuthorityExpired, "the %s authority g%d expired on %s and can sign nothing any more",
+			domain, newest.Generation, newest.Certificate.NotAfter.Format("2006-01-02 15:04:05Z07:00"))
+	default:
+		d.active[domain] = newest
+	}
+}
+
+// newest returns the highest generation that is stored, and how many generations there are.
+func (d *decision) newest(domain Domain) (newest *Authority, count int) {
+	for i := range d.observed.Authorities {
+		a := &d.observed.Authorities[i]
+		if a.Domain != domain {
+			continue
+		}
+		count++
+		if newest == nil || a.Generation > newest.Generation {
+			newest = a
+		}
+	}
+	return newest, count
+}
+
+// keep holds on to an authority whose Secret somebody deletes. Each step may be
+// the last one before a crash: at every instant one of the two Secrets is stored.
+func (d *decision) keep(a *Authority) {
+	if a.Problem != "" {
+		return // never copy what cannot be read
+	}
+	s := Step{Domain: a.Domain, Generation: a.Generation, Reason: ReasonBeingDeleted}
+	switch original, twin := a.Original, a.Copy; {
+	case !original.Present && twin.Present:
+		s.Op = RestoreAuthority
+	case original.Present && original.Deleting && !twin.Present:
+		s.Op = CopyAuthority
+	case original.Present && original.Deleting && !twin.Deleting:
+		s.Op = ReleaseAuthority
+	case original.Present && !original.Deleting && twin.Present:
+		s.Op, s.Reason, s.Copy = ReleaseAuthority, ReasonCopyStored, true
+	case original.Deleting && twin.Deleting:
+		d.block(fmt.Sprintf("%s ca g%d", a.Domain, a.Generation), AuthorityLost,
+			"both Secrets of the %s authority are being deleted; their finalizers hold them: save one under another name", a.Domain)
+		return
+	default:
+		return
+	}
+	d.step(s)
+}
+
+// signersReady reports whether every leaf that a party wants can be signed.
+func (d *decision) signersReady(p *Party) bool {
+	for _, w := range p.Wants {
+		if d.active[w.Domain] == nil {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,360 @@
+package rotation
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"pgtls.dev/pgtls/internal/pki"
+)
+
+// Next decides what to do about what was observed.
+//
+// It returns an error only when the policy makes no sense (a leaf without a
+// life); everything that can be the case in a cluster gives a plan.
+func Next(policy Policy, observed Observed) (Plan, error) {
+	if err := policy.check(observed.Parties); err != nil {
+		return Plan{}, err
+	}
+	d := decision{policy: policy, observed: observed}
+	d.authorities()
+	d.publicTrust()
+	d.parties()
+	return d.plan(), nil
+}
+
+// decision collects a plan.
+type decision struct {
+	policy   Policy
+	observed Observed
+
+	active   map[Domain]*Authority // that may sign; absent: none
+	steps    []Step
+	blockers []Blocker
+	wake     time.Time
+	renewal  time.Time
+	closed   bool // the gate: an earlier party or pod is not settled
+}
+
+func (p Policy) check(parties []Party) error {
+	for i := range parties {
+		for _, w := range parties[i].Wants {
+			if w.Life <= 0 || w.RenewBefore < 0 || w.RenewBefore >= w.Life {
+				return fmt.Errorf("policy for the %s leaf of %s: renewBefore %s must be at least 0 and shorter than duration %s",
+					w.Domain, parties[i].Name, w.RenewBefore, w.Life)
+			}
+		}
+	}
+	for domain, a := range p.Authorities {
+		if a.Life <= 0 {
+			return fmt.Errorf("policy for the %s authority: duration %s must be above 0", domain, a.Life)
+		}
+	}
+	return nil
+}
+
+func (d *decision) plan() Plan {
+	state := Steady
+	switch {
+	case len(d.steps) > 0:
+		state = Renewing
+	case len(d.blockers) > 0:
+		state = Waiting
+	}
+	return Plan{State: state, Steps: d.steps, Blockers: d.blockers, Wake: d.wake, NextRenewal: d.renewal}
+}
+
+func (d *decision) step(s Step) { d.steps = append(d.steps, s) }
+
+func (d *decision) block(party string, reason Reason, format string, args ...any) {
+	d.blockers = append(d.blockers, Blocker{Party: party, Reason: reason, Message: fmt.Sprintf(format, args...)})
+}
+
+// wakeAt notes a time at which the plan changes by itself.
+func (d *decision) wakeAt(t time.Time) {
+	if t.After(d.observed.Now) && (d.wake.IsZero() || t.Before(d.wake)) {
+		d.wake = t
+	}
+}
+
+// publicTrust keeps the ConfigMap that clients read.
+func (d *decision) publicTrust() {
+	signer := d.active[Server]
+	trust := d.observed.PublicTrust
+	switch {
+	case trust.State == Foreign:
+		d.block("ca", ForeignConfigMap, "the ConfigMap for the clients' trust bundle belongs to somebody else: rename or delete it")
+	case trust.State == Unknown || signer == nil:
+	case trust.State == Missing:
+		d.step(Step{Op: PublishTrust, Domain: Server, Reason: ReasonMissing})
+	case !slices.Equal(trust.Anchors, []string{signer.Certificate.Fingerprint}):
+		d.step(Step{Op: PublishTrust, Domain: Server, Reason: ReasonTrustChanged})
+	}
+}
+
+// parties walks the parties in stage order.
+func (d *decision) parties() {
+	for _, stage := range stages {
+		for i := range d.observed.Parties {
+			if p := &d.observed.Parties[i]; stageOf(p) == stage {
+				d.party(p)
+			}
+		}
+	}
+}
+
+// party publishes for one party and settles its pods.
+func (d *decision) party(p *Party) {
+	switch p.Material.State {
+	case Unknown:
+		d.block(p.Name, MaterialUnknown, "Secret %s could not be read: the operator tries again", p.Name)
+		d.closed = true
+		return
+	case Foreign:
+		d.block(p.Name, ForeignSecret, "Secret %s exists and does not belong to this cluster: rename or delete it", p.Name)
+		return // its pods cannot have started from it; the rest goes on
+	}
+	if !d.signersReady(p) {
+		d.settle(p)
+		return
+	}
+	need := d.need(p)
+	if need.reason == "" {
+		d.settle(p)
+		return
+	}
+	if d.closed && need.canWait && d.observed.Now.Before(need.urgentAt) {
+		d.wakeAt(need.urgentAt)
+		d.settle(p)
+		return
+	}
+	d.step(Step{Op: Publish, Party: p.Name, Reissue: need.reissue, Reason: need.reason})
+	d.activateFirst(p)
+}
+
+// activateFirst asks the first pod of a party to use what the plan is about to
+// publish for it, in the same breath: one round less until it is served.
+func (d *decision) activateFirst(p *Party) {
+	if len(p.Pods) == 0 {
+		return
+	}
+	if d.open(p, &p.Pods[0]) {
+		d.step(Step{Op: Activate, Party: p.Name, Pod: p.Pods[0].Name, Reason: ReasonPublished})
+	}
+	d.closed = true
+}
+
+// open reports whether a pod may be activated now: nobody before it is
+// unsettled, or it cannot wait for them any longer.
+func (d *decision) open(p *Party, pod *Pod) bool {
+	if !d.closed {
+		return true
+	}
+	at, known := p.urgentAt(pod)
+	if known && !d.observed.Now.Before(at) {
+		return true
+	}
+	if known {
+		d.wakeAt(at)
+	}
+	return false
+}
+
+// settle brings the pods of a party to its published material, one after the other.
+func (d *decision) settle(p *Party) {
+	for i := range p.Pods {
+		pod := &p.Pods[i]
+		if settled(p, pod) {
+			continue
+		}
+		open := d.open(p, pod)
+		d.closed = true
+		switch {
+		case !p.sound():
+		case pod.Report != nil && pod.Report.Active == p.Material.Revision:
+			d.prove(p, pod) // a look harms nobody and needs no gate
+		case open:
+			d.activate(p, pod)
+		}
+	}
+}
+
+// settled reports whether a pod is known and seen to use its party's material.
+func settled(p *Party, pod *Pod) bool {
+	if pod.Report == nil || pod.Report.Active != p.Material.Revision || len(pod.Proofs) == 0 {
+		return false
+	}
+	want := p.material(Server)
+	if want == nil {
+		return false
+	}
+	for _, proof := range pod.Proofs {
+		if proof.Revision != p.Material.Revision || proof.Fingerprint == "" || proof.Fingerprint != want.Fingerprint {
+			return false
+		}
+	}
+	return true
+}
+
+// activate asks a pod to use its party's material, or says why it has not done so yet.
+func (d *decision) activate(p *Party, pod *Pod) {
+	revision := p.Material.Revision
+	if pod.Report != nil && pod.Asked != revision {
+		d.step(Step{Op: Activate, Party: p.Name, Pod: pod.Name, Revision: revision, Reason: ReasonPublished})
+		return
+	}
+	switch {
+	case pod.Report == nil:
+		d.block(pod.Name, AgentUnreachable, "the agent of pod %s gives no report: see the pod's state and its container agent", pod.Name)
+	case pod.Report.ProblemReason != "":
+		d.block(pod.Name, AgentRefused, "%s: %s", pod.Report.ProblemReason, pod.Report.ProblemMessage)
+	default:
+		d.block(pod.Name, AwaitingActivation, "pod %s was asked to use revision %s and still uses %s", pod.Name, revision, pod.Report.Active)
+	}
+}
+
+// prove handshakes with a pod, or says what the last handshake showed.
+func (d *decision) prove(p *Party, pod *Pod) {
+	want := p.material(Server)
+	unproven := len(pod.Proofs) == 0
+	for _, proof := range pod.Proofs {
+		unproven = unproven || proof.Revision != p.Material.Revision
+	}
+	if unproven {
+		d.step(Step{Op: Prove, Party: p.Name, Pod: pod.Name, Revision: p.Material.Revision, Reason: ReasonUnproven})
+		return
+	}
+	for _, proof := range pod.Proofs {
+		switch {
+		case proof.Fingerprint == "":
+			d.block(pod.Name, NotProven, "port %s of pod %s could not be proven: %s", proof.Port, pod.Name, proof.Problem)
+		case want == nil || proof.Fingerprint != want.Fingerprint:
+			d.block(pod.Name, StillServingOld, "port %s of pod %s serves another leaf than the published one although its agent reports it", proof.Port, pod.Name)
+		}
+	}
+}
+
+// need is why and how a party's material is to be written.
+type need struct {
+	reason   Reason
+	reissue  []Domain
+	canWait  bool      // for its turn
+	urgentAt time.Time // from then on it no longer can; zero: at once
+}
+
+// sound reports whether every wanted leaf is there and usable, and the bundles too.
+func (p *Party) sound() bool {
+	if p.Material.State != Present || p.Material.Altered {
+		return false
+	}
+	for _, w := range p.Wants {
+		if l := p.material(w.Domain); l == nil || l.Problem != "" {
+			return false
+		}
+	}
+	return len(p.Material.Anchors[Server]) > 0 && len(p.Material.Anchors[Client]) > 0
+}
+
+// need compares what a party has with what it is to have.
+func (d *decision) need(p *Party) need {
+	n := need{canWait: true}
+	if p.Material.State == Missing || p.Material.Altered {
+		n.reason, n.canWait = ReasonDamaged, false
+		if p.Material.State == Missing {
+			n.reason = ReasonMissing
+		}
+	}
+	for _, w := range p.Wants {
+		d.needLeaf(&n, p, w)
+	}
+	if n.reason == "" && !d.trustCurrent(p) {
+		n.reason, n.canWait = ReasonTrustChanged, false
+	}
+	return n
+}
+
+// needLeaf adds to n what one leaf needs.
+func (d *decision) needLeaf(n *need, p *Party, w LeafWant) {
+	reason, canWait := d.reissueReason(p, w)
+	if leaf := p.material(w.Domain); leaf != nil && leaf.Problem == "" {
+		urgentAt := leaf.NotAfter.Add(-w.RenewBefore / 2)
+		if n.urgentAt.IsZero() || urgentAt.Before(n.urgentAt) {
+			n.urgentAt = urgentAt
+		}
+	}
+	if reason == "" {
+		return
+	}
+	n.reissue = append(n.reissue, w.Domain)
+	n.canWait = n.canWait && canWait
+	if n.reason == "" {
+		n.reason = reason
+	}
+}
+
+// reissueReason says why a leaf is to be issued anew, "" if it is not, and whether it can wait for its turn.
+func (d *decision) reissueReason(p *Party, w LeafWant) (reason Reason, canWait bool) {
+	leaf, signer := p.material(w.Domain), d.active[w.Domain]
+	switch {
+	case p.Material.State == Missing:
+		return ReasonMissing, false
+	case leaf == nil || leaf.Problem != "":
+		return ReasonDamaged, false
+	case !within(w.DNSNames, leaf.DNSNames) || !within(w.IPs, leaf.IPs) || leaf.Subject != "CN="+w.CommonName:
+		return ReasonNamesChanged, false
+	case leaf.IssuerKeyID != signer.Certificate.KeyID:
+		return ReasonIssuerNotActive, true
+	case leaf.Algorithm != w.Algorithm:
+		return ReasonKeyAlgorithmChanged, true
+	case d.policy.RenewRequest != "" && d.policy.RenewRequest != p.Material.Answered:
+		return ReasonRequested, true
+	}
+	return d.due(p, w, leaf, signer), true
+}
+
+// due returns ReasonDue once the renewal time of a leaf has come.
+func (d *decision) due(p *Party, w LeafWant, leaf *Leaf, signer *Authority) Reason {
+	at := pki.RenewalTime(leaf.NotBefore, leaf.NotAfter, w.RenewBefore, p.Name+"/"+string(w.Domain))
+	if d.observed.Now.Before(at) {
+		d.wakeAt(at)
+		if d.renewal.IsZero() || at.Before(d.renewal) {
+			d.renewal = at
+		}
+		return ""
+	}
+	if !leaf.NotAfter.Before(signer.Certificate.NotAfter) {
+		d.block(p.Name, AuthorityEnding, "the %s leaf of %s ends with its authority on %s and cannot be renewed before the authority is",
+			w.Domain, p.Name, leaf.NotAfter.Format(time.RFC3339))
+		return ""
+	}
+	return ReasonDue
+}
+
+// trustCurrent reports whether both bundles hold what they should.
+func (d *decision) trustCurrent(p *Party) bool {
+	for _, domain := range Domains() {
+		signer := d.active[domain]
+		if signer == nil {
+			continue
+		}
+		anchors := p.Material.Anchors[domain]
+		if len(anchors) != 1 || anchors[0] != signer.Certificate.Fingerprint {
+			return false
+		}
+	}
+	return true
+}
+
+// within reports whether every one of want is in have; both are sorted.
+func within(want, have []string) bool {
+	i := 0
+	for _, w := range want {
+		for i < len(have) && have[i] < w {
+			i++
+		}
+		if i == len(have) || have[i] != w {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,188 @@
+package rotation
+
+import (
+	"time"
+
+	"pgtls.dev/pgtls/internal/pki"
+)
+
+// Domain is a trust domain. Each has its own authority.
+type Domain string
+
+// The trust domains.
+const (
+	Server Domain = "server" // what servers present
+	Client Domain = "client" // what clients present
+)
+
+// Domains returns both, in a fixed order.
+func Domains() []Domain { return []Domain{Server, Client} }
+
+// Policy is what the user wants of certificates.
+type Policy struct {
+	// Authorities: life and key of each domain's authority.
+	Authorities map[Domain]CertificatePolicy
+	// RenewRequest is the value of the annotation pgtls.dev/renew-requested-at; "" asks for nothing.
+	RenewRequest string
+}
+
+// CertificatePolicy is the life and key of a certificate.
+type CertificatePolicy struct {
+	Life        time.Duration
+	RenewBefore time.Duration // how long before its end it is replaced
+	Algorithm   pki.Algorithm
+}
+
+// Observed holds the facts that Next decides from. What could not be read is
+// absent or says so; absent facts are unknown and never a yes.
+type Observed struct {
+	// Now is the time of the observation.
+	Now time.Time
+	// Authorities that are stored, in any order.
+	Authorities []Authority
+	// GenerationSeen is the highest generation per domain that any material or
+	// bundle names. A generation that was seen and is not stored is lost.
+	GenerationSeen map[Domain]int
+	// PublicTrust is the ConfigMap that clients read the server bundle from.
+	PublicTrust Trust
+	// Parties that are wanted, sorted by name.
+	Parties []Party
+}
+
+// Authority is a stored authority.
+type Authority struct {
+	Domain      Domain
+	Generation  int
+	Certificate pki.CertificateFacts
+	// Problem says why it cannot sign: "" when it can.
+	Problem Reason
+	// Message goes with Problem.
+	Message string
+	// Original and Copy are the two Secrets that may hold it.
+	Original, Copy Store
+}
+
+// Store is the state of a Secret that holds an authority.
+type Store struct {
+	Present  bool
+	Deleting bool // somebody deleted it and its finalizer holds it
+}
+
+// Trust is a published bundle.
+type Trust struct {
+	State   MaterialState
+	Anchors []string // fingerprints
+}
+
+// Kind of a party.
+type Kind string
+
+// The kinds of party.
+const (
+	Operator Kind = "operator"
+	Instance Kind = "instance"
+	Pooler   Kind = "pooler"
+)
+
+// Party is something that presents or verifies certificates and has its own material.
+type Party struct {
+	Name     string // of its material Secret
+	Kind     Kind
+	Wants    []LeafWant
+	Material Material
+	Pods     []Pod // sorted by name; none for the operator
+}
+
+// LeafWant is a leaf that a party is to have.
+type LeafWant struct {
+	Domain     Domain
+	CommonName string
+	DNSNames   []string // sorted
+	IPs        []string // sorted, canonical text
+	CertificatePolicy
+}
+
+// MaterialState says what is known of a material Secret.
+type MaterialState string
+
+// The states of a material Secret.
+const (
+	Unknown MaterialState = ""        // could not be read: nothing is done about it
+	Missing MaterialState = "Missing" // there is none
+	Foreign MaterialState = "Foreign" // it belongs to somebody else: never overwritten
+	Present MaterialState = "Present" // it is there; what its parts are worth stands in Material
+)
+
+// Material is what a party's Secret holds.
+type Material struct {
+	State    MaterialState
+	Revision string // pki.Revision over all of it
+	// Answered is the last RenewRequest that this material was issued for.
+	Answered string
+	Leaves   []Leaf
+	// Anchors are the fingerprints of each domain's bundle; a domain whose bundle does not parse is absent.
+	Anchors map[Domain][]string
+	// Altered: it holds something besides what belongs there, so that no pod would take it.
+	Altered bool
+}
+
+// Leaf is a leaf with its key as found in a material Secret.
+type Leaf struct {
+	Domain Domain
+	// Problem is why it cannot be used (a pki.Reason), "" when it can.
+	Problem string
+	pki.CertificateFacts
+}
+
+// Pod is a pod of a party whose agent has started. A pod that has not come so
+// far serves nothing, will take what is published, and is not listed.
+type Pod struct {
+	Name    string
+	Primary bool
+	// Asked is the revision in the pod's annotation, "" when there is none.
+	Asked string
+	// Report of its agent; nil when it is unknown.
+	Report *Report
+	// Proofs are the operator's own handshakes, one for each port that is to be proven.
+	Proofs []Proof
+}
+
+// Report is what an agent says of itself.
+type Report struct {
+	Active  string // revision
+	Mounted string // revision
+	// ActiveUntil is when the first leaf of the active material ends; zero when unknown.
+	ActiveUntil    time.Time
+	ProblemReason  string
+	ProblemMessage string
+}
+
+// Proof is the outcome of the operator's own handshake with a port.
+type Proof struct {
+	Port        string
+	Fingerprint string // of the served leaf, "" when unknown
+	Revision    string // that the agent reported as active when the handshake was made; another one makes the proof stale
+	Problem     string // why there is no served leaf, in one line
+}
+
+func (p *Party) material(d Domain) *Leaf {
+	for i := range p.Material.Leaves {
+		if p.Material.Leaves[i].Domain == d {
+			return &p.Material.Leaves[i]
+		}
+	}
+	return nil
+}
+
+// urgentAt returns when less than half of the shortest renewal window is left of
+// what a pod uses, and whether that is known: UnknownIsNo.
+func (p *Party) urgentAt(pod *Pod) (time.Time, bool) {
+	if pod.Report == nil || pod.Report.ActiveUntil.IsZero() || len(p.Wants) == 0 {
+		return time.Time{}, false
+	}
+	window := p.Wants[0].RenewBefore
+	for _, w := range p.Wants[1:] {
+		window = min(window, w.RenewBefore)
+	}
+	return pod.Report.ActiveUntil.Add(-window / 2), true
+}

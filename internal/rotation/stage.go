@@ -1,0 +1,32 @@
+package rotation
+
+// stage is a party's place in the order of a rotation.
+type stage int
+
+// The stages. The canary is the first of the replicas.
+const (
+	stageOperator stage = iota
+	stageReplicas
+	stagePoolers
+	stagePrimary
+)
+
+var stages = [...]stage{stageOperator, stageReplicas, stagePoolers, stagePrimary}
+
+// stageOf places a party. An instance without a known role counts as a replica:
+// the primary is the one that is seen to be it.
+func stageOf(p *Party) stage {
+	switch p.Kind {
+	case Operator:
+		return stageOperator
+	case Pooler:
+		return stagePoolers
+	case Instance:
+		for i := range p.Pods {
+			if p.Pods[i].Primary {
+				return stagePrimary
+			}
+		}
+	}
+	return stageReplicas
+}
