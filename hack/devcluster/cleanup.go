@@ -1,0 +1,163 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// destroy ends and removes everything of a cluster, whole or half-made. It
+// kills by SIGKILL: nothing of a throwaway cluster needs a farewell.
+func destroy(ctx context.Context, l layout) error {
+	if err := endProcesses(ctx, l); err != nil {
+		return err
+	}
+	sockets := shimSockets(l)
+	if err := unmountBelow(l.state); err != nil {
+		return err
+	}
+	if err := removeNetworks(ctx); err != nil {
+		return err
+	}
+	if err := removeCgroups(ctx); err != nil {
+		return err
+	}
+	if err := removeStrays(l, sockets); err != nil {
+		return err
+	}
+	return os.RemoveAll(l.state)
+}
+
+// endProcesses ends first what would start others, then containers and shims.
+func endProcesses(ctx context.Context, l layout) error {
+	daemons, err := l.processes()
+	if err != nil {
+		return err
+	}
+	var all []identity
+	for _, id := range daemons {
+		all = append(all, id)
+	}
+	for _, find := range []func() ([]identity, error){
+		func() ([]identity, error) { return nil, nil },
+		func() ([]identity, error) { return shims(l) },
+		podProcesses,
+	} {
+		more, err := find()
+		if err != nil {
+			return err
+		}
+		all = append(all, more...)
+		for _, id := range all {
+			if err := id.kill(); err != nil {
+				return err
+			}
+		}
+	}
+	return waitGone(ctx, all)
+}
+
+// shims are the containerd shims of this cluster: they bear its socket's path in their arguments.
+func shims(l layout) ([]identity, error) {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil, err
+	}
+	var found []identity
+	for _, entry := range entries {
+		pid, err := strconv.Atoi(entry.Name())
+		if err != nil {
+			continue
+		}
+		cmdline, err := os.ReadFile(filepath.Join("/proc", entry.Name(), "cmdline"))
+		if err != nil || !isShim(cmdline, l.path("nodes")) {
+			continue
+		}
+		if id, err := identify(pid); err == nil {
+			found = append(found, id)
+		}
+	}
+	return found, nil
+}
+
+// isShim says whether a command line (NUL separated) is that of a shim whose
+// containerd listens below nodesDir.
+func isShim(cmdline []byte, nodesDir string) bool {
+	args := strings.Split(string(bytes.TrimRight(cmdline, "\x00")), "\x00")
+	if filepath.Base(args[0]) != "containerd-shim-runc-v2" {
+		return false
+	}
+	at := slices.Index(args, "-address")
+	return at >= 0 && at+1 < len(args) && strings.HasPrefix(args[at+1], nodesDir+"/")
+}
+
+// shimSockets are in /run/containerd whatever containerd's configuration says;
+// each task's directory tells its own.
+func shimSockets(l layout) []string {
+	addresses, _ := filepath.Glob(l.path("nodes", "*", "containerd-state", "io.containerd.runtime.v2.task", "*", "*", "address"))
+	var sockets []string
+	for _, address := range addresses {
+		content, err := os.ReadFile(address)
+		if path, ok := strings.CutPrefix(strings.TrimSpace(string(content)), "unix://"); ok && err == nil {
+			sockets = append(sockets, path)
+		}
+	}
+	return sockets
+}
+
+// removeStrays removes the few files that kubelet, containerd and CNI insist on
+// writing outside the state directory.
+func removeStrays(l layout, sockets []string) error {
+	strays := slices.Concat(sockets, logLinks(l), cniResults(), devicePluginFiles())
+	for _, stray := range strays {
+		if err := ignoreMissing(os.Remove(stray)); err != nil {
+			return fmt.Errorf("removing stray file: %w", err)
+		}
+	}
+	// Only empty ones go: what still holds something is not ours alone.
+	for _, dir := range []string{
+		"/run/containerd/s", "/run/containerd/fifo", "/run/containerd/runc/k8s.io", "/run/containerd/runc", "/run/containerd",
+		"/var/log/containers",
+		"/var/lib/cni/results", "/var/lib/cni/cache/results", "/var/lib/cni/cache", "/var/lib/cni",
+		"/var/lib/kubelet/device-plugins", "/var/lib/kubelet",
+	} {
+		_ = os.Remove(dir)
+	}
+	return nil
+}
+
+// logLinks are the kubelet's links to its containers' logs.
+func logLinks(l layout) []string {
+	links, _ := filepath.Glob("/var/log/containers/*.log")
+	return slices.DeleteFunc(links, func(link string) bool {
+		target, err := os.Readlink(link)
+		return err != nil || !strings.HasPrefix(target, l.state+"/")
+	})
+}
+
+func cniResults() []string {
+	old, _ := filepath.Glob("/var/lib/cni/results/pgtls-devcluster-*")
+	current, _ := filepath.Glob("/var/lib/cni/cache/results/pgtls-devcluster-*")
+	return append(old, current...)
+}
+
+// devicePluginFiles are the kubelet's, unless another kubelet listens there now.
+func devicePluginFiles() []string {
+	const dir = "/var/lib/kubelet/device-plugins/"
+	if conn, err := net.DialTimeout("unix", dir+"kubelet.sock", time.Second); err == nil {
+		_ = conn.Close()
+		return nil
+	}
+	return []string{dir + "kubelet.sock", dir + "kubelet_internal_checkpoint"}
+}
+
+// running containers' runc state stays in /run/containerd/runc when shims are killed.
+var errNotRunning = errors.New("no cluster runs: start one with `go run ./hack/devcluster up`")
