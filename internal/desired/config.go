@@ -1,0 +1,51 @@
+package desired
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"pgtls.dev/pgtls/api/v1beta1"
+)
+
+// InstanceConfig is the ConfigMap with what every instance of the cluster reads.
+func InstanceConfig(cluster *v1beta1.PostgresCluster) (*corev1.ConfigMap, error) {
+	patroni, err := patroniConfig(cluster, true)
+	if err != nil {
+		return nil, err
+	}
+	return &corev1.ConfigMap{
+		ObjectMeta: Meta(cluster, ConfigName(cluster.Name), ComponentLabels(cluster.Name, InstanceComponent)),
+		Data:       map[string]string{"patroni.yaml": patroni, "post-bootstrap.sql": postBootstrap()},
+	}, nil
+}
+
+// PoolerConfig is the ConfigMap of PgBouncer. The cluster must have a pooler.
+func PoolerConfig(cluster *v1beta1.PostgresCluster) (*corev1.ConfigMap, error) {
+	ini, err := poolerINI(cluster)
+	if err != nil {
+		return nil, err
+	}
+	return &corev1.ConfigMap{
+		ObjectMeta: Meta(cluster, PoolerConfigName(cluster.Name), ComponentLabels(cluster.Name, PoolerComponent), Pooler(cluster).Metadata),
+		Data:       map[string]string{"pgbouncer.ini": ini},
+	}, nil
+}
+
+// instanceConfigHash leaves out what only the making of a new cluster reads: a change of the dynamic configuration
+// goes through Patroni's REST API and needs no new pod.
+func instanceConfigHash(cluster *v1beta1.PostgresCluster) (string, error) {
+	patroni, err := patroniConfig(cluster, false)
+	return shortHash(patroni), err
+}
+
+func poolerConfigHash(cluster *v1beta1.PostgresCluster) (string, error) {
+	ini, err := poolerINI(cluster)
+	return shortHash(ini), err
+}
+
+func shortHash(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(sum[:8])
+}
