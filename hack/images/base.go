@@ -12,16 +12,22 @@ import (
 
 const baseFolder = "images/debian"
 
-// bootstrapOptions are the options of mmdebstrap. Its dpkg options stay in the base, so that no package
+// bootstrapOptions are the options of mmdebstrap for a release. Its dpkg options stay in the base, so that no package
 // that is installed later brings documentation or translations either.
-func bootstrapOptions() []string {
-	return []string{
+func bootstrapOptions(suite string) []string {
+	options := []string{
 		"--variant=minbase",
+		"--dpkgopt=force-unsafe-io", // a build that is cut short is done again
 		"--dpkgopt=path-exclude=/usr/share/doc/*",
 		"--dpkgopt=path-exclude=/usr/share/man/*",
 		"--dpkgopt=path-exclude=/usr/share/info/*",
 		"--dpkgopt=path-exclude=/usr/share/locale/*",
 	}
+	if suite == "bookworm" {
+		// Bookworm merges /usr with a program in perl, 46 MB of it, unless it finds it merged already.
+		options = append(options, "--include=usr-is-merged", "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr")
+	}
+	return options
 }
 
 // bases makes the base image of each Debian release at most once, when the first image wants it.
@@ -77,7 +83,7 @@ func (b *builder) bootstrap(ctx context.Context, log io.Writer, suite, reference
 	if err := os.WriteFile(filepath.Join(folder, "sources.list"), []byte(sourceLines(suite, officialMirrors(), nil)), 0o644); err != nil {
 		return err
 	}
-	args := append(bootstrapOptions(), suite, filepath.Join(folder, "root.tar"), b.sourcesFile(suite))
+	args := append(bootstrapOptions(suite), suite, filepath.Join(folder, "root.tar"), b.sourcesFile(suite))
 	cmd := exec.CommandContext(ctx, "mmdebstrap", args...)
 	cmd.Env = b.buildah.env
 	cmd.Stdout, cmd.Stderr = log, log

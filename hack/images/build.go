@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -23,24 +24,38 @@ type builder struct {
 	progress *progress
 	bases    *bases
 	now      func() time.Time
+	lock     *os.File
 }
 
 // runBuild builds the named images that are not cached.
 func runBuild(ctx context.Context, only []string, out io.Writer) error {
+	p := newProgress(out, time.Now)
 	images, err := resolve(only)
 	if err != nil {
 		return err
 	}
-	p := newProgress(out, time.Now)
-	missing, err := missingImages(images, p)
-	if err != nil || len(missing) == 0 {
+	if allBuilt(images) {
+		_, err := missingImages(images, p)
 		return err
 	}
-	b, err := newBuilder(ctx, missing[0].store, p)
+	b, err := newBuilder(ctx, images[0].store, p)
+	if err != nil {
+		return err
+	}
+	defer b.close()
+	images, err = resolve(only) // again: another build may have held the lock until now
+	if err != nil {
+		return err
+	}
+	missing, err := missingImages(images, p)
 	if err != nil {
 		return err
 	}
 	return b.buildAll(ctx, missing)
+}
+
+func allBuilt(images []image) bool {
+	return !slices.ContainsFunc(images, func(i image) bool { return !i.Built })
 }
 
 // missingImages says which images are cached, keeps them from being pruned, and returns the others.
@@ -59,31 +74,45 @@ func missingImages(images []image, p *progress) ([]image, error) {
 	return missing, nil
 }
 
-// newBuilder prepares the machine: cache, packages, and how it reaches its mirror.
+// newBuilder prepares the machine: cache, lock, packages, and how it reaches its mirror.
 func newBuilder(ctx context.Context, s store, p *progress) (*builder, error) {
-	if err := s.create(); err != nil {
-		return nil, err
-	}
 	root, err := repository()
 	if err != nil {
 		return nil, err
 	}
-	log, err := os.Create(s.log("packages"))
-	if err != nil {
-		return nil, fmt.Errorf("creating the log of the packages: %w", err)
-	}
-	defer log.Close()
-	if err := ensurePackages(ctx, p, log); err != nil {
+	if err := s.create(); err != nil {
 		return nil, err
 	}
-	host, err := readAptHost(ctx)
+	lock, err := s.lock(func() { p.say("images", "waiting for another build to end") })
 	if err != nil {
 		return nil, err
 	}
-	b := &builder{root: root, store: s, host: host, buildah: newBuildah(s, host), progress: p, now: time.Now}
+	b := &builder{root: root, store: s, progress: p, now: time.Now, lock: lock}
 	b.bases = newBases(b)
+	if err := b.prepare(ctx); err != nil {
+		b.close()
+		return nil, err
+	}
 	return b, nil
 }
+
+func (b *builder) prepare(ctx context.Context) error {
+	log, err := os.Create(b.store.log("packages"))
+	if err != nil {
+		return fmt.Errorf("creating the log of the packages: %w", err)
+	}
+	defer log.Close()
+	if err := ensurePackages(ctx, b.progress, log); err != nil {
+		return err
+	}
+	if b.host, err = readAptHost(ctx); err != nil {
+		return err
+	}
+	b.buildah = newBuildah(b.store, b.host)
+	return b.buildah.removeLeftOvers(ctx, log)
+}
+
+func (b *builder) close() { b.lock.Close() }
 
 func (b *builder) buildAll(ctx context.Context, images []image) error {
 	for _, i := range images {
@@ -126,7 +155,20 @@ func (b *builder) build(ctx context.Context, i image) error {
 	if err != nil {
 		return err
 	}
-	return b.store.prune(i.Name)
+	return b.prune(ctx, i)
+}
+
+// prune drops the oldest archives of an image, and its layers with them.
+func (b *builder) prune(ctx context.Context, i image) error {
+	removed, err := b.store.prune(i.Name)
+	if err != nil {
+		return err
+	}
+	for _, k := range removed {
+		// An archive may outlive its layers, so a failure means nothing.
+		_ = b.buildah.run(ctx, io.Discard, "rmi", i.recipe.reference(k))
+	}
+	return nil
 }
 
 // plan renders the recipe, without its base.

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
+	"time"
 )
 
 // A buildah runs the program of that name with its storage inside the cache.
@@ -59,12 +61,24 @@ func (b buildah) run(ctx context.Context, log io.Writer, args ...string) error {
 	var tail bytes.Buffer
 	cmd := exec.CommandContext(ctx, "buildah", append([]string{"--root", b.root, "--runroot", b.runRoot}, args...)...)
 	cmd.Env = b.env
+	// Interrupted, it unmounts and ends what it started; killed, it would not.
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = 10 * time.Second
 	both := io.MultiWriter(log, &tail)
 	cmd.Stdout, cmd.Stderr = both, both
-	if err := cmd.Run(); err != nil {
+	err := cmd.Run()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if err != nil {
 		return fmt.Errorf("buildah %s: %w\n%s", args[0], err, lastLines(tail.String(), 15))
 	}
 	return nil
+}
+
+// removeLeftOvers ends the working containers of builds that were killed.
+func (b buildah) removeLeftOvers(ctx context.Context, log io.Writer) error {
+	return b.run(ctx, log, "rm", "--all")
 }
 
 // has tells whether the storage holds an image.

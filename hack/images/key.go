@@ -19,6 +19,8 @@ import (
 // What a Debian mirror serves today is not part of it: a newer package arrives after the cache is dropped.
 type key string
 
+const keyLength = 16
+
 // keyOf returns the key of a recipe in the repository at root.
 func keyOf(root string, r recipe) (key, error) {
 	h := newHasher()
@@ -56,7 +58,7 @@ func hashBinary(h *hasher, root string, r recipe) error {
 func baseKeyOf(root, suite string) (key, error) {
 	h := newHasher()
 	h.text("base", suite)
-	h.text(bootstrapOptions()...)
+	h.text(bootstrapOptions(suite)...)
 	h.text(sourceLines(suite, officialMirrors(), nil))
 	if err := h.folder(filepath.Join(root, baseFolder)); err != nil {
 		return "", fmt.Errorf("hashing the recipe of base %s: %w", suite, err)
@@ -69,7 +71,7 @@ type hasher struct{ sum hash.Hash }
 
 func newHasher() *hasher { return &hasher{sha256.New()} }
 
-func (h *hasher) key() key { return key(hex.EncodeToString(h.sum.Sum(nil))[:16]) }
+func (h *hasher) key() key { return key(hex.EncodeToString(h.sum.Sum(nil))[:keyLength]) }
 
 func (h *hasher) length(n int64) {
 	var b [8]byte

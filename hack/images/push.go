@@ -23,6 +23,7 @@ func runPush(ctx context.Context, only []string, registry string, out io.Writer)
 	if err != nil {
 		return err
 	}
+	defer b.close()
 	for _, i := range images {
 		if !i.Built {
 			return fmt.Errorf("pushing image %s: it is not built: run build first", i.Name)

@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
+	"syscall"
 	"time"
 )
 
@@ -47,6 +49,25 @@ func (s store) create() error {
 	return nil
 }
 
+// lock keeps a second build out until the returned file is closed, or its process ends however it may.
+// It calls waiting, once, when another build holds the lock.
+func (s store) lock(waiting func()) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(s.dir, "work", "lock"), os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("opening the lock of the image cache: %w", err)
+	}
+	fd := int(f.Fd())
+	if syscall.Flock(fd, syscall.LOCK_EX|syscall.LOCK_NB) == nil {
+		return f, nil
+	}
+	waiting()
+	if err := syscall.Flock(fd, syscall.LOCK_EX); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("locking the image cache: %w", err)
+	}
+	return f, nil
+}
+
 func exists(path string) (bool, error) {
 	_, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -58,27 +79,32 @@ func exists(path string) (bool, error) {
 // archivesKept is how many archives of one image stay: the current one and some to go back to.
 const archivesKept = 3
 
-// prune removes the oldest archives of an image. touch keeps those in use young.
-func (s store) prune(name string) error {
-	paths, err := filepath.Glob(filepath.Join(s.dir, "images", name+"-????????????????.tar"))
+// prune removes the oldest archives of an image and returns the keys of those that it removed.
+// What counts is the last use, see touch.
+func (s store) prune(name string) ([]key, error) {
+	prefix := filepath.Join(s.dir, "images", name+"-")
+	paths, err := filepath.Glob(prefix + strings.Repeat("[0-9a-f]", keyLength) + ".tar")
 	if err != nil {
-		return err
+		return nil, err
 	}
-	ages := make(map[string]time.Time, len(paths))
+	used := make(map[string]time.Time, len(paths))
 	for _, path := range paths {
 		info, err := os.Stat(path)
 		if err != nil {
-			return fmt.Errorf("reading the age of an archive: %w", err)
+			return nil, fmt.Errorf("reading when an archive was used: %w", err)
 		}
-		ages[path] = info.ModTime()
+		used[path] = info.ModTime()
 	}
-	slices.SortFunc(paths, func(a, b string) int { return ages[b].Compare(ages[a]) })
+	slices.SortFunc(paths, func(a, b string) int { return used[b].Compare(used[a]) })
+	var removed []key
 	for _, path := range paths[min(archivesKept, len(paths)):] {
 		if err := os.Remove(path); err != nil {
-			return fmt.Errorf("removing an old archive: %w", err)
+			return removed, fmt.Errorf("removing an old archive: %w", err)
 		}
+		removed = append(removed, key(strings.TrimSuffix(strings.TrimPrefix(path, prefix), ".tar")))
 	}
-	return nil
+	return removed, nil
 }
 
+// touch marks an archive as used now.
 func touch(path string, now time.Time) error { return os.Chtimes(path, now, now) }
