@@ -17,8 +17,10 @@ import (
 // +kubebuilder:printcolumn:name="TLS",type=string,JSONPath=`.status.tls.state`
 // +kubebuilder:printcolumn:name="Next Renewal",type=string,JSONPath=`.status.tls.nextRenewal`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
-// +kubebuilder:validation:XValidation:rule="size(self.metadata.name) <= 36",message="metadata.name: at most 36 characters, so that every object, certificate name and label made from it fits its limit; choose a shorter name"
-// +kubebuilder:validation:XValidation:rule="self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",message="metadata.name: must be a DNS label that starts with a letter, because Services are named after it; use lower-case letters, digits and '-'"
+// +kubebuilder:validation:XValidation:rule="size(self.metadata.name) <= 36",messageExpression="'metadata.name: ' + self.metadata.name + ' is longer than the 36 characters that names made from it have room for; choose a shorter name'"
+// +kubebuilder:validation:XValidation:rule="self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",messageExpression="'metadata.name: ' + self.metadata.name + ' is no DNS label that starts with a letter, and Services are named after it; use lower-case letters, digits and -'"
+// +kubebuilder:validation:XValidation:rule="size(self.spec.?users.orValue([])) > 0 || !(self.metadata.name in ['postgres','pgbouncer','public','none','template0','template1'] || self.metadata.name.startsWith('pg-'))",messageExpression="'metadata.name: ' + self.metadata.name + ' is reserved in PostgreSQL, and the user and database made by default have the name of the cluster; choose another name or set spec.users'"
+// +kubebuilder:validation:XValidation:rule="size(self.spec.?users.orValue([])) > 0 || size(self.metadata.name) <= 32",messageExpression="'metadata.name: ' + self.metadata.name + ' is too long for the user made by default, which has room for 32 characters; choose a shorter name or set spec.users'"
 type PostgresCluster struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
@@ -39,15 +41,19 @@ type PostgresClusterList struct {
 }
 
 // PostgresClusterSpec is what the user wants.
+//
+// +kubebuilder:validation:XValidation:rule="self.instances.map(i, i.?replicas.orValue(1)).sum() <= 50",fieldPath=".instances",message="more than 50 replicas in all sets together; lower replicas"
+// +kubebuilder:validation:XValidation:rule="!has(self.service) || !has(self.service.nodePort) || !has(self.replicaService) || !has(self.replicaService.nodePort) || self.service.nodePort != self.replicaService.nodePort",fieldPath=".replicaService.nodePort",message="is the nodePort of spec.service too; choose another"
 type PostgresClusterSpec struct {
 	// PostgresVersion is the major version of PostgreSQL.
 	// +kubebuilder:validation:Enum=15;17
-	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="spec.postgresVersion: cannot change, pgtls does no major upgrade; create a new cluster with the new version and move the data"
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="cannot change, pgtls does no major upgrade; create a new cluster with the new version and move the data"
 	PostgresVersion int `json:"postgresVersion"`
 
 	// Image runs PostgreSQL and Patroni. By default the operator's image for PostgresVersion.
 	// +optional
 	// +kubebuilder:validation:MaxLength=512
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[^ \\t\\n\\r]*$')",message="contains white space; write the reference as for docker pull, such as registry.example/postgres:17"
 	Image string `json:"image,omitempty"`
 
 	// ImagePullPolicy of every container of the cluster.
@@ -64,7 +70,7 @@ type PostgresClusterSpec struct {
 	// +listType=map
 	// +listMapKey=name
 	// +kubebuilder:validation:MinItems=1
-	// +kubebuilder:validation:MaxItems=8
+	// +kubebuilder:validation:MaxItems=6
 	Instances []InstanceSetSpec `json:"instances"`
 
 	// Users and their databases. By default one user and one database named after the cluster.
@@ -103,11 +109,12 @@ type PostgresClusterSpec struct {
 type Metadata struct {
 	// +optional
 	// +kubebuilder:validation:MaxProperties=32
-	// +kubebuilder:validation:XValidation:rule="self.all(k, !k.startsWith('pgtls.dev/') && k != 'role')",message="metadata.labels: keys under pgtls.dev/ and the key 'role' belong to the operator; use another key"
+	// +kubebuilder:validation:XValidation:rule="self.all(k, !k.startsWith('pgtls.dev/') && k != 'role')",message="keys under pgtls.dev/ and the key role belong to the operator; use another key"
+	// +kubebuilder:validation:XValidation:rule="self.all(k, size(self[k]) <= 63)",message="a value is longer than the 63 characters of a label; shorten it, or make it an annotation"
 	Labels map[string]string `json:"labels,omitempty"`
 	// +optional
 	// +kubebuilder:validation:MaxProperties=32
-	// +kubebuilder:validation:XValidation:rule="self.all(k, !k.startsWith('pgtls.dev/'))",message="metadata.annotations: keys under pgtls.dev/ belong to the operator; use another key"
+	// +kubebuilder:validation:XValidation:rule="self.all(k, !k.startsWith('pgtls.dev/'))",message="keys under pgtls.dev/ belong to the operator; use another key"
 	Annotations map[string]string `json:"annotations,omitempty"`
 }
 
@@ -116,7 +123,7 @@ type InstanceSetSpec struct {
 	// Name of the set; instances are <cluster>-<name>-<index>.
 	// +kubebuilder:default="00"
 	// +kubebuilder:validation:MaxLength=12
-	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",message="is no DNS label, and pods are named after it; use lower-case letters, digits and, inside, '-'"
 	Name string `json:"name"`
 
 	// Replicas is the number of instances in the set.
@@ -127,8 +134,13 @@ type InstanceSetSpec struct {
 	Replicas *int32 `json:"replicas,omitempty"`
 
 	// DataVolumeClaimSpec of each instance's data volume.
-	// +kubebuilder:validation:XValidation:rule="has(self.accessModes) && size(self.accessModes) > 0",message="dataVolumeClaimSpec.accessModes: missing; set [ReadWriteOnce]"
-	// +kubebuilder:validation:XValidation:rule="has(self.resources) && has(self.resources.requests) && has(self.resources.requests.storage)",message="dataVolumeClaimSpec.resources.requests.storage: missing; set a size such as 1Gi"
+	// +kubebuilder:validation:XValidation:rule="has(self.accessModes) && size(self.accessModes) > 0 && self.accessModes[0] in ['ReadWriteOnce','ReadWriteOncePod','ReadWriteMany']",fieldPath=".accessModes",message="must begin with a mode that can be written; set [ReadWriteOnce]"
+	// +kubebuilder:validation:XValidation:rule="has(self.resources) && has(self.resources.requests) && 'storage' in self.resources.requests",message="resources.requests.storage is missing; set a size such as 1Gi"
+	// +kubebuilder:validation:XValidation:rule="!has(self.resources) || !has(self.resources.requests) || !('storage' in self.resources.requests) || (isQuantity(string(self.resources.requests['storage'])) && quantity(string(self.resources.requests['storage'])).isGreaterThan(quantity('0')))",message="resources.requests.storage is no size; write it as 1Gi"
+	// +kubebuilder:validation:XValidation:rule="self.?volumeMode.orValue('Filesystem') == 'Filesystem'",fieldPath=".volumeMode",message="Block cannot hold a data directory; remove it or set Filesystem"
+	// +kubebuilder:validation:XValidation:rule="has(self.storageClassName) == has(oldSelf.storageClassName) && (!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)",fieldPath=".storageClassName",message="cannot change, a volume stays in its class; add an instance set with the new class, then remove this one"
+	// +kubebuilder:validation:XValidation:rule="![self, oldSelf].all(c, has(c.accessModes) && size(c.accessModes) > 0) || (size(self.accessModes) == size(oldSelf.accessModes) && self.accessModes[0] == oldSelf.accessModes[0])",fieldPath=".accessModes",message="cannot change, a volume keeps its modes; add an instance set with the new modes, then remove this one"
+	// +kubebuilder:validation:XValidation:rule="![self, oldSelf].all(c, has(c.resources) && has(c.resources.requests) && 'storage' in c.resources.requests) || !quantity(string(self.resources.requests['storage'])).isLessThan(quantity(string(oldSelf.resources.requests['storage'])))",messageExpression="'resources.requests.storage cannot shrink from ' + string(oldSelf.resources.requests['storage']) + ' to ' + string(self.resources.requests['storage']) + ', no volume does; add a smaller instance set, then remove this one'"
 	DataVolumeClaimSpec corev1.PersistentVolumeClaimSpec `json:"dataVolumeClaimSpec"`
 
 	// Resources of the PostgreSQL container.
@@ -153,8 +165,8 @@ type InstanceSetSpec struct {
 type UserSpec struct {
 	// Name of the user.
 	// +kubebuilder:validation:MaxLength=32
-	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
-	// +kubebuilder:validation:XValidation:rule="self != 'postgres' && !self.startsWith('pg-')",message="spec.users[].name: 'postgres' and names that start with 'pg-' are reserved; use another name"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",message="is no DNS label, and the Secret <cluster>-pguser-<name> is named after it; use lower-case letters, digits and, inside, '-'"
+	// +kubebuilder:validation:XValidation:rule="!(self in ['postgres','pgbouncer','public','none']) && !self.startsWith('pg-')",messageExpression="self + ' is reserved, as are postgres, pgbouncer, public, none and what starts with pg-; use another name'"
 	Name string `json:"name"`
 
 	// Databases that the user may use; made when missing, never dropped.
@@ -166,8 +178,8 @@ type UserSpec struct {
 	// Options are the role attributes of ALTER ROLE, such as "CREATEDB". Passwords are not set here.
 	// +optional
 	// +kubebuilder:validation:MaxLength=200
-	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9 ]*$`
-	// +kubebuilder:validation:XValidation:rule="!self.matches('(?i:PASSWORD)')",message="spec.users[].options: PASSWORD cannot be set here; write it to key 'password' of the Secret <cluster>-pguser-<user>"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9 ]*$')",message="role attributes are words, such as CREATEDB; remove quotes and punctuation"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('(?i:PASSWORD)')",message="PASSWORD cannot be set here; write it to the key password of the Secret <cluster>-pguser-<name>"
 	Options string `json:"options,omitempty"`
 }
 
@@ -175,7 +187,8 @@ type UserSpec struct {
 //
 // +kubebuilder:validation:MinLength=1
 // +kubebuilder:validation:MaxLength=63
-// +kubebuilder:validation:XValidation:rule="!(self in ['template0','template1','pgbouncer'])",message="spec.users[].databases: template0, template1 and pgbouncer are reserved; use another name"
+// +kubebuilder:validation:XValidation:rule="!(self in ['template0','template1','pgbouncer'])",messageExpression="self + ' is reserved, as are template0, template1 and pgbouncer; use another name'"
+// +kubebuilder:validation:XValidation:rule="self.matches('^[^[:cntrl:]]*$')",message="contains a control character; remove it"
 type DatabaseName string
 
 // PatroniSpec steers Patroni.
@@ -214,6 +227,7 @@ type PGBouncerSpec struct {
 	// Image runs PgBouncer. By default the operator's.
 	// +optional
 	// +kubebuilder:validation:MaxLength=512
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[^ \\t\\n\\r]*$')",message="contains white space; write the reference as for docker pull, such as registry.example/postgres:17"
 	Image string `json:"image,omitempty"`
 
 	// Replicas of PgBouncer.
@@ -228,7 +242,7 @@ type PGBouncerSpec struct {
 	// +kubebuilder:default=5432
 	// +kubebuilder:validation:Minimum=1024
 	// +kubebuilder:validation:Maximum=65535
-	// +kubebuilder:validation:XValidation:rule="self != 8443",message="spec.proxy.pgBouncer.port: 8443 is the agent's; use another port"
+	// +kubebuilder:validation:XValidation:rule="self != 8443",message="8443 is the port of the agent in the same pod; use another port"
 	Port *int32 `json:"port,omitempty"`
 
 	// Resources of the PgBouncer container.
@@ -261,13 +275,17 @@ type PGBouncerSpec struct {
 type PGBouncerConfiguration struct {
 	// Global holds settings of the section [pgbouncer].
 	// +optional
-	// +kubebuilder:validation:MaxProperties=64
-	// +kubebuilder:validation:XValidation:rule="self.all(k, k.matches('^[a-z_]+$') && self[k].matches('^[^\\n\\r]*$'))",message="spec.proxy.pgBouncer.config.global: a key is lower-case letters and '_', a value is one line; correct the entry"
-	// +kubebuilder:validation:XValidation:rule="self.all(k, !k.startsWith('client_tls') && !k.startsWith('server_tls') && !k.startsWith('auth_') && !k.startsWith('listen_') && !k.startsWith('unix_socket') && !(k in ['admin_users','stats_users','conffile','logfile','pidfile','user','job_name','service_name']))",message="spec.proxy.pgBouncer.config.global: TLS, authentication, listening and process settings are the operator's; remove keys such as client_tls_*, server_tls_*, auth_*, listen_*, unix_socket_*, admin_users"
+	// +kubebuilder:validation:MaxProperties=30
+	// +kubebuilder:validation:XValidation:rule="self.all(k, k.matches('^[a-z_]+$'))",message="a key is no name of a setting; use lower-case letters and '_'"
+	// +kubebuilder:validation:XValidation:rule="self.all(k, !self[k].contains('\\n'))",message="a value has more than one line; write one line"
+	// +kubebuilder:validation:XValidation:rule="self.all(k, !k.startsWith('client_tls') && !k.startsWith('server_tls') && !k.startsWith('auth_') && !k.startsWith('listen_') && !k.startsWith('unix_socket') && !(k in ['admin_users','stats_users','conffile','logfile','pidfile','user','job_name','service_name']))",message="TLS, authentication, listening and process settings belong to the operator; remove keys such as client_tls_*, server_tls_*, auth_*, listen_*, unix_socket_*, admin_users"
+	// +kubebuilder:validation:XValidation:rule="!('pool_mode' in self) || self['pool_mode'] in ['session','transaction','statement']",message="pool_mode is none that PgBouncer has; set session, transaction or statement"
 	Global map[string]string `json:"global,omitempty"`
 }
 
 // ServiceSpec is how a Service is exposed.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.nodePort) || self.?type.orValue('ClusterIP') != 'ClusterIP'",fieldPath=".nodePort",message="a Service of type ClusterIP has no node port; set type NodePort or LoadBalancer, or remove nodePort"
 type ServiceSpec struct {
 	// +optional
 	// +kubebuilder:default=ClusterIP

@@ -22,8 +22,8 @@ type TLSSpec struct {
 // ServerTLSSpec is the trust domain of what servers present: PostgreSQL,
 // PgBouncer, the Patroni REST API and the agent.
 //
-// +kubebuilder:validation:XValidation:rule="!has(self.authority) || !has(self.authority.duration) || !has(self.instances) || !has(self.instances.duration) || duration(self.authority.duration) >= duration(self.instances.duration) * 3",message="spec.tls.server.authority.duration: must be at least 3 times spec.tls.server.instances.duration, or authority and leaves would be replaced together; lengthen the authority or shorten the leaf"
-// +kubebuilder:validation:XValidation:rule="!has(self.authority) || !has(self.authority.duration) || !has(self.pgBouncer) || !has(self.pgBouncer.duration) || duration(self.authority.duration) >= duration(self.pgBouncer.duration) * 3",message="spec.tls.server.authority.duration: must be at least 3 times spec.tls.server.pgBouncer.duration, or authority and leaves would be replaced together; lengthen the authority or shorten the leaf"
+// +kubebuilder:validation:XValidation:rule="[self.?authority.?duration.orValue('17520h'), self.?instances.?duration.orValue('2160h')].exists(d, !d.matches('^([0-9]{1,6}[hms])+$')) || duration(self.?authority.?duration.orValue('17520h')).getSeconds() >= 3 * duration(self.?instances.?duration.orValue('2160h')).getSeconds()",message="authority.duration is less than 3 times instances.duration (one that is not given has its default), authority and leaves would be replaced together; lengthen the authority or shorten the leaf"
+// +kubebuilder:validation:XValidation:rule="[self.?authority.?duration.orValue('17520h'), self.?pgBouncer.?duration.orValue('2160h')].exists(d, !d.matches('^([0-9]{1,6}[hms])+$')) || duration(self.?authority.?duration.orValue('17520h')).getSeconds() >= 3 * duration(self.?pgBouncer.?duration.orValue('2160h')).getSeconds()",message="authority.duration is less than 3 times pgBouncer.duration (one that is not given has its default), authority and leaves would be replaced together; lengthen the authority or shorten the leaf"
 type ServerTLSSpec struct {
 	// Authority that signs server leaves. Default: 17520h, re-keyed at half of its life, ECDSA-P256.
 	// +optional
@@ -39,7 +39,9 @@ type ServerTLSSpec struct {
 // ClientTLSSpec is the trust domain of what clients present: replication,
 // PgBouncer towards PostgreSQL, the operator.
 //
-// +kubebuilder:validation:XValidation:rule="!has(self.authority) || !has(self.authority.duration) || [has(self.replication) && has(self.replication.duration) ? self.replication.duration : '0s', has(self.pgBouncer) && has(self.pgBouncer.duration) ? self.pgBouncer.duration : '0s', has(self.operator) && has(self.operator.duration) ? self.operator.duration : '0s'].all(d, duration(self.authority.duration) >= duration(d) * 3)",message="spec.tls.client.authority.duration: must be at least 3 times the duration of every client leaf, or authority and leaves would be replaced together; lengthen the authority or shorten the leaf"
+// +kubebuilder:validation:XValidation:rule="[self.?authority.?duration.orValue('17520h'), self.?replication.?duration.orValue('720h')].exists(d, !d.matches('^([0-9]{1,6}[hms])+$')) || duration(self.?authority.?duration.orValue('17520h')).getSeconds() >= 3 * duration(self.?replication.?duration.orValue('720h')).getSeconds()",message="authority.duration is less than 3 times replication.duration (one that is not given has its default), authority and leaves would be replaced together; lengthen the authority or shorten the leaf"
+// +kubebuilder:validation:XValidation:rule="[self.?authority.?duration.orValue('17520h'), self.?pgBouncer.?duration.orValue('720h')].exists(d, !d.matches('^([0-9]{1,6}[hms])+$')) || duration(self.?authority.?duration.orValue('17520h')).getSeconds() >= 3 * duration(self.?pgBouncer.?duration.orValue('720h')).getSeconds()",message="authority.duration is less than 3 times pgBouncer.duration (one that is not given has its default), authority and leaves would be replaced together; lengthen the authority or shorten the leaf"
+// +kubebuilder:validation:XValidation:rule="[self.?authority.?duration.orValue('17520h'), self.?operator.?duration.orValue('720h')].exists(d, !d.matches('^([0-9]{1,6}[hms])+$')) || duration(self.?authority.?duration.orValue('17520h')).getSeconds() >= 3 * duration(self.?operator.?duration.orValue('720h')).getSeconds()",message="authority.duration is less than 3 times operator.duration (one that is not given has its default), authority and leaves would be replaced together; lengthen the authority or shorten the leaf"
 type ClientTLSSpec struct {
 	// Authority that signs client leaves. Default: 17520h, re-keyed at half of its life, ECDSA-P256.
 	// +optional
@@ -57,8 +59,8 @@ type ClientTLSSpec struct {
 
 // CertificateSpec is the life and key of a certificate.
 //
-// +kubebuilder:validation:XValidation:rule="!has(self.renewBefore) || !has(self.duration) || duration(self.renewBefore) < duration(self.duration)",message="renewBefore: must be shorter than duration, or the certificate would be renewed for ever; shorten renewBefore or lengthen duration"
-// +kubebuilder:validation:XValidation:rule="!has(self.renewBefore) || has(self.duration)",message="duration: must be set with renewBefore; set both or neither"
+// +kubebuilder:validation:XValidation:rule="!has(self.renewBefore) || has(self.duration)",fieldPath=".renewBefore",messageExpression="self.renewBefore + ' is set without duration; set both or neither'"
+// +kubebuilder:validation:XValidation:rule="!has(self.renewBefore) || !has(self.duration) || [self.renewBefore, self.duration].exists(d, !d.matches('^([0-9]{1,6}[hms])+$')) || duration(self.renewBefore) + duration('30s') <= duration(self.duration)",fieldPath=".renewBefore",messageExpression="self.renewBefore + ' leaves less than 30s of duration ' + self.duration + ', the certificate would be renewed for ever; shorten renewBefore or lengthen duration'"
 type CertificateSpec struct {
 	// Duration is the life of the certificate.
 	// +optional
@@ -83,7 +85,8 @@ type ServerCertificateSpec struct {
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=64
 	// +kubebuilder:validation:items:MaxLength=253
-	// +kubebuilder:validation:items:XValidation:rule="self.matches('^([*][.])?[A-Za-z0-9]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?([.][A-Za-z0-9]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?)*$')",message="dnsNames: not a DNS name that TLS clients accept; remove a trailing dot, an IP address belongs in ipAddresses, a '*' may only be the whole first label"
+	// +kubebuilder:validation:items:XValidation:rule="self.matches('^([*][.])?[A-Za-z0-9]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?([.][A-Za-z0-9]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?)*$')",messageExpression="self + ' is no DNS name that TLS clients accept; remove a trailing dot, a \"*\" may only be the whole first label'"
+	// +kubebuilder:validation:items:XValidation:rule="!isIP(self)",messageExpression="self + ' is an IP address; move it to ipAddresses'"
 	DNSNames []string `json:"dnsNames,omitempty"`
 
 	// IPAddresses beyond those that pgtls adds by itself.
@@ -91,15 +94,16 @@ type ServerCertificateSpec struct {
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=64
 	// +kubebuilder:validation:items:MaxLength=45
-	// +kubebuilder:validation:items:XValidation:rule="isIP(self)",message="ipAddresses: not an IP address; write it without prefix length or port, a name belongs in dnsNames"
+	// +kubebuilder:validation:items:XValidation:rule="isIP(self)",messageExpression="self + ' is no IP address; write it without prefix length and port, a name belongs in dnsNames'"
 	IPAddresses []string `json:"ipAddresses,omitempty"`
 }
 
-// CertificateDuration is a length of time such as 2160h, 90m or 180s (units h, m, s).
+// CertificateDuration is a length of time such as 2160h, 90m or 180s (units h, m, s),
+// in at most 14 characters, which keeps it far from overflow.
 //
-// +kubebuilder:validation:MaxLength=32
-// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+h)?([0-9]+m)?([0-9]+s)?$') && self != ''",message="must be a length of time in hours, minutes and seconds such as 2160h or 1h30m; write days as hours"
-// +kubebuilder:validation:XValidation:rule="!self.matches('^([0-9]+h)?([0-9]+m)?([0-9]+s)?$') || self == '' || (duration(self) >= duration('1m') && duration(self) <= duration('175200h'))",message="must be between 1m and 175200h (20 years); choose a value in that range"
+// +kubebuilder:validation:MaxLength=14
+// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,6}[hms])+$')",messageExpression="self + ' is no length of time; write hours, minutes and seconds such as 2160h or 1h30m, days as hours'"
+// +kubebuilder:validation:XValidation:rule="!self.matches('^([0-9]{1,6}[hms])+$') || (duration(self) >= duration('1m') && duration(self) <= duration('175200h'))",messageExpression="self + ' is out of range; choose between 1m and 175200h, which is 20 years'"
 type CertificateDuration string
 
 // Duration returns the length of time, or 0 if there is none or it cannot be
