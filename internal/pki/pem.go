@@ -13,8 +13,9 @@ const (
 )
 
 const (
-	beginMarker = "-----BEGIN"
-	endMarker   = "-----END"
+	beginMarker  = "-----BEGIN"
+	endMarker    = "-----END"
+	markerDashes = "-----"
 )
 
 const pemRemedy = "give PEM with whole blocks, each marker on a line of its own"
@@ -47,10 +48,14 @@ func decodeBlocks(text []byte) ([]*pem.Block, error) {
 	}
 }
 
-// checkComment takes any text between blocks that cannot be part of a damaged one.
+// checkComment takes any text between blocks that cannot be part of a damaged one. A line that starts like
+// a marker is the rest of one: without this, a text cut within the marker of its last block would pass.
 func checkComment(text []byte) error {
 	if bytes.Contains(text, []byte(endMarker)) {
 		return refuse(TrailingGarbage, pemRemedy, "there is an end of a block without its beginning")
+	}
+	if bytes.HasPrefix(text, []byte(markerDashes)) || bytes.Contains(text, []byte("\n"+markerDashes)) {
+		return refuse(TrailingGarbage, pemRemedy, "there is a line that starts like a marker and is none")
 	}
 	if !utf8.Valid(text) || bytes.IndexByte(text, 0) >= 0 {
 		return refuse(TrailingGarbage, pemRemedy, "there are bytes outside the blocks that are no text")

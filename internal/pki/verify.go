@@ -73,7 +73,8 @@ func checkRequest(r VerifyRequest) error {
 }
 
 // checkAnchor accepts what OpenSSL ends a path at: a CA that signed itself, with its key identifier.
-// Its time is not looked at here, since an expired anchor that nothing depends on does no harm.
+// Its time is not looked at here, since an expired anchor that nothing depends on does no harm. SHA-1 in its own
+// signature passes, as everywhere: nobody's trust rests on it.
 func checkAnchor(what string, c *x509.Certificate) error {
 	const remedy = "keep only self-signed CA certificates as trust anchors and put intermediates into the chain"
 	if !maySign(c) {
@@ -85,8 +86,7 @@ func checkAnchor(what string, c *x509.Certificate) error {
 	if len(c.SubjectKeyId) == 0 {
 		return refuse(KeyIdentifierMissing, "issue it with a subject key identifier", "%s has no subject key identifier", what)
 	}
-	namesItself := bytes.Equal(c.RawSubject, c.RawIssuer) && (len(c.AuthorityKeyId) == 0 || bytes.Equal(c.AuthorityKeyId, c.SubjectKeyId))
-	if !namesItself {
+	if !namesItself(c) {
 		return refuse(NotSelfSigned, remedy, "%s was issued by %s", what, c.Issuer)
 	}
 	if err := c.CheckSignature(c.SignatureAlgorithm, c.RawTBSCertificate, c.Signature); err != nil {
@@ -134,6 +134,9 @@ func buildPath(chain, anchors []*x509.Certificate, at time.Time) ([]*x509.Certif
 		if anchor != nil {
 			return append(path, anchor), nil
 		}
+		if namesItself(child) {
+			break // as OpenSSL does: what follows may well be a bridge, but it is too late for it
+		}
 		if i+1 < len(chain) {
 			if !namesIssuer(child, chain[i+1]) {
 				return nil, refuse(UnknownAuthority, "present each issuer right after what it issued",
@@ -142,7 +145,7 @@ func buildPath(chain, anchors []*x509.Certificate, at time.Time) ([]*x509.Certif
 			path = append(path, chain[i+1])
 		}
 	}
-	last := chain[len(chain)-1]
+	last := path[len(path)-1]
 	return nil, refuse(UnknownAuthority, "add that authority to the bundle or the missing issuers to the chain",
 		"no trust anchor has issued %s: it names %s, key %x", last.Subject, last.Issuer, last.AuthorityKeyId)
 }
@@ -172,6 +175,11 @@ func anchorOf(child *x509.Certificate, anchors []*x509.Certificate, at time.Time
 // namesIssuer reports whether child says that issuer issued it, by name and by key identifier.
 func namesIssuer(child, issuer *x509.Certificate) bool {
 	return bytes.Equal(child.RawIssuer, issuer.RawSubject) && bytes.Equal(child.AuthorityKeyId, issuer.SubjectKeyId)
+}
+
+// namesItself reports whether c says that it is self-signed.
+func namesItself(c *x509.Certificate) bool {
+	return bytes.Equal(c.RawSubject, c.RawIssuer) && (len(c.AuthorityKeyId) == 0 || bytes.Equal(c.AuthorityKeyId, c.SubjectKeyId))
 }
 
 // checkLink checks an issuer and that it really signed child.
