@@ -117,7 +117,25 @@ type Reason string
 const (
 	AwaitingDelivery Reason = "AwaitingDelivery" // the kubelet has not delivered the asked revision yet
 	MaterialInvalid  Reason = "MaterialInvalid"  // the delivered files were refused; what is active stays
+	InstallFailed    Reason = "InstallFailed"    // the files could not be written where the process reads them
 	ReloadFailed     Reason = "ReloadFailed"     // the process refused or did not answer the reload
 	StillServingOld  Reason = "StillServingOld"  // the process was told to reload and serves the old leaf
 	ProcessNotReady  Reason = "ProcessNotReady"  // the process beside the agent is not up; it will read the installed files when it starts
+)
+
+// Refusal is the body of a 403 of an agent, and of its 502 when Patroni does not answer it.
+type Refusal struct {
+	Reason  RefusalReason `json:"reason"`
+	Message string        `json:"message"` // the fact and the remedy
+}
+
+// RefusalReason is a closed set of codes.
+type RefusalReason string
+
+// Why an agent refuses a request.
+const (
+	ClientCertificateRequired RefusalReason = "ClientCertificateRequired" // none was presented
+	ClientUntrusted           RefusalReason = "ClientUntrusted"           // it does not verify against the active client bundle
+	IdentityRefused           RefusalReason = "IdentityRefused"           // it names somebody who may not do this
+	PatroniUnreachable        RefusalReason = "PatroniUnreachable"        // Patroni does not answer behind the agent
 )

@@ -1,0 +1,257 @@
+package agent
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"pgtls.dev/pgtls/internal/agentapi"
+)
+
+// Config is where an agent works. Every field is required unless it says otherwise.
+type Config struct {
+	Pod  string
+	Kind agentapi.Kind
+
+	MaterialDir  string // mounted by the kubelet
+	ActivateFile string // in a volume of its own
+	ActiveDir    string
+	SocketDir    string
+
+	Listen          string // address of the agent's own HTTPS
+	PatroniListen   string // address of the HTTPS in front of Patroni; "" in pooler pods
+	PatroniUpstream string // address of Patroni's own HTTPS; "" in pooler pods
+	MinTLS          uint16 // of both; 0 means 1.3
+
+	Process Process
+	Now     func() time.Time
+	Log     *slog.Logger
+}
+
+// Agent is one sidecar.
+type Agent struct {
+	config   Config
+	observer observer
+	store    store
+	reports  *reports
+	loopback tls.Certificate
+
+	installed atomic.Pointer[Material] // what "current" leads to; the servers present it
+
+	// Of the turning goroutine alone.
+	loaded      *Material // last that was seen to be served
+	activatedAt time.Time // of loaded
+	unasked     bool      // how installed was chosen
+	served      []agentapi.Served
+	failures    int  // in a row; 0 when there is nothing to try again
+	settled     bool // installed is loaded
+}
+
+// New takes what an earlier process of the same pod has left, and makes the loopback pair when there is none.
+func New(config Config) (*Agent, error) {
+	if config.MinTLS == 0 {
+		config.MinTLS = tls.VersionTLS13
+	}
+	loopback, err := ensureLoopbackPair(config.ActiveDir, config.Now())
+	if err != nil {
+		return nil, err
+	}
+	a := &Agent{
+		config:   config,
+		observer: observer{materialDir: config.MaterialDir, activateFile: config.ActivateFile},
+		store:    store{dir: config.ActiveDir},
+		reports:  newReports(config.Pod, config.Kind),
+		loopback: loopback,
+	}
+	a.installed.Store(a.store.current())
+	return a, nil
+}
+
+// Run works until ctx ends.
+func (a *Agent) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	signals, err := watch(ctx, a.config.Log, a.config.MaterialDir, filepath.Dir(a.config.ActivateFile), a.config.SocketDir)
+	if err != nil {
+		return err
+	}
+	stopped, err := a.serve(ctx)
+	if err != nil {
+		return err
+	}
+	a.turnUntilDone(ctx, signals)
+	cancel()
+	return <-stopped
+}
+
+func (a *Agent) turnUntilDone(ctx context.Context, signals <-chan struct{}) {
+	for ctx.Err() == nil {
+		timer := newTimer(a.turn(ctx), a.config.Now())
+		select {
+		case <-ctx.Done():
+		case <-signals:
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+}
+
+// never is how long a timer runs that nothing needs.
+const never = 24 * time.Hour
+
+// newTimer fires at an instant, or practically never when it is zero.
+func newTimer(at, now time.Time) *time.Timer {
+	if at.IsZero() {
+		return time.NewTimer(never)
+	}
+	return time.NewTimer(min(max(at.Sub(now), 0), never))
+}
+
+// turn is one round. It returns when the next is due although nothing happens; zero means never.
+func (a *Agent) turn(ctx context.Context) (wakeAt time.Time) {
+	facts, mounted := a.observe()
+	decision := Decide(facts)
+	var failure *agentapi.Problem
+	if decision.Act != Rest {
+		failure = a.perform(ctx, decision, mounted)
+		facts, mounted = a.observe() // what was done may have made something else possible
+		decision = Decide(facts)
+	}
+	wakeAt = earlier(decision.WakeAt, a.retryAt())
+	switch {
+	case failure != nil:
+		decision.Problem = failure
+	case decision.Act != Rest:
+		wakeAt = facts.Now
+	case mounted.unreadable():
+		wakeAt = earlier(wakeAt, facts.Now.Add(longestRetry))
+	}
+	a.publish(facts, decision.Problem)
+	return wakeAt
+}
+
+func (a *Agent) observe() (Facts, delivered) {
+	now := a.config.Now()
+	mounted := a.observer.mounted()
+	facts := Facts{Now: now, Asked: a.observer.asked(), Mounted: mounted.candidate(now), Confirmed: a.settled}
+	active := ""
+	if installed := a.installed.Load(); installed != nil {
+		facts.Active = installed.candidate(now)
+		active = installed.Revision
+	}
+	for _, held := range a.store.held(active) {
+		facts.Held = append(facts.Held, *held.candidate(now))
+	}
+	return facts, mounted
+}
+
+// perform does what was decided. The outcome is nil, or the problem to report and to try again.
+func (a *Agent) perform(ctx context.Context, decision Decision, mounted delivered) *agentapi.Problem {
+	if decision.Act != Confirm {
+		if err := a.activate(decision, mounted.material); err != nil {
+			a.failures++
+			a.config.Log.Error("activating", "revision", decision.Revision, "error", err)
+			return &agentapi.Problem{Reason: agentapi.InstallFailed, Message: err.Error() + ": the agent tries again"}
+		}
+	}
+	return a.confirm(ctx)
+}
+
+// activate makes the decided revision the installed one.
+func (a *Agent) activate(decision Decision, mounted *Material) error {
+	m := mounted
+	if decision.Act == ActivateHeld {
+		m = a.store.read(decision.Revision)
+	}
+	if m == nil || m.Revision != decision.Revision {
+		return fmt.Errorf("revision %s is no longer there", decision.Revision)
+	}
+	if err := a.store.write(m); err != nil {
+		return err
+	}
+	if err := a.store.link(m.Revision); err != nil {
+		return err
+	}
+	previous := a.installed.Swap(m)
+	a.settled, a.unasked, a.failures = false, decision.Unasked, 0
+	keep := []string{m.Revision}
+	if previous != nil {
+		keep = append(keep, previous.Revision)
+	}
+	a.config.Log.Info("installed", "revision", m.Revision, "unasked", decision.Unasked, "act", decision.Act)
+	return a.store.prune(keep...)
+}
+
+// confirm makes the process load what is installed.
+func (a *Agent) confirm(ctx context.Context) *agentapi.Problem {
+	m := a.installed.Load()
+	outcome := confirm(ctx, a.config.Process, m)
+	a.served = []agentapi.Served{outcome.served}
+	if outcome.problem != nil {
+		a.failures++
+		return outcome.problem
+	}
+	a.settled, a.failures = true, 0
+	if a.loaded == nil || a.loaded.Revision != m.Revision {
+		a.activatedAt = a.config.Now().UTC()
+	}
+	a.loaded = m
+	a.config.Log.Info("active", "revision", m.Revision, "serial", outcome.served.Serial)
+	return nil
+}
+
+// Back-off between attempts.
+const (
+	firstRetry   = 50 * time.Millisecond
+	longestRetry = 5 * time.Second
+)
+
+// retryAt is when to try again after failures in a row; zero when there are none.
+func (a *Agent) retryAt() time.Time {
+	if a.failures == 0 {
+		return time.Time{}
+	}
+	pause := longestRetry
+	if shift := a.failures - 1; shift < 7 {
+		pause = min(firstRetry<<shift, longestRetry)
+	}
+	return a.config.Now().Add(pause)
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// publish tells what the round has found.
+func (a *Agent) publish(facts Facts, problem *agentapi.Problem) {
+	report := agentapi.Report{Asked: facts.Asked, Served: slices.Clone(a.served), Problem: problem}
+	if facts.Mounted != nil {
+		report.Mounted = facts.Mounted.Revision
+	}
+	if len(facts.Held) > 0 {
+		report.Previous = facts.Held[0].Revision
+	}
+	if m := a.loaded; m != nil {
+		report.Active = m.Revision
+		report.Unasked = a.unasked && a.settled && facts.Asked != m.Revision
+		activatedAt := a.activatedAt
+		report.ActivatedAt = &activatedAt
+		report.ServerLeaf, report.ClientLeaf = leafOf(m.Server.Leaf()), leafOf(m.Client.Leaf())
+		report.ServerAnchors, report.ClientAnchors = fingerprints(m.ServerAnchors), fingerprints(m.ClientAnchors)
+	}
+	if a.reports.publish(report) && problem != nil {
+		a.config.Log.Warn("waiting", "reason", problem.Reason, "message", problem.Message, "asked", report.Asked, "mounted", report.Mounted)
+	}
+}
+
+// errNothingInstalled is for those who ask before the first material came.
+var errNothingInstalled = errors.New("no material is installed yet")

@@ -1,0 +1,61 @@
+package agent
+
+import (
+	"context"
+	"crypto/rand"
+	"reflect"
+	"sync"
+	"time"
+
+	"pgtls.dev/pgtls/internal/agentapi"
+)
+
+// reports keeps the last report and wakes those who wait for a newer one.
+type reports struct {
+	mu      sync.Mutex
+	last    agentapi.Report
+	changed chan struct{} // closed with the next change
+}
+
+func newReports(pod string, kind agentapi.Kind) *reports {
+	return &reports{last: agentapi.Report{Pod: pod, Kind: kind, Boot: rand.Text(), Sequence: 1}, changed: make(chan struct{})}
+}
+
+// publish replaces the report, unless nothing in it differs. It keeps pod, kind, boot and sequence itself.
+func (r *reports) publish(next agentapi.Report) (changed bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	next.Pod, next.Kind, next.Boot, next.Sequence = r.last.Pod, r.last.Kind, r.last.Boot, r.last.Sequence
+	if reflect.DeepEqual(next, r.last) {
+		return false
+	}
+	next.Sequence++
+	r.last = next
+	close(r.changed)
+	r.changed = make(chan struct{})
+	return true
+}
+
+func (r *reports) get() (agentapi.Report, <-chan struct{}) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.last, r.changed
+}
+
+// after returns the report as soon as there is one that the caller, who has seen sequence of boot, does not know.
+// It returns false when the wait is over or ctx ends first.
+func (r *reports) after(ctx context.Context, boot string, sequence uint64, wait time.Duration) (agentapi.Report, bool) {
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	for {
+		last, changed := r.get()
+		if last.Boot != boot || last.Sequence > sequence {
+			return last, true
+		}
+		select {
+		case <-ctx.Done():
+			return last, false
+		case <-changed:
+		}
+	}
+}

@@ -1,0 +1,191 @@
+package agent
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+
+	"pgtls.dev/pgtls/internal/agentapi"
+	"pgtls.dev/pgtls/internal/pki"
+)
+
+// Limits of the HTTPS servers.
+const (
+	headerTimeout  = 5 * time.Second
+	idleTimeout    = 30 * time.Second
+	maxHeaderBytes = 16 << 10
+	shutdownGrace  = time.Second
+	readyTimeout   = 2 * time.Second
+	longestWait    = 60 * time.Second
+)
+
+// serve starts the servers and returns once they listen. The channel gives the outcome after ctx has ended.
+func (a *Agent) serve(ctx context.Context) (<-chan error, error) {
+	handlers := map[string]http.Handler{a.config.Listen: a.ownHandler(ctx)}
+	if a.config.PatroniListen != "" {
+		handlers[a.config.PatroniListen] = a.patroniHandler()
+	}
+	var servers []*http.Server
+	for address, handler := range handlers {
+		listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+		if err != nil {
+			closeAll(servers)
+			return nil, fmt.Errorf("listening on %s: %w", address, err)
+		}
+		server := a.newServer(handler)
+		servers = append(servers, server)
+		go a.serveOne(server, listener)
+	}
+	stopped := make(chan error, 1)
+	context.AfterFunc(ctx, func() { stopped <- shutDown(context.WithoutCancel(ctx), servers) })
+	return stopped, nil
+}
+
+func (a *Agent) newServer(handler http.Handler) *http.Server {
+	return &http.Server{
+		Handler:           handler,
+		TLSConfig:         a.serverTLS(),
+		TLSNextProto:      map[string]func(*http.Server, *tls.Conn, http.Handler){}, // no HTTP/2: nobody here needs it
+		ReadHeaderTimeout: headerTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(a.config.Log.Handler(), slog.LevelDebug),
+	}
+}
+
+func (a *Agent) serveOne(server *http.Server, listener net.Listener) {
+	if err := server.ServeTLS(listener, "", ""); !errors.Is(err, http.ErrServerClosed) {
+		a.config.Log.Error("serving HTTPS", "address", listener.Addr().String(), "error", err)
+	}
+}
+
+func closeAll(servers []*http.Server) {
+	for _, server := range servers {
+		_ = server.Close() // the first error counts
+	}
+}
+
+func shutDown(ctx context.Context, servers []*http.Server) error {
+	ctx, cancel := context.WithTimeout(ctx, shutdownGrace)
+	defer cancel()
+	for _, server := range servers {
+		if err := server.Shutdown(ctx); err != nil {
+			_ = server.Close() // out of patience
+		}
+	}
+	return nil
+}
+
+// serverTLS presents the installed material, and the loopback pair while there is none so that a probe gets a
+// readable answer. Client certificates are asked for and judged per request, not here: health needs none. Sessions are
+// never resumed, since a resumed one would show no certificate.
+func (a *Agent) serverTLS() *tls.Config {
+	return &tls.Config{
+		MinVersion:             a.config.MinTLS,
+		ClientAuth:             tls.RequestClientCert,
+		SessionTicketsDisabled: true,
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+			if m := a.installed.Load(); m != nil {
+				return &m.serverTLS, nil
+			}
+			return &a.loopback, nil
+		},
+	}
+}
+
+// ownHandler serves report, health and readiness. Waiting requests end with ctx.
+func (a *Agent) ownHandler(ctx context.Context) http.Handler {
+	mux := http.NewServeMux()
+	report := func(w http.ResponseWriter, r *http.Request) { a.serveReport(ctx, w, r) }
+	mux.Handle("GET "+agentapi.PathReport, a.onlyFor(http.HandlerFunc(report), agentapi.OperatorIdentity))
+	mux.HandleFunc("GET "+agentapi.PathHealth, a.serveHealth)
+	mux.HandleFunc("GET "+agentapi.PathReady, a.serveReady)
+	return mux
+}
+
+func (a *Agent) serveHealth(w http.ResponseWriter, _ *http.Request) {
+	if a.installed.Load() == nil {
+		http.Error(w, errNothingInstalled.Error(), http.StatusServiceUnavailable)
+	}
+}
+
+// serveReady tells of PgBouncer whether it answers. Readiness of PostgreSQL is Patroni's to tell.
+func (a *Agent) serveReady(w http.ResponseWriter, r *http.Request) {
+	if a.installed.Load() == nil {
+		http.Error(w, errNothingInstalled.Error(), http.StatusServiceUnavailable)
+		return
+	}
+	if a.config.Kind != agentapi.Pooler {
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
+	defer cancel()
+	if err := a.config.Process.Ready(ctx); err != nil {
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+	}
+}
+
+func (a *Agent) serveReport(stop context.Context, w http.ResponseWriter, r *http.Request) {
+	query := r.URL.Query()
+	after, _ := strconv.ParseUint(query.Get("after"), 10, 64) // anything else: nothing seen yet
+	wait, _ := strconv.Atoi(query.Get("wait"))
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	defer context.AfterFunc(stop, cancel)()
+
+	report, news := a.reports.after(ctx, query.Get("boot"), after, min(max(time.Duration(wait)*time.Second, 0), longestWait))
+	if !news {
+		w.WriteHeader(http.StatusNotModified)
+		return
+	}
+	writeJSON(w, http.StatusOK, report)
+}
+
+func writeJSON(w http.ResponseWriter, status int, value any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(value) // the client has gone
+}
+
+// onlyFor lets a request through when its client certificate verifies against the active client bundle now and
+// names one of the identities.
+func (a *Agent) onlyFor(next http.Handler, identities ...string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if refusal := a.identify(r.TLS, identities); refusal != nil {
+			writeJSON(w, http.StatusForbidden, refusal)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// identify returns nil or why the client may not do what it asks for.
+func (a *Agent) identify(state *tls.ConnectionState, identities []string) *agentapi.Refusal {
+	if state == nil || len(state.PeerCertificates) == 0 {
+		return &agentapi.Refusal{Reason: agentapi.ClientCertificateRequired, Message: fmt.Sprintf("present a client certificate of one of %q", identities)}
+	}
+	if err := a.verifyClient(state.PeerCertificates); err != nil {
+		return &agentapi.Refusal{Reason: agentapi.ClientUntrusted, Message: err.Error()}
+	}
+	if name := state.PeerCertificates[0].Subject.CommonName; !slices.Contains(identities, name) {
+		return &agentapi.Refusal{Reason: agentapi.IdentityRefused, Message: fmt.Sprintf("this is for %q and not for %q", identities, name)}
+	}
+	return nil
+}
+
+func (a *Agent) verifyClient(chain []*x509.Certificate) error {
+	m := a.installed.Load()
+	if m == nil {
+		return errNothingInstalled
+	}
+	return pki.Verify(pki.VerifyRequest{Chain: chain, Anchors: m.ClientAnchors, At: a.config.Now(), Usage: pki.ClientAuth})
+}

@@ -1,0 +1,44 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+
+	"github.com/fsnotify/fsnotify"
+)
+
+// watch sends to the returned channel whenever something in one of the directories changes. Signals that
+// nobody has taken yet become one. It watches directories and not files, because the kubelet swaps a link.
+func watch(ctx context.Context, log *slog.Logger, dirs ...string) (<-chan struct{}, error) {
+	watcher, err := fsnotify.NewWatcher()
+	if err != nil {
+		return nil, fmt.Errorf("watching directories: %w", err)
+	}
+	for _, dir := range dirs {
+		if err := watcher.Add(dir); err != nil {
+			_ = watcher.Close() // the first error counts
+			return nil, fmt.Errorf("watching %s: %w", dir, err)
+		}
+	}
+	signals := make(chan struct{}, 1)
+	go forward(ctx, log, watcher, signals)
+	return signals, nil
+}
+
+func forward(ctx context.Context, log *slog.Logger, watcher *fsnotify.Watcher, signals chan<- struct{}) {
+	defer func() { _ = watcher.Close() }() // the agent is ending
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-watcher.Events:
+		case err := <-watcher.Errors: // events may be lost, so it counts as one
+			log.Warn("watching directories", "error", err)
+		}
+		select {
+		case signals <- struct{}{}:
+		default:
+		}
+	}
+}

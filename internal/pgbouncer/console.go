@@ -1,0 +1,106 @@
+// Package pgbouncer speaks to the console of PgBouncer and renders its configuration.
+package pgbouncer
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// Console is a PgBouncer seen through its Unix socket. PgBouncer lets its own uid in as user "pgbouncer".
+// Each call opens a connection and closes it.
+type Console struct {
+	SocketDir string
+	Port      uint16 // the listen_port, which names the socket
+}
+
+const (
+	consoleName    = "pgbouncer" // user and database
+	consoleTimeout = 5 * time.Second
+)
+
+// Reload makes PgBouncer read its configuration and all its certificate files. Clients stay connected, and
+// open server connections keep the session they have until Reconnect. A file that it cannot use it names only in its log.
+func (c Console) Reload(ctx context.Context) error {
+	_, err := c.command(ctx, "RELOAD")
+	return err
+}
+
+// Reconnect makes PgBouncer replace each open server connection as soon as it is released.
+func (c Console) Reconnect(ctx context.Context) error {
+	_, err := c.command(ctx, "RECONNECT")
+	return err
+}
+
+// Ready returns nil when the console answers.
+func (c Console) Ready(ctx context.Context) error {
+	_, err := c.command(ctx, "SHOW VERSION")
+	return err
+}
+
+// Row is one line of a SHOW command by column name; NULL is "".
+type Row map[string]string
+
+// ShowPools returns SHOW POOLS.
+func (c Console) ShowPools(ctx context.Context) ([]Row, error) { return c.command(ctx, "SHOW POOLS") }
+
+// ShowServers returns SHOW SERVERS: connections to PostgreSQL, column tls with version and cipher.
+func (c Console) ShowServers(ctx context.Context) ([]Row, error) {
+	return c.command(ctx, "SHOW SERVERS")
+}
+
+// ShowClients returns SHOW CLIENTS: connections of clients, column tls with version and cipher.
+func (c Console) ShowClients(ctx context.Context) ([]Row, error) {
+	return c.command(ctx, "SHOW CLIENTS")
+}
+
+// ShowConfig returns SHOW CONFIG: columns key, value, default, changeable.
+func (c Console) ShowConfig(ctx context.Context) ([]Row, error) { return c.command(ctx, "SHOW CONFIG") }
+
+// command runs one console command, which is never built from input.
+func (c Console) command(ctx context.Context, command string) ([]Row, error) {
+	conn, err := c.connect(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("connecting to the console of PgBouncer: %w", err)
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }() // PgBouncer notices either way
+	// The console knows the simple protocol only.
+	results, err := conn.Exec(ctx, command).ReadAll()
+	if err != nil {
+		return nil, fmt.Errorf("%s of PgBouncer: %w", command, err)
+	}
+	var rows []Row
+	for _, result := range results {
+		rows = append(rows, rowsOf(result)...)
+	}
+	return rows, nil
+}
+
+func (c Console) connect(ctx context.Context) (*pgconn.PgConn, error) {
+	// ParseConfig is the only constructor; every field that it takes from the environment is set afterwards.
+	config, err := pgconn.ParseConfig("host=/ user=nobody dbname=pgbouncer sslmode=disable passfile=/dev/null")
+	if err != nil {
+		return nil, err
+	}
+	config.Host, config.Port, config.User, config.Database = c.SocketDir, c.Port, consoleName, consoleName
+	config.Password = ""
+	config.TLSConfig = nil
+	config.Fallbacks = nil
+	config.ConnectTimeout = consoleTimeout
+	config.RuntimeParams = map[string]string{}
+	config.ValidateConnect = nil
+	return pgconn.ConnectConfig(ctx, config)
+}
+
+func rowsOf(result *pgconn.Result) []Row {
+	rows := make([]Row, len(result.Rows))
+	for i, values := range result.Rows {
+		rows[i] = Row{}
+		for j, value := range values {
+			rows[i][result.FieldDescriptions[j].Name] = string(value)
+		}
+	}
+	return rows
+}
