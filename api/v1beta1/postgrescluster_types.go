@@ -53,7 +53,7 @@ type PostgresClusterSpec struct {
 	// Image runs PostgreSQL and Patroni. By default the operator's image for PostgresVersion.
 	// +optional
 	// +kubebuilder:validation:MaxLength=512
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[^ \\t\\n\\r]*$')",message="contains white space; write the reference as for docker pull, such as registry.example/postgres:17"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[^ \\t\\n\\r]*$')",messageExpression="self + ' contains white space; write the reference as for docker pull, such as registry.example/postgres:17'"
 	Image string `json:"image,omitempty"`
 
 	// ImagePullPolicy of every container of the cluster.
@@ -123,7 +123,7 @@ type InstanceSetSpec struct {
 	// Name of the set; instances are <cluster>-<name>-<index>.
 	// +kubebuilder:default="00"
 	// +kubebuilder:validation:MaxLength=12
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",message="is no DNS label, and pods are named after it; use lower-case letters, digits and, inside, '-'"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",messageExpression="self + ' is no DNS label, and pods are named after it; use lower-case letters, digits and, inside, -'"
 	Name string `json:"name"`
 
 	// Replicas is the number of instances in the set.
@@ -165,7 +165,7 @@ type InstanceSetSpec struct {
 type UserSpec struct {
 	// Name of the user.
 	// +kubebuilder:validation:MaxLength=32
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",message="is no DNS label, and the Secret <cluster>-pguser-<name> is named after it; use lower-case letters, digits and, inside, '-'"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",messageExpression="self + ' is no DNS label, and the Secret <cluster>-pguser-<name> is named after it; use lower-case letters, digits and, inside, -'"
 	// +kubebuilder:validation:XValidation:rule="!(self in ['postgres','pgbouncer','public','none']) && !self.startsWith('pg-')",messageExpression="self + ' is reserved, as are postgres, pgbouncer, public, none and what starts with pg-; use another name'"
 	Name string `json:"name"`
 
@@ -178,7 +178,7 @@ type UserSpec struct {
 	// Options are the role attributes of ALTER ROLE, such as "CREATEDB". Passwords are not set here.
 	// +optional
 	// +kubebuilder:validation:MaxLength=200
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9 ]*$')",message="role attributes are words, such as CREATEDB; remove quotes and punctuation"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9 ]*$')",messageExpression="self + ' has more than words, and role attributes are words such as CREATEDB; remove quotes and punctuation'"
 	// +kubebuilder:validation:XValidation:rule="!self.matches('(?i:PASSWORD)')",message="PASSWORD cannot be set here; write it to the key password of the Secret <cluster>-pguser-<name>"
 	Options string `json:"options,omitempty"`
 }
@@ -227,7 +227,7 @@ type PGBouncerSpec struct {
 	// Image runs PgBouncer. By default the operator's.
 	// +optional
 	// +kubebuilder:validation:MaxLength=512
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[^ \\t\\n\\r]*$')",message="contains white space; write the reference as for docker pull, such as registry.example/postgres:17"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[^ \\t\\n\\r]*$')",messageExpression="self + ' contains white space; write the reference as for docker pull, such as registry.example/postgres:17'"
 	Image string `json:"image,omitempty"`
 
 	// Replicas of PgBouncer.
