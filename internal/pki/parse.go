@@ -113,9 +113,6 @@ func parseCertificates(text []byte) ([]*x509.Certificate, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(blocks) == 0 && !isBlank(text) {
-		return nil, refuse(NotPEM, remedy, "there is text but no PEM block")
-	}
 	if len(blocks) == 0 {
 		return nil, refuse(NoCertificate, remedy, "there is no certificate")
 	}

@@ -20,7 +20,7 @@ const (
 
 const pemRemedy = "give PEM with whole blocks, each marker on a line of its own"
 
-// decodeBlocks returns every block of a PEM text. Unlike encoding/pem, which skips what it cannot read
+// decodeBlocks returns every block of a PEM text, and none of a blank one. Unlike encoding/pem, which skips what it cannot read
 // and goes on with the next block, it refuses a text that has anything like a damaged block.
 //
 // Errors: TooLarge, NotPEM, TrailingGarbage.
@@ -31,6 +31,9 @@ func decodeBlocks(text []byte) ([]*pem.Block, error) {
 	var blocks []*pem.Block
 	for rest := text; ; {
 		begin := bytes.Index(rest, []byte(beginMarker))
+		if begin < 0 && len(blocks) == 0 && !isBlank(text) {
+			return nil, refuse(NotPEM, pemRemedy, "there is text but no PEM block")
+		}
 		if begin < 0 {
 			return blocks, checkComment(rest)
 		}
