@@ -1,0 +1,178 @@
+package harness
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os/exec"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+const clientContainer = "client"
+
+// ClientPod is where an application of the cluster would run: a pod with psql, pgbench and loadgen,
+// in which the cluster's bundle and the default user's Secret are mounted.
+type ClientPod struct {
+	cluster *Cluster
+	name    string
+}
+
+// StartClient makes a client pod and waits until it runs.
+func (c *Cluster) StartClient(ctx context.Context, images Images) (*ClientPod, error) {
+	p := &ClientPod{cluster: c, name: c.Name + "-client"}
+	if err := c.Kube.Create(ctx, p.object(images["client"])); err != nil {
+		return nil, fmt.Errorf("creating the client pod: %w", err)
+	}
+	err := Await(ctx, "the client pod", 2*time.Minute, func(ctx context.Context) string {
+		var pod corev1.Pod
+		if err := c.Kube.Get(ctx, client.ObjectKey{Namespace: c.Namespace, Name: p.name}, &pod); err != nil {
+			return err.Error()
+		}
+		if pod.Status.Phase != corev1.PodRunning {
+			return "it is " + string(pod.Status.Phase)
+		}
+		return ""
+	})
+	return p, err
+}
+
+func (p *ClientPod) object(image string) *corev1.Pod {
+	mount := func(name, path string) corev1.VolumeMount {
+		return corev1.VolumeMount{Name: name, MountPath: path, ReadOnly: name != "tmp"}
+	}
+	secret := func(volume, name string) corev1.Volume {
+		return corev1.Volume{Name: volume, VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{
+			SecretName: name, DefaultMode: ptr.To[int32](0o440),
+		}}}
+	}
+	c := p.cluster
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: c.Namespace, Name: p.name, Labels: map[string]string{"app": "client"}},
+		Spec: corev1.PodSpec{
+			AutomountServiceAccountToken:  ptr.To(false),
+			TerminationGracePeriodSeconds: ptr.To[int64](1),
+			SecurityContext: &corev1.PodSecurityContext{
+				RunAsNonRoot: ptr.To(true), RunAsUser: ptr.To[int64](26), RunAsGroup: ptr.To[int64](26), FSGroup: ptr.To[int64](26),
+				SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+			},
+			Containers: []corev1.Container{{
+				Name: clientContainer, Image: image,
+				Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("50m")}},
+				SecurityContext: &corev1.SecurityContext{
+					AllowPrivilegeEscalation: ptr.To(false), ReadOnlyRootFilesystem: ptr.To(true),
+					Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+				},
+				VolumeMounts: []corev1.VolumeMount{mount("ca", "/ca"), mount("user", "/user"), mount("operator", "/operator"), mount("tmp", "/tmp")},
+			}},
+			Volumes: []corev1.Volume{
+				{Name: "ca", VolumeSource: corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{
+					LocalObjectReference: corev1.LocalObjectReference{Name: c.Name + "-ca"},
+				}}},
+				secret("user", c.Name+"-pguser-"+c.Name),
+				// The stories look into PostgreSQL with the operator's certificate; an application has none.
+				secret("operator", c.Name+"-operator-tls"),
+				{Name: "tmp", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}},
+			},
+		},
+	}
+}
+
+// command prepares a program in the pod.
+func (p *ClientPod) command(ctx context.Context, argv ...string) *exec.Cmd {
+	return p.cluster.Kube.Exec(ctx, p.cluster.Namespace, p.name, clientContainer, argv...)
+}
+
+// Run runs a program in the pod and returns its output, trimmed. The error quotes what the program said.
+func (p *ClientPod) Run(ctx context.Context, argv ...string) (string, error) {
+	return output(p.command(ctx, argv...), argv[0])
+}
+
+// Exec prepares a program in any pod.
+func (k *Kube) Exec(ctx context.Context, namespace, pod, container string, argv ...string) *exec.Cmd {
+	arguments := []string{"exec", "--stdin", "--namespace", namespace, pod, "--container", container, "--"}
+	if k.context != "" {
+		arguments = append([]string{"--context", k.context}, arguments...)
+	}
+	return exec.CommandContext(ctx, "kubectl", append(arguments, argv...)...)
+}
+
+// RunIn runs a program in any pod and returns its output, trimmed.
+func (k *Kube) RunIn(ctx context.Context, namespace, pod, container string, argv ...string) (string, error) {
+	return output(k.Exec(ctx, namespace, pod, container, argv...), argv[0])
+}
+
+func output(command *exec.Cmd, program string) (string, error) {
+	var stdout, stderr bytes.Buffer
+	command.Stdout, command.Stderr = &stdout, &stderr
+	if err := command.Run(); err != nil {
+		return strings.TrimSpace(stdout.String()), fmt.Errorf("running %s: %w: %s", program, err, strings.TrimSpace(stderr.String()))
+	}
+	return strings.TrimSpace(stdout.String()), nil
+}
+
+// A Login is how psql logs in.
+type Login struct {
+	Target   Target
+	Database string
+	SSLMode  string // verify-full unless set
+	// AsOperator logs in as the operator's role, by certificate alone; otherwise it is the cluster's default user.
+	AsOperator bool
+}
+
+// Query runs one statement with psql in the pod and returns the rows, fields parted by "|".
+func (p *ClientPod) Query(ctx context.Context, login Login, statement string) ([]string, error) {
+	facts, err := p.connection(ctx, login)
+	if err != nil {
+		return nil, err
+	}
+	out, err := p.Run(ctx, "psql", "--no-psqlrc", "--no-align", "--tuples-only", "--quiet", "--command", statement, facts)
+	if err != nil || out == "" {
+		return nil, err
+	}
+	return strings.Split(out, "\n"), nil
+}
+
+// connection is a libpq connection string.
+func (p *ClientPod) connection(ctx context.Context, login Login) (string, error) {
+	mode := login.SSLMode
+	if mode == "" {
+		mode = "verify-full"
+	}
+	facts := fmt.Sprintf("host=%s port=%s sslmode=%s sslrootcert=/ca/ca.crt connect_timeout=15", login.Target.Host, login.Target.Port, mode)
+	if login.AsOperator {
+		return facts + " user=_pgtls dbname=postgres sslcert=/operator/client.crt sslkey=/operator/client.key", nil
+	}
+	var secret corev1.Secret
+	name := p.cluster.Name + "-pguser-" + p.cluster.Name
+	if err := p.cluster.Kube.Get(ctx, client.ObjectKey{Namespace: p.cluster.Namespace, Name: name}, &secret); err != nil {
+		return "", fmt.Errorf("reading the user's Secret: %w", err)
+	}
+	database := login.Database
+	if database == "" {
+		database = string(secret.Data["dbname"])
+	}
+	return fmt.Sprintf("%s user=%s dbname=%s password=%s", facts, secret.Data["user"], database, quoted(string(secret.Data["password"]))), nil
+}
+
+// quoted is a value as libpq's connection strings want it.
+func quoted(value string) string {
+	return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(value) + "'"
+}
+
+// AsPrimary queries the primary with the operator's certificate.
+func (p *ClientPod) AsPrimary(ctx context.Context, statement string) ([]string, error) {
+	return p.Query(ctx, Login{Target: p.cluster.Service("primary"), AsOperator: true}, statement)
+}
+
+// Replication is which processes stream to which replicas since when, one line each: as long as
+// it stays the same, replication was not interrupted.
+func (p *ClientPod) Replication(ctx context.Context) ([]string, error) {
+	return p.AsPrimary(ctx, "select application_name, pid, backend_start, state from pg_stat_replication order by 1")
+}
