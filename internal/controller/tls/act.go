@@ -1,0 +1,220 @@
+package tls
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"pgtls.dev/pgtls/internal/desired"
+	"pgtls.dev/pgtls/internal/pki"
+	"pgtls.dev/pgtls/internal/rotation"
+)
+
+// execute takes the steps of a plan in order and stops at the first that fails.
+// Every invariant is checked before each.
+func (r *Reconciler) execute(ctx context.Context, v *view, plan rotation.Plan) error {
+	for _, step := range plan.Steps {
+		if step.Op == rotation.Activate && step.Revision == "" {
+			step.Revision = v.party(step.Party).Material.Revision
+		}
+		if violation := rotation.Check(v.observed, step); violation != nil {
+			return fmt.Errorf("refusing %s: %w", step, violation)
+		}
+		if err := r.take(ctx, v, step); err != nil {
+			return fmt.Errorf("%s: %w", step, err)
+		}
+	}
+	return nil
+}
+
+func (r *Reconciler) take(ctx context.Context, v *view, step rotation.Step) error {
+	switch step.Op {
+	case rotation.CreateAuthority:
+		return r.createAuthority(ctx, v, step)
+	case rotation.CopyAuthority:
+		return r.copyAuthority(ctx, v, step)
+	case rotation.RestoreAuthority:
+		return r.restoreAuthority(ctx, v, step)
+	case rotation.ReleaseAuthority:
+		return r.releaseAuthority(ctx, v, step)
+	case rotation.PublishTrust:
+		return r.publishTrust(ctx, v)
+	case rotation.Publish:
+		return r.publish(ctx, v, step)
+	case rotation.Activate:
+		return r.activate(ctx, v, step)
+	case rotation.Prove:
+		return r.prove(ctx, v, step)
+	}
+	return fmt.Errorf("unknown operation %s", step.Op)
+}
+
+// publish writes a party's material and reads it back into the view, so that
+// the steps that follow see what was really stored.
+func (r *Reconciler) publish(ctx context.Context, v *view, step rotation.Step) error {
+	party := v.party(step.Party)
+	data, err := r.materialData(v, party, step)
+	if err != nil {
+		return err
+	}
+	secret := r.secret(v, party.Name, data)
+	secret.Annotations[revisionAnnotation] = pki.Revision(data)
+	secret.Annotations[answeredAnnotation] = answered(v, party, step)
+	if err := r.store(ctx, v, secret); err != nil {
+		return err
+	}
+	party.Material = inspect(secret, party.Wants, v.observed.Now)
+	v.material[party.Name] = secret
+	for _, domain := range step.Reissue {
+		for _, leaf := range party.Material.Leaves {
+			if leaf.Domain == domain {
+				r.event(v, eventNormal, eventIssued, "%s leaf %s of %s, valid until %s (%s)",
+					domain, leaf.Serial, party.Name, leaf.NotAfter.Format(timeLayout), step.Reason)
+			}
+		}
+	}
+	return nil
+}
+
+// answered is the renew request that material answers: only a fresh leaf in every domain does.
+func answered(v *view, party *rotation.Party, step rotation.Step) string {
+	if len(step.Reissue) == len(party.Wants) {
+		return v.policy.RenewRequest
+	}
+	return party.Material.Answered
+}
+
+// materialData is the whole content of a material Secret: what is reissued, and what is kept.
+func (r *Reconciler) materialData(v *view, party *rotation.Party, step rotation.Step) (map[string][]byte, error) {
+	data := map[string][]byte{}
+	for _, domain := range rotation.Domains() {
+		signer, err := v.signer(domain)
+		if err != nil {
+			return nil, err
+		}
+		data[bundleFiles[domain]] = signer.authority.EncodeCertificate()
+	}
+	for _, want := range party.Wants {
+		files := pairFiles[want.Domain]
+		if old := v.material[party.Name]; old != nil && !slices.Contains(step.Reissue, want.Domain) {
+			data[files.certificate], data[files.key] = old.Data[files.certificate], old.Data[files.key]
+			continue
+		}
+		pair, err := issue(v, want)
+		if err != nil {
+			return nil, fmt.Errorf("issuing the %s leaf of %s: %w", want.Domain, party.Name, err)
+		}
+		data[files.certificate] = pair.EncodeChain()
+		if data[files.key], err = pair.EncodeKey(); err != nil {
+			return nil, fmt.Errorf("encoding the %s key of %s: %w", want.Domain, party.Name, err)
+		}
+	}
+	return data, nil
+}
+
+// issue makes a leaf with a fresh key. It ends no later than its authority.
+func issue(v *view, want rotation.LeafWant) (*pki.KeyPair, error) {
+	signer, err := v.signer(want.Domain)
+	if err != nil {
+		return nil, err
+	}
+	addresses := make([]netip.Addr, 0, len(want.IPs))
+	for _, text := range want.IPs {
+		address, err := netip.ParseAddr(text)
+		if err != nil {
+			return nil, fmt.Errorf("reading address %q: %w", text, err)
+		}
+		addresses = append(addresses, address)
+	}
+	notAfter := v.observed.Now.Add(want.Life)
+	if end := signer.authority.Certificate.NotAfter; notAfter.After(end) {
+		notAfter = end
+	}
+	return signer.authority.Issue(pki.LeafRequest{
+		CommonName: want.CommonName, DNSNames: want.DNSNames, IPAddresses: addresses,
+		Usage: usages[want.Domain], Algorithm: want.Algorithm,
+		NotBefore: v.observed.Now.Add(-leafBackdate), NotAfter: notAfter,
+	})
+}
+
+// activate asks a pod to use what is published for it. The one patch also makes
+// the kubelet refresh the pod's volumes at once.
+func (r *Reconciler) activate(ctx context.Context, v *view, step rotation.Step) error {
+	changed, err := r.applier.PatchPodAnnotation(ctx, v.pods[step.Pod], activateAnnotation, step.Revision)
+	if err != nil {
+		return client.IgnoreNotFound(err) // a pod that is gone serves nothing
+	}
+	if changed {
+		r.event(v, eventNormal, eventActivated, "pod %s was asked to use revision %s of %s", step.Pod, step.Revision, step.Party)
+	}
+	return nil
+}
+
+// prove handshakes with every port of a pod. What it sees is a fact for the next plan, not an error.
+func (r *Reconciler) prove(ctx context.Context, v *view, step rotation.Step) error {
+	pod := v.pods[step.Pod]
+	seen := r.proofs.prove(ctx, proofRequest{
+		pod: pod, cluster: client.ObjectKeyFromObject(v.cluster), serverName: serverName(v.cluster, pod),
+		endpoints: v.endpoints[step.Pod], identity: r.identity(v), revision: step.Revision, now: r.now(),
+	})
+	if seen != "" {
+		r.event(v, eventNormal, eventProven, "pod %s was seen to serve leaf %s on every port", step.Pod, seen)
+	}
+	return nil
+}
+
+// publishTrust writes the bundle that clients read.
+func (r *Reconciler) publishTrust(ctx context.Context, v *view) error {
+	signer, err := v.signer(rotation.Server)
+	if err != nil {
+		return err
+	}
+	config := &corev1.ConfigMap{
+		ObjectMeta: desired.Meta(v.cluster, desired.CAConfigMap(v.cluster.Name), desired.ComponentLabels(v.cluster.Name, desired.TLSComponent), v.cluster.Spec.Metadata),
+		Data:       map[string]string{authorityCertificate: string(signer.authority.EncodeCertificate())},
+	}
+	_, err = r.applier.Apply(ctx, config)
+	return err
+}
+
+// secret is a Secret of this controller, with everything but its meaning.
+func (r *Reconciler) secret(v *view, name string, data map[string][]byte) *corev1.Secret {
+	return &corev1.Secret{
+		ObjectMeta: desired.Meta(v.cluster, name, desired.ComponentLabels(v.cluster.Name, desired.TLSComponent), v.cluster.Spec.Metadata),
+		Type:       corev1.SecretTypeOpaque,
+		Data:       data,
+	}
+}
+
+// store writes a material Secret as a whole: what somebody added to it must go,
+// or its revision would be another than the one that the pods are asked for. It
+// replaces exactly the Secret that was observed, or creates it.
+func (r *Reconciler) store(ctx context.Context, v *view, secret *corev1.Secret) error {
+	old := v.material[secret.Name]
+	if old == nil {
+		return r.create(ctx, v, secret)
+	}
+	if old.Immutable != nil && *old.Immutable || old.Type != secret.Type || !old.DeletionTimestamp.IsZero() {
+		return r.applier.Delete(ctx, old) // cannot be written to; made anew in the next round
+	}
+	secret.UID, secret.ResourceVersion = old.UID, old.ResourceVersion
+	if err := r.client.Update(ctx, secret, r.applier.Owner); err != nil {
+		return fmt.Errorf("writing Secret %s: %w", secret.Name, err)
+	}
+	return nil
+}
+
+func (r *Reconciler) create(ctx context.Context, v *view, secret *corev1.Secret) error {
+	if err := r.client.Create(ctx, secret, r.applier.Owner); err != nil {
+		return fmt.Errorf("creating Secret %s: %w", secret.Name, err)
+	}
+	if !metav1.IsControlledBy(secret, v.cluster) {
+		return fmt.Errorf("creating Secret %s: it came back without its owner", secret.Name)
+	}
+	return nil
+}

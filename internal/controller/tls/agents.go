@@ -1,0 +1,209 @@
+package tls
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"pgtls.dev/pgtls/internal/agentapi"
+	"pgtls.dev/pgtls/internal/pki"
+)
+
+// How the operator follows the agents.
+const (
+	reportWait      = 55 * time.Second // an agent with nothing new answers after that
+	reportPauseMin  = 100 * time.Millisecond
+	reportPauseMax  = 10 * time.Second
+	maxReportLength = 1 << 20
+)
+
+// agentKey is one run of a pod: a pod that comes back under its name is another.
+type agentKey struct {
+	uid     types.UID
+	address string
+}
+
+// agentTarget is what is needed to speak to an agent.
+type agentTarget struct {
+	cluster    types.NamespacedName
+	pod        string
+	serverName string
+	identity   *identity
+}
+
+// agents follows the report of every agent by long poll: one goroutine each.
+type agents struct {
+	ctx    context.Context
+	notify func(types.NamespacedName)
+	now    func() time.Time
+
+	mu       sync.Mutex
+	watchers map[agentKey]*watcher
+}
+
+type watcher struct {
+	cancel context.CancelFunc
+
+	mu     sync.Mutex
+	target agentTarget
+	report *agentapi.Report // nil: unknown
+}
+
+func newAgents(ctx context.Context, now func() time.Time, notify func(types.NamespacedName)) *agents {
+	return &agents{ctx: ctx, now: now, notify: notify, watchers: map[agentKey]*watcher{}}
+}
+
+// watch follows an agent, from now on with this target.
+func (a *agents) watch(key agentKey, target agentTarget) {
+	if target.identity == nil {
+		return // nobody would listen to us
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if w := a.watchers[key]; w != nil {
+		w.setTarget(target)
+		return
+	}
+	ctx, cancel := context.WithCancel(a.ctx)
+	w := &watcher{cancel: cancel, target: target}
+	a.watchers[key] = w
+	go a.follow(ctx, key, w)
+}
+
+// keepOnly stops following a cluster's agents that are not among the keys.
+func (a *agents) keepOnly(cluster types.NamespacedName, keys map[agentKey]bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for key, w := range a.watchers {
+		if w.cluster() == cluster && !keys[key] {
+			w.cancel()
+			delete(a.watchers, key)
+		}
+	}
+}
+
+// report returns the last report of an agent, nil when it is unknown.
+func (a *agents) report(key agentKey) *agentapi.Report {
+	a.mu.Lock()
+	w := a.watchers[key]
+	a.mu.Unlock()
+	if w == nil {
+		return nil
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.report
+}
+
+func (a *agents) follow(ctx context.Context, key agentKey, w *watcher) {
+	pause := reportPauseMin
+	for ctx.Err() == nil {
+		report, err := a.ask(ctx, key, w)
+		switch {
+		case err != nil:
+			if w.set(nil) {
+				a.notify(w.cluster())
+			}
+			select {
+			case <-ctx.Done():
+			case <-time.After(pause):
+			}
+			pause = min(2*pause, reportPauseMax)
+			continue
+		case report != nil && w.set(report):
+			a.notify(w.cluster())
+		}
+		pause = reportPauseMin
+	}
+}
+
+var errReportStatus = errors.New("the agent did not answer with a report")
+
+// ask waits for a report newer than the last one; nil when there is none.
+func (a *agents) ask(ctx context.Context, key agentKey, w *watcher) (*agentapi.Report, error) {
+	w.mu.Lock()
+	target, last := w.target, w.report
+	w.mu.Unlock()
+	query := url.Values{}
+	if last != nil {
+		query.Set("after", strconv.FormatUint(last.Sequence, 10))
+		query.Set("boot", last.Boot)
+		query.Set("wait", strconv.Itoa(int(reportWait/time.Second)))
+	}
+	ctx, cancel := context.WithTimeout(ctx, reportWait+10*time.Second)
+	defer cancel()
+	address := net.JoinHostPort(key.address, strconv.Itoa(agentapi.AgentPort))
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+address+agentapi.PathReport+"?"+query.Encode(), nil)
+	if err != nil {
+		return nil, fmt.Errorf("asking the agent of %s: %w", target.pod, err)
+	}
+	response, err := a.client(target).Do(request)
+	if err != nil {
+		return nil, fmt.Errorf("asking the agent of %s: %w", target.pod, err)
+	}
+	defer func() { _ = response.Body.Close() }() // nothing is lost with it
+	switch response.StatusCode {
+	case http.StatusNotModified:
+		return nil, nil
+	case http.StatusOK:
+		var report agentapi.Report
+		if err := json.NewDecoder(io.LimitReader(response.Body, maxReportLength)).Decode(&report); err != nil {
+			return nil, fmt.Errorf("reading the report of %s: %w", target.pod, err)
+		}
+		return &report, nil
+	}
+	return nil, fmt.Errorf("asking the agent of %s: %s: %w", target.pod, response.Status, errReportStatus)
+}
+
+// client makes a client for one question: a connection is never kept, so that
+// each one is made, and verified, with the certificates of the moment.
+func (a *agents) client(target agentTarget) *http.Client {
+	return &http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		TLSClientConfig: &tls.Config{
+			MinVersion:         tls.VersionTLS12,
+			ServerName:         target.serverName,
+			Certificates:       []tls.Certificate{target.identity.certificate},
+			InsecureSkipVerify: true, // VerifyConnection does it, and at least as strictly as OpenSSL
+			VerifyConnection: func(state tls.ConnectionState) error {
+				return pki.Verify(pki.VerifyRequest{
+					Chain: state.PeerCertificates, Anchors: target.identity.anchors, At: a.now(),
+					Usage: pki.ServerAuth, DNSName: target.serverName,
+				})
+			},
+		},
+	}}
+}
+
+func (w *watcher) cluster() types.NamespacedName {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.target.cluster
+}
+
+func (w *watcher) setTarget(target agentTarget) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.target = target
+}
+
+// set stores a report and tells whether that is news.
+func (w *watcher) set(report *agentapi.Report) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	news := (w.report == nil) != (report == nil) ||
+		report != nil && (report.Boot != w.report.Boot || report.Sequence != w.report.Sequence)
+	w.report = report
+	return news
+}

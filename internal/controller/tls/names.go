@@ -1,0 +1,39 @@
+package tls
+
+import (
+	"strconv"
+
+	"pgtls.dev/pgtls/internal/rotation"
+)
+
+// Annotations and labels of the objects that this controller writes.
+const (
+	activateAnnotation     = "pgtls.dev/activate"           // on a pod: the revision to use
+	renewRequestAnnotation = "pgtls.dev/renew-requested-at" // on a PostgresCluster, by a user: any new value
+	answeredAnnotation     = "pgtls.dev/renew-answered"     // on a material Secret: the request it was issued for
+	revisionAnnotation     = "pgtls.dev/revision"           // on a material Secret: for people
+	domainLabel            = "pgtls.dev/domain"             // on an authority's Secret
+	generationLabel        = "pgtls.dev/generation"         // on an authority's Secret
+	authorityFinalizer     = "pgtls.dev/authority"          // holds an authority's Secret
+)
+
+// Keys of an authority's Secret and of the public ConfigMap.
+const (
+	authorityCertificate = "ca.crt"
+	authorityKey         = "ca.key"
+)
+
+const copySuffix = "-copy"
+
+// authorityCommonName is unique per generation: OpenSSL takes authorities of one name for one.
+func authorityCommonName(cluster string, domain rotation.Domain, generation string) string {
+	return cluster + " " + string(domain) + " ca g" + generation
+}
+
+func parseGeneration(text string) int {
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 {
+		return 0
+	}
+	return n
+}

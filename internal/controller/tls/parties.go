@@ -1,0 +1,146 @@
+package tls
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"pgtls.dev/pgtls/api/v1beta1"
+	"pgtls.dev/pgtls/internal/agentapi"
+	"pgtls.dev/pgtls/internal/desired"
+	"pgtls.dev/pgtls/internal/pki"
+	"pgtls.dev/pgtls/internal/rotation"
+)
+
+// Default lives (docs/rotation.md); a leaf is renewed at 2/3 of its life, an
+// authority re-keyed at 1/2.
+const (
+	authorityLife  = 2 * 365 * 24 * time.Hour
+	serverLeafLife = 90 * 24 * time.Hour
+	clientLeafLife = 30 * 24 * time.Hour
+)
+
+// Backdating absorbs clocks that are behind.
+const (
+	leafBackdate      = 10 * time.Minute
+	authorityBackdate = time.Hour
+)
+
+// tlsSpec is spec.tls with nothing missing, so that nobody has to ask for nil.
+type tlsSpec struct {
+	server v1beta1.ServerTLSSpec
+	client v1beta1.ClientTLSSpec
+}
+
+func specOf(cluster *v1beta1.PostgresCluster) tlsSpec {
+	var spec tlsSpec
+	if tls := cluster.Spec.TLS; tls != nil {
+		if tls.Server != nil {
+			spec.server = *tls.Server
+		}
+		if tls.Client != nil {
+			spec.client = *tls.Client
+		}
+	}
+	return spec
+}
+
+// policyOf is what a cluster's spec and annotations want of certificates.
+func policyOf(cluster *v1beta1.PostgresCluster) rotation.Policy {
+	spec := specOf(cluster)
+	return rotation.Policy{
+		Authorities: map[rotation.Domain]rotation.CertificatePolicy{
+			rotation.Server: certificatePolicy(spec.server.Authority, authorityLife, 2),
+			rotation.Client: certificatePolicy(spec.client.Authority, authorityLife, 2),
+		},
+		RenewRequest: cluster.Annotations[renewRequestAnnotation],
+	}
+}
+
+// certificatePolicy fills in what a spec leaves out. share is the part of its
+// life before whose start a certificate is renewed: 3 means at 2/3.
+func certificatePolicy(spec *v1beta1.CertificateSpec, life time.Duration, share int) rotation.CertificatePolicy {
+	policy := rotation.CertificatePolicy{Life: life, Algorithm: pki.DefaultAlgorithm}
+	if spec != nil {
+		if d := spec.Duration.Duration(); d > 0 {
+			policy.Life = d
+		}
+		if spec.KeyAlgorithm != "" {
+			policy.Algorithm = pki.Algorithm(spec.KeyAlgorithm)
+		}
+	}
+	policy.RenewBefore = policy.Life / time.Duration(share)
+	if spec != nil && spec.RenewBefore.Duration() > 0 {
+		policy.RenewBefore = spec.RenewBefore.Duration()
+	}
+	return policy
+}
+
+func serverPolicy(spec *v1beta1.ServerCertificateSpec) rotation.CertificatePolicy {
+	if spec == nil {
+		return certificatePolicy(nil, serverLeafLife, 3)
+	}
+	return certificatePolicy(&spec.CertificateSpec, serverLeafLife, 3)
+}
+
+// partiesOf are the parties that a cluster's spec wants, sorted by name, without what is known of them.
+func partiesOf(cluster *v1beta1.PostgresCluster, clusterDomain string, services []corev1.Service) []rotation.Party {
+	spec := specOf(cluster)
+	parties := []rotation.Party{{
+		Name:  desired.OperatorMaterial(cluster.Name),
+		Kind:  rotation.Operator,
+		Wants: []rotation.LeafWant{clientLeaf(agentapi.OperatorIdentity, spec.client.Operator)},
+	}}
+	for _, instance := range desired.Instances(cluster) {
+		names := desired.InstanceNames(cluster, instance.Name, clusterDomain, services)
+		parties = append(parties, rotation.Party{
+			Name: desired.MaterialSecret(instance.Name),
+			Kind: rotation.Instance,
+			Wants: []rotation.LeafWant{
+				serverLeaf(instance.Name, names, serverPolicy(spec.server.Instances)),
+				clientLeaf(agentapi.ReplicationIdentity, spec.client.Replication),
+			},
+		})
+	}
+	if desired.Pooler(cluster) != nil {
+		pooler := desired.PoolerName(cluster.Name)
+		names := desired.PoolerNames(cluster, clusterDomain, services)
+		parties = append(parties, rotation.Party{
+			Name: desired.MaterialSecret(pooler),
+			Kind: rotation.Pooler,
+			Wants: []rotation.LeafWant{
+				serverLeaf(pooler, names, serverPolicy(spec.server.PGBouncer)),
+				clientLeaf(agentapi.PGBouncerIdentity, spec.client.PGBouncer),
+			},
+		})
+	}
+	slices.SortFunc(parties, func(a, b rotation.Party) int { return strings.Compare(a.Name, b.Name) })
+	return parties
+}
+
+func clientLeaf(identity string, spec *v1beta1.CertificateSpec) rotation.LeafWant {
+	return rotation.LeafWant{
+		Domain: rotation.Client, CommonName: identity,
+		CertificatePolicy: certificatePolicy(spec, clientLeafLife, 3),
+	}
+}
+
+func serverLeaf(commonName string, names desired.Names, policy rotation.CertificatePolicy) rotation.LeafWant {
+	return rotation.LeafWant{
+		Domain: rotation.Server, CommonName: commonName,
+		DNSNames: names.DNS, IPs: texts(names.IPs), CertificatePolicy: policy,
+	}
+}
+
+// texts are addresses as pki.Facts spells and sorts them.
+func texts(addresses []netip.Addr) []string {
+	out := make([]string, len(addresses))
+	for i, a := range addresses {
+		out[i] = a.String()
+	}
+	slices.Sort(out)
+	return out
+}

@@ -1,0 +1,159 @@
+package tls
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"pgtls.dev/pgtls/api/v1beta1"
+	"pgtls.dev/pgtls/internal/rotation"
+)
+
+const timeLayout = time.RFC3339
+
+// conditionTLSReady is true when every endpoint was seen to serve what it should.
+const conditionTLSReady = "TLSReady"
+
+// Reasons of the condition besides those of blockers.
+const (
+	reasonProven     = "Proven"     // every endpoint was seen to serve its published leaf
+	reasonRenewing   = "Renewing"   // steps are being taken
+	reasonNoEndpoint = "NoEndpoint" // no pod runs yet
+	reasonFailed     = "Failed"     // a step failed and is tried again
+)
+
+// Types and reasons of events.
+const (
+	eventNormal    = corev1.EventTypeNormal
+	eventWarning   = corev1.EventTypeWarning
+	eventIssued    = "Issued"
+	eventActivated = "Activated"
+	eventProven    = "Proven"
+	eventRefused   = "Refused"
+)
+
+func (r *Reconciler) event(v *view, kind, reason, format string, args ...any) {
+	r.events.Eventf(v.cluster, nil, kind, reason, "Rotate", format, args...)
+}
+
+// writeStatus tells what was observed and decided, and sends an event for each new blocker.
+func (r *Reconciler) writeStatus(ctx context.Context, v *view, plan rotation.Plan, failure error) error {
+	status := v1beta1.PostgresClusterStatus{
+		Conditions: []metav1.Condition{r.condition(v, plan, failure)},
+		TLS: &v1beta1.TLSStatus{
+			State:       string(plan.State),
+			NextRenewal: timeText(plan.NextRenewal),
+			Authorities: authorityStatus(v),
+			Endpoints:   r.endpointStatus(v),
+			Blockers:    blockerStatus(plan),
+		},
+	}
+	for _, b := range status.TLS.Blockers {
+		if !blockerKnown(v.cluster, b) {
+			r.event(v, eventWarning, eventRefused, "%s: %s: %s", b.Party, b.Reason, b.Message)
+		}
+	}
+	if _, err := r.applier.ApplyStatus(ctx, v.cluster, status, "tls"); err != nil {
+		return err
+	}
+	return nil
+}
+
+func timeText(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(timeLayout)
+}
+
+func authorityStatus(v *view) []v1beta1.AuthorityStatus {
+	var out []v1beta1.AuthorityStatus
+	for _, stored := range v.authorities {
+		if stored.authority == nil {
+			continue
+		}
+		out = append(out, v1beta1.AuthorityStatus{
+			Name:     fmt.Sprintf("%s-g%d", stored.facts.Domain, stored.facts.Generation),
+			Serial:   stored.facts.Certificate.Serial,
+			NotAfter: metav1.NewTime(stored.facts.Certificate.NotAfter),
+		})
+	}
+	return out
+}
+
+func (r *Reconciler) endpointStatus(v *view) []v1beta1.EndpointStatus {
+	var out []v1beta1.EndpointStatus
+	for i := range v.observed.Parties {
+		for _, pod := range v.observed.Parties[i].Pods {
+			for _, e := range v.endpoints[pod.Name] {
+				out = append(out, r.endpoint(v, pod, e))
+			}
+		}
+	}
+	slices.SortFunc(out, func(a, b v1beta1.EndpointStatus) int { return strings.Compare(a.Name, b.Name) })
+	return out
+}
+
+func (r *Reconciler) endpoint(v *view, pod rotation.Pod, e endpoint) v1beta1.EndpointStatus {
+	status := v1beta1.EndpointStatus{Name: pod.Name + ":" + e.name}
+	if pod.Report != nil {
+		status.Revision = pod.Report.Active
+	}
+	last, ok := r.proofs.last(v.pods[pod.Name].UID, e.name)
+	switch {
+	case !ok:
+		status.Reason = string(rotation.ReasonUnproven)
+	case last.problem != "":
+		status.Reason = string(rotation.NotProven)
+	default:
+		status.Serial, status.Issuer = last.facts.Serial, last.facts.Issuer
+		status.NotAfter = &metav1.Time{Time: last.facts.NotAfter}
+		status.LastProof = &metav1.Time{Time: last.since.Truncate(time.Second)}
+	}
+	return status
+}
+
+func blockerStatus(plan rotation.Plan) []v1beta1.BlockerStatus {
+	var out []v1beta1.BlockerStatus
+	for _, b := range plan.Blockers {
+		out = append(out, v1beta1.BlockerStatus{Party: b.Party, Reason: string(b.Reason), Message: b.Message})
+	}
+	return out
+}
+
+// blockerKnown reports whether the status tells of a blocker already: an event is sent once per change.
+func blockerKnown(cluster *v1beta1.PostgresCluster, b v1beta1.BlockerStatus) bool {
+	return cluster.Status.TLS != nil && slices.ContainsFunc(cluster.Status.TLS.Blockers, func(known v1beta1.BlockerStatus) bool {
+		return known.Party == b.Party && known.Reason == b.Reason
+	})
+}
+
+func (r *Reconciler) condition(v *view, plan rotation.Plan, failure error) metav1.Condition {
+	c := metav1.Condition{
+		Type: conditionTLSReady, Status: metav1.ConditionFalse,
+		ObservedGeneration: v.cluster.Generation, LastTransitionTime: metav1.NewTime(v.observed.Now.Truncate(time.Second)),
+	}
+	pods := 0
+	for i := range v.observed.Parties {
+		pods += len(v.observed.Parties[i].Pods)
+	}
+	switch {
+	case failure != nil:
+		c.Reason, c.Message = reasonFailed, failure.Error()
+	case len(plan.Blockers) > 0:
+		c.Reason, c.Message = string(plan.Blockers[0].Reason), plan.Blockers[0].Message
+	case plan.State == rotation.Renewing:
+		c.Reason, c.Message = reasonRenewing, "certificates are being renewed"
+	case pods == 0:
+		c.Reason, c.Message = reasonNoEndpoint, "no pod runs yet"
+	default:
+		c.Status, c.Reason = metav1.ConditionTrue, reasonProven
+		c.Message = "every endpoint was seen to serve its published leaf"
+	}
+	return c
+}
