@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 )
 
@@ -28,6 +29,14 @@ func bootstrapOptions(suite string) []string {
 		options = append(options, "--include=usr-is-merged", "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr")
 	}
 	return options
+}
+
+const archiveKeyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
+
+// keyringOptions say whom mmdebstrap trusts: Debian, and whom the host's own mirror needs. It would find that out by
+// itself, but only with gpg installed.
+func keyringOptions() []string {
+	return []string{"--keyring=" + archiveKeyring, "--keyring=/etc/apt/trusted.gpg.d"}
 }
 
 // bases makes the base image of each Debian release at most once, when the first image wants it.
@@ -83,7 +92,8 @@ func (b *builder) bootstrap(ctx context.Context, log io.Writer, suite, reference
 	if err := os.WriteFile(filepath.Join(folder, "sources.list"), []byte(sourceLines(suite, officialMirrors(), nil)), 0o644); err != nil {
 		return err
 	}
-	args := append(bootstrapOptions(suite), suite, filepath.Join(folder, "root.tar"), b.sourcesFile(suite))
+	args := slices.Concat(bootstrapOptions(suite), keyringOptions())
+	args = append(args, suite, filepath.Join(folder, "root.tar"), b.sourcesFile(suite))
 	cmd := exec.CommandContext(ctx, "mmdebstrap", args...)
 	cmd.Env = b.buildah.env
 	cmd.Stdout, cmd.Stderr = log, log

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -103,13 +104,33 @@ func TestLastLines(t *testing.T) {
 }
 
 func TestMissingPackages(t *testing.T) {
-	installed := func(program string) (string, error) {
-		if program == "runc" {
-			return "", errors.New("not found")
-		}
-		return "/usr/bin/" + program, nil
+	tests := map[string]struct {
+		absent []string
+		want   []string
+	}{
+		"nothing":           {nil, nil},
+		"two":               {[]string{"runc", "buildah"}, []string{"buildah", "runc"}},
+		"one for two files": {[]string{archiveKeyring, "/usr/share/keyrings/debian-archive-trixie-stable.gpg"}, []string{"debian-archive-keyring"}},
 	}
-	if diff := cmp.Diff([]string{"runc"}, missingPackages(requiredPackages(), installed)); diff != "" {
-		t.Error(diff)
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			present := func(what string) bool { return !slices.Contains(tt.absent, what) }
+			if diff := cmp.Diff(tt.want, missingPackages(requiredPackages(), present)); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestPresent(t *testing.T) {
+	for what, want := range map[string]bool{
+		"/":                      true,
+		t.TempDir() + "/nothing": false,
+		"go":                     true,
+		"no-such-program-at-all": false,
+	} {
+		if got := present(what); got != want {
+			t.Errorf("%s: got %t, want %t", what, got, want)
+		}
 	}
 }

@@ -7,33 +7,50 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
 	"strings"
 )
 
-// requiredPackages maps each program that a build runs to the Debian package that brings it.
+// requiredPackages maps each program or file (with a leading slash) that a build needs to the Debian package
+// that brings it.
 func requiredPackages() map[string]string {
 	return map[string]string{
 		"buildah":    "buildah",
 		"mmdebstrap": "mmdebstrap",
 		// buildah wants a runtime even though every RUN is isolated by chroot only.
 		"runc": "runc",
+		// The first Debian 12 images shipped a keyring without the next release's keys.
+		archiveKeyring: "debian-archive-keyring",
+		"/usr/share/keyrings/debian-archive-trixie-stable.gpg": "debian-archive-keyring",
 	}
 }
 
-// missingPackages returns the packages whose program is not on PATH.
-func missingPackages(required map[string]string, lookPath func(string) (string, error)) []string {
+// present tells whether a program is on PATH, or a file exists.
+func present(programOrFile string) bool {
+	if filepath.IsAbs(programOrFile) {
+		_, err := os.Stat(programOrFile)
+		return err == nil
+	}
+	_, err := exec.LookPath(programOrFile)
+	return err == nil
+}
+
+// missingPackages returns the packages that bring what is not present, each once.
+func missingPackages(required map[string]string, present func(string) bool) []string {
 	var missing []string
-	for program, name := range required {
-		if _, err := lookPath(program); err != nil {
+	for what, name := range required {
+		if !present(what) {
 			missing = append(missing, name)
 		}
 	}
-	return missing
+	slices.Sort(missing)
+	return slices.Compact(missing)
 }
 
 // ensurePackages installs what is missing with apt-get; its output goes to log.
 func ensurePackages(ctx context.Context, p *progress, log io.Writer) error {
-	missing := missingPackages(requiredPackages(), exec.LookPath)
+	missing := missingPackages(requiredPackages(), present)
 	if len(missing) == 0 {
 		return nil
 	}
