@@ -138,7 +138,7 @@ func issue(v *view, want rotation.LeafWant) (*pki.KeyPair, error) {
 	return signer.authority.Issue(pki.LeafRequest{
 		CommonName: want.CommonName, DNSNames: want.DNSNames, IPAddresses: addresses,
 		Usage: usages[want.Domain], Algorithm: want.Algorithm,
-		NotBefore: v.observed.Now.Add(-leafBackdate), NotAfter: notAfter,
+		NotBefore: v.observed.Now.Add(-backdate(want.Life)), NotAfter: notAfter,
 	})
 }
 

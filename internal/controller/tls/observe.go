@@ -147,11 +147,15 @@ func (r *Reconciler) observePods(ctx context.Context, v *view) error {
 			cluster: client.ObjectKeyFromObject(v.cluster), pod: pod.Name,
 			serverName: serverName(v.cluster, pod), identity: identity,
 		})
+		report := r.agents.report(key)
+		if servesNothing(pod, report) {
+			continue
+		}
 		party.Pods = append(party.Pods, rotation.Pod{
 			Name:    pod.Name,
 			Primary: desired.IsPrimaryRole(pod.Labels[desired.RoleLabel]),
 			Asked:   pod.Annotations[activateAnnotation],
-			Report:  reportFacts(r.agents.report(key)),
+			Report:  reportFacts(report),
 			Proofs:  r.proofs.of(pod.UID, v.endpoints[pod.Name], v.observed.Now),
 		})
 	}
@@ -182,6 +186,13 @@ func agentStarted(pod *corev1.Pod) bool {
 		}
 	}
 	return false
+}
+
+// servesNothing reports whether the process beside the agent is known to be down:
+// such a pod holds nobody up, and starts with what is installed.
+func servesNothing(pod *corev1.Pod, report *agentapi.Report) bool {
+	up := containerReady(pod, desired.DatabaseContainer) || containerReady(pod, desired.PoolerContainer)
+	return !up && report != nil && report.Problem != nil && report.Problem.Reason == agentapi.ProcessNotReady
 }
 
 func containerReady(pod *corev1.Pod, name string) bool {

@@ -23,11 +23,15 @@ const (
 	clientLeafLife = 30 * 24 * time.Hour
 )
 
-// Backdating absorbs clocks that are behind.
+// Backdating absorbs clocks that are behind. A short-lived leaf is backdated by a
+// tenth of its life at most: what is said in parts of a life (when to renew, when
+// an agent goes ahead by itself) must not be about the past.
 const (
 	leafBackdate      = 10 * time.Minute
 	authorityBackdate = time.Hour
 )
+
+func backdate(life time.Duration) time.Duration { return min(leafBackdate, life/10) }
 
 // tlsSpec is spec.tls with nothing missing, so that nobody has to ask for nil.
 type tlsSpec struct {
