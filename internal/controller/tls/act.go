@@ -63,8 +63,8 @@ func (r *Reconciler) publish(ctx context.Context, v *view, step rotation.Step) e
 		return err
 	}
 	secret := r.secret(v, party.Name, data)
-	secret.Annotations[revisionAnnotation] = pki.Revision(data)
-	secret.Annotations[answeredAnnotation] = answered(v, party, step)
+	metav1.SetMetaDataAnnotation(&secret.ObjectMeta, revisionAnnotation, pki.Revision(data))
+	metav1.SetMetaDataAnnotation(&secret.ObjectMeta, answeredAnnotation, answered(v, party, step))
 	if err := r.store(ctx, v, secret); err != nil {
 		return err
 	}

@@ -1,0 +1,386 @@
+package tls
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/tools/events"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"pgtls.dev/pgtls/api/v1beta1"
+	"pgtls.dev/pgtls/internal/agentapi"
+	"pgtls.dev/pgtls/internal/delivery/kube"
+	"pgtls.dev/pgtls/internal/desired"
+	"pgtls.dev/pgtls/internal/pki"
+	"pgtls.dev/pgtls/internal/rotation"
+)
+
+// house is a cluster in an API server that is a fake; the end-to-end stories show
+// the same on a real one.
+type house struct {
+	t      *testing.T
+	client client.Client
+	now    time.Time
+	writes []string
+	r      *Reconciler
+}
+
+var hippo = types.NamespacedName{Namespace: "zoo", Name: "hippo"}
+
+func newHouse(t *testing.T, objects ...client.Object) *house {
+	t.Helper()
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1beta1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h := &house{t: t, now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
+	base := fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(&v1beta1.PostgresCluster{}).
+		WithObjects(append(objects, aCluster())...).Build()
+	h.client = interceptor.NewClient(base, interceptor.Funcs{
+		Create: func(ctx context.Context, c client.WithWatch, obj client.Object, opts ...client.CreateOption) error {
+			h.writes = append(h.writes, "create "+obj.GetName())
+			return c.Create(ctx, obj, opts...)
+		},
+		Update: func(ctx context.Context, c client.WithWatch, obj client.Object, opts ...client.UpdateOption) error {
+			h.writes = append(h.writes, "update "+obj.GetName())
+			return c.Update(ctx, obj, opts...)
+		},
+		Patch: func(ctx context.Context, c client.WithWatch, obj client.Object, patch client.Patch, opts ...client.PatchOption) error {
+			h.writes = append(h.writes, "patch "+obj.GetName())
+			return c.Patch(ctx, obj, patch, opts...)
+		},
+		Apply: func(ctx context.Context, c client.WithWatch, obj runtime.ApplyConfiguration, opts ...client.ApplyOption) error {
+			h.writes = append(h.writes, "apply")
+			return c.Apply(ctx, obj, opts...)
+		},
+	})
+	h.restart()
+	return h
+}
+
+// restart is what a crash leaves: nothing in memory.
+func (h *house) restart() {
+	now := func() time.Time { return h.now }
+	h.r = &Reconciler{
+		client: h.client, live: h.client, events: events.NewFakeRecorder(1000), options: Options{ClusterDomain: "cluster.local", Now: now},
+		applier: &kube.Applier{Client: h.client, Owner: fieldOwner},
+		agents:  newAgents(h.t.Context(), now, func(types.NamespacedName) {}), proofs: newProofs(), retries: newRetries(),
+	}
+}
+
+func aCluster() *v1beta1.PostgresCluster {
+	two, one := int32(2), int32(1)
+	return &v1beta1.PostgresCluster{
+		ObjectMeta: metav1.ObjectMeta{Namespace: hippo.Namespace, Name: hippo.Name, UID: "hippo-uid"},
+		Spec: v1beta1.PostgresClusterSpec{
+			PostgresVersion: 17,
+			Instances:       []v1beta1.InstanceSetSpec{{Name: "a", Replicas: &two}},
+			Proxy:           &v1beta1.ProxySpec{PGBouncer: &v1beta1.PGBouncerSpec{Replicas: &one}},
+		},
+	}
+}
+
+// reconcile runs one reconciliation that must go well, and returns the writes that it took.
+func (h *house) reconcile() (ctrl.Result, []string) {
+	h.t.Helper()
+	h.writes = nil
+	result, err := h.r.Reconcile(h.t.Context(), ctrl.Request{NamespacedName: hippo})
+	if err != nil {
+		h.t.Fatalf("reconciling: %v", err)
+	}
+	return result, h.writes
+}
+
+func (h *house) secret(name string) *corev1.Secret {
+	h.t.Helper()
+	var secret corev1.Secret
+	if err := h.client.Get(h.t.Context(), types.NamespacedName{Namespace: hippo.Namespace, Name: name}, &secret); err != nil {
+		h.t.Fatalf("Secret %s: %v", name, err)
+	}
+	return &secret
+}
+
+func (h *house) damage(name string, how func(*corev1.Secret)) {
+	h.t.Helper()
+	secret := h.secret(name)
+	how(secret)
+	if err := h.client.Update(h.t.Context(), secret); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+func (h *house) cluster() *v1beta1.PostgresCluster {
+	h.t.Helper()
+	var cluster v1beta1.PostgresCluster
+	if err := h.client.Get(h.t.Context(), hippo, &cluster); err != nil {
+		h.t.Fatal(err)
+	}
+	return &cluster
+}
+
+const instanceMaterial = "hippo-a-0-tls"
+
+var materials = []string{"hippo-a-0-tls", "hippo-a-1-tls", "hippo-operator-tls", "hippo-pgbouncer-tls"}
+
+func TestANewClusterGetsAuthoritiesAndMaterialAndThenRest(t *testing.T) {
+	h := newHouse(t)
+	result, _ := h.reconcile()
+	for _, name := range []string{"hippo-server-ca-g1", "hippo-client-ca-g1"} {
+		secret := h.secret(name)
+		if secret.Immutable == nil || !*secret.Immutable || !slices.Contains(secret.Finalizers, authorityFinalizer) {
+			t.Errorf("%s: want it immutable and held by a finalizer, got %+v", name, secret.ObjectMeta)
+		}
+	}
+	for _, name := range materials {
+		m := h.r.inspectByName(t, h, name)
+		for _, leaf := range m.Leaves {
+			if leaf.Problem != "" {
+				t.Errorf("%s: %s leaf: %s", name, leaf.Domain, leaf.Problem)
+			}
+		}
+	}
+	if want := 20*24*time.Hour - 3*24*time.Hour; result.RequeueAfter < want || result.RequeueAfter > 20*24*time.Hour {
+		t.Errorf("RequeueAfter = %s, want two thirds of the client leaves' 30 days less a jitter", result.RequeueAfter)
+	}
+	if _, writes := h.reconcile(); len(writes) > 0 {
+		t.Errorf("at rest there were writes: %v", writes)
+	}
+	h.restart()
+	if _, writes := h.reconcile(); len(writes) > 0 {
+		t.Errorf("after a restart there were writes: %v", writes)
+	}
+}
+
+func (r *Reconciler) inspectByName(t *testing.T, h *house, name string) rotation.Material {
+	t.Helper()
+	v, err := r.observe(t.Context(), h.cluster())
+	if err != nil {
+		t.Fatal(err)
+	}
+	party := v.party(name)
+	if party == nil {
+		t.Fatalf("no party %s", name)
+	}
+	return party.Material
+}
+
+func TestMaterialThatIsDamagedIsRepairedAndNothingElse(t *testing.T) {
+	other := func(h *house) *corev1.Secret { return h.secret("hippo-a-1-tls") }
+	cases := map[string]struct {
+		how  func(h *house, s *corev1.Secret)
+		kept string // key that must come through as it was
+	}{
+		"blanked": {how: func(_ *house, s *corev1.Secret) { s.Data = nil }},
+		"garbled server leaf": {kept: agentapi.ClientCertificate,
+			how: func(_ *house, s *corev1.Secret) { s.Data[agentapi.ServerCertificate] = []byte("nonsense") }},
+		"key of another": {kept: agentapi.ServerCertificate,
+			how: func(h *house, s *corev1.Secret) { s.Data[agentapi.ClientKey] = other(h).Data[agentapi.ClientKey] }},
+		"bundle cut off": {kept: agentapi.ServerCertificate,
+			how: func(_ *house, s *corev1.Secret) {
+				s.Data[agentapi.ServerBundle] = s.Data[agentapi.ServerBundle][:100]
+			}},
+		"something added": {kept: agentapi.ServerCertificate,
+			how: func(_ *house, s *corev1.Secret) { s.Data["readme.txt"] = []byte("hello") }},
+		"labels taken away": {kept: agentapi.ServerCertificate,
+			how: func(_ *house, s *corev1.Secret) {
+				s.Labels = nil
+				s.Data[agentapi.ServerBundle] = nil
+			}},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			h := newHouse(t)
+			h.reconcile()
+			before := h.secret(instanceMaterial)
+			untouched := other(h).ResourceVersion
+			h.damage(instanceMaterial, func(s *corev1.Secret) { c.how(h, s) })
+			h.reconcile()
+			after := h.secret(instanceMaterial)
+			if m := h.r.inspectByName(t, h, instanceMaterial); m.Altered || len(m.Anchors) != 2 || m.Leaves[0].Problem+m.Leaves[1].Problem != "" {
+				t.Errorf("after repair: %+v", m)
+			}
+			if c.kept != "" && !cmp.Equal(before.Data[c.kept], after.Data[c.kept]) {
+				t.Errorf("%s was sound and was issued anew", c.kept)
+			}
+			if other(h).ResourceVersion != untouched {
+				t.Error("another party's material was written")
+			}
+			if _, writes := h.reconcile(); len(writes) > 0 {
+				t.Errorf("after repair there were writes: %v", writes)
+			}
+		})
+	}
+}
+
+func TestARenewalIsAskedForOncePerValue(t *testing.T) {
+	h := newHouse(t)
+	h.reconcile()
+	serial := func() string { return h.r.inspectByName(t, h, instanceMaterial).Leaves[0].Serial }
+	ask := func(value string) {
+		cluster := h.cluster()
+		cluster.Annotations = map[string]string{renewRequestAnnotation: value}
+		if err := h.client.Update(t.Context(), cluster); err != nil {
+			t.Fatal(err)
+		}
+		h.reconcile()
+	}
+	first := serial()
+	ask("monday")
+	second := serial()
+	if first == second {
+		t.Error("asked, and not renewed")
+	}
+	if _, writes := h.reconcile(); len(writes) > 0 || serial() != second {
+		t.Errorf("asked once, and written again: %v", writes)
+	}
+	ask("tuesday")
+	if serial() == second {
+		t.Error("asked with a new value, and not renewed")
+	}
+}
+
+func TestALeafIsRenewedAtItsTime(t *testing.T) {
+	h := newHouse(t)
+	result, _ := h.reconcile()
+	h.now = h.now.Add(result.RequeueAfter - time.Second)
+	if _, writes := h.reconcile(); len(writes) > 0 {
+		t.Errorf("a second early there were writes: %v", writes)
+	}
+	h.now = h.now.Add(2 * time.Second)
+	_, writes := h.reconcile()
+	if len(writes) == 0 || !strings.HasPrefix(writes[0], "update hippo-") {
+		t.Errorf("when due, the writes were %v, want the update of a material", writes)
+	}
+}
+
+func TestASecretOfSomebodyElseIsLeftAloneAndTheRestGoesOn(t *testing.T) {
+	foreign := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: hippo.Namespace, Name: instanceMaterial},
+		Data: map[string][]byte{"precious": []byte("yes")}}
+	h := newHouse(t, foreign)
+	h.reconcile()
+	if got := h.secret(instanceMaterial).Data; !cmp.Equal(got, foreign.Data) {
+		t.Errorf("the foreign Secret was overwritten: %v", got)
+	}
+	h.secret("hippo-a-1-tls") // was made all the same
+	condition := h.cluster().Status.Conditions[0]
+	if condition.Status != metav1.ConditionFalse || condition.Reason != string(rotation.ForeignSecret) || !strings.Contains(condition.Message, instanceMaterial) {
+		t.Errorf("condition = %+v, want it to name the Secret", condition)
+	}
+}
+
+func TestADeletedAuthorityIsRestoredWithTheSameKey(t *testing.T) {
+	h := newHouse(t)
+	h.reconcile()
+	before := h.secret("hippo-server-ca-g1")
+	if err := h.client.Delete(t.Context(), before); err != nil {
+		t.Fatal(err)
+	}
+	h.reconcile()
+	after := h.secret("hippo-server-ca-g1")
+	if !after.DeletionTimestamp.IsZero() || !cmp.Equal(before.Data, after.Data) {
+		t.Error("the authority did not come back as it was")
+	}
+	var secrets corev1.SecretList
+	if err := h.client.List(t.Context(), &secrets); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range secrets.Items {
+		if strings.HasSuffix(s.Name, copySuffix) {
+			t.Errorf("%s was left behind", s.Name)
+		}
+	}
+}
+
+func TestAnAuthorityThatIsLostIsNeverMadeASecondTime(t *testing.T) {
+	h := newHouse(t)
+	h.reconcile()
+	lost := h.secret("hippo-server-ca-g1")
+	lost.Finalizers = nil
+	if err := h.client.Update(t.Context(), lost); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.client.Delete(t.Context(), lost); err != nil {
+		t.Fatal(err)
+	}
+	_, writes := h.reconcile()
+	for _, w := range writes {
+		if w != "apply" { // of the status
+			t.Errorf("wrote %q without an authority", w)
+		}
+	}
+	if got := h.cluster().Status.Conditions[0].Reason; got != string(rotation.AuthorityLost) {
+		t.Errorf("reason = %s, want AuthorityLost", got)
+	}
+}
+
+func TestAuthoritiesGoWithTheirClusterAndNotBefore(t *testing.T) {
+	h := newHouse(t)
+	h.reconcile()
+	if err := h.client.Delete(t.Context(), h.cluster()); err != nil {
+		t.Fatal(err)
+	}
+	h.reconcile() // nothing has deleted the Secret yet
+	authority := h.secret("hippo-server-ca-g1")
+	if err := h.client.Delete(t.Context(), authority); err != nil {
+		t.Fatal(err)
+	}
+	h.reconcile()
+	var gone corev1.Secret
+	if err := h.client.Get(t.Context(), client.ObjectKeyFromObject(authority), &gone); client.IgnoreNotFound(err) != nil || err == nil {
+		t.Errorf("the authority is still there: %v", err)
+	}
+}
+
+func TestPublicTrustFollowsTheAuthority(t *testing.T) {
+	h := newHouse(t)
+	h.reconcile()
+	var config corev1.ConfigMap
+	key := types.NamespacedName{Namespace: hippo.Namespace, Name: desired.CAConfigMap(hippo.Name)}
+	if err := h.client.Get(t.Context(), key, &config); err != nil {
+		t.Fatal(err)
+	}
+	want := string(h.secret("hippo-server-ca-g1").Data[authorityCertificate])
+	if config.Data["ca.crt"] != want {
+		t.Errorf("ca.crt = %q, want the server authority", config.Data["ca.crt"])
+	}
+	config.Data["ca.crt"] = "nonsense"
+	if err := h.client.Update(t.Context(), &config); err != nil {
+		t.Fatal(err)
+	}
+	h.reconcile()
+	if err := h.client.Get(t.Context(), key, &config); err != nil || config.Data["ca.crt"] != want {
+		t.Errorf("ca.crt = %q, %v; want it repaired", config.Data["ca.crt"], err)
+	}
+}
+
+func TestDefaultLivesAreThoseOfTheDesign(t *testing.T) {
+	got := map[string]rotation.CertificatePolicy{}
+	for _, p := range partiesOf(aCluster(), "cluster.local", nil) {
+		for _, w := range p.Wants {
+			got[p.Name+" "+string(w.Domain)] = w.CertificatePolicy
+		}
+	}
+	server := rotation.CertificatePolicy{Life: 90 * 24 * time.Hour, RenewBefore: 30 * 24 * time.Hour, Algorithm: pki.ECDSAP256}
+	client := rotation.CertificatePolicy{Life: 30 * 24 * time.Hour, RenewBefore: 10 * 24 * time.Hour, Algorithm: pki.ECDSAP256}
+	want := map[string]rotation.CertificatePolicy{
+		"hippo-a-0-tls server": server, "hippo-a-1-tls server": server, "hippo-pgbouncer-tls server": server,
+		"hippo-a-0-tls client": client, "hippo-a-1-tls client": client, "hippo-pgbouncer-tls client": client, "hippo-operator-tls client": client,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("policies (-want +got):\n%s", diff)
+	}
+}
