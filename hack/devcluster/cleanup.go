@@ -20,8 +20,11 @@ func destroy(ctx context.Context, l layout) error {
 	if err := endProcesses(ctx, l); err != nil {
 		return err
 	}
-	sockets := shimSockets(l)
+	strays := findStrays(l)
 	if err := unmountBelow(l.state); err != nil {
+		return err
+	}
+	if err := restoreSysctls(l); err != nil {
 		return err
 	}
 	if err := removeNetworks(ctx); err != nil {
@@ -30,7 +33,7 @@ func destroy(ctx context.Context, l layout) error {
 	if err := removeCgroups(ctx); err != nil {
 		return err
 	}
-	if err := removeStrays(l, sockets); err != nil {
+	if err := removeStrays(strays); err != nil {
 		return err
 	}
 	return os.RemoveAll(l.state)
@@ -99,13 +102,19 @@ func isShim(cmdline []byte, nodesDir string) bool {
 	return at >= 0 && at+1 < len(args) && strings.HasPrefix(args[at+1], nodesDir+"/")
 }
 
+// findStrays finds the few files that kubelet, containerd and CNI insist on
+// writing outside the state directory, which tells whose they are.
+func findStrays(l layout) []string {
+	tasks, _ := filepath.Glob(l.path("nodes", "*", "containerd-state", "io.containerd.runtime.v2.task", "*", "*"))
+	return slices.Concat(shimSockets(tasks), cniResults(tasks), logLinks(l), devicePluginFiles())
+}
+
 // shimSockets are in /run/containerd whatever containerd's configuration says;
 // each task's directory tells its own.
-func shimSockets(l layout) []string {
-	addresses, _ := filepath.Glob(l.path("nodes", "*", "containerd-state", "io.containerd.runtime.v2.task", "*", "*", "address"))
+func shimSockets(tasks []string) []string {
 	var sockets []string
-	for _, address := range addresses {
-		content, err := os.ReadFile(address)
+	for _, task := range tasks {
+		content, err := os.ReadFile(filepath.Join(task, "address"))
 		if path, ok := strings.CutPrefix(strings.TrimSpace(string(content)), "unix://"); ok && err == nil {
 			sockets = append(sockets, path)
 		}
@@ -113,10 +122,19 @@ func shimSockets(l layout) []string {
 	return sockets
 }
 
-// removeStrays removes the few files that kubelet, containerd and CNI insist on
-// writing outside the state directory.
-func removeStrays(l layout, sockets []string) error {
-	strays := slices.Concat(sockets, logLinks(l), cniResults(), devicePluginFiles())
+// cniResults remember the networks of containers that were never taken down in order.
+func cniResults(tasks []string) []string {
+	var results []string
+	for _, task := range tasks {
+		for _, dir := range []string{"/var/lib/cni/results", "/var/lib/cni/cache/results"} {
+			of, _ := filepath.Glob(filepath.Join(dir, "*-"+filepath.Base(task)+"-*"))
+			results = append(results, of...)
+		}
+	}
+	return results
+}
+
+func removeStrays(strays []string) error {
 	for _, stray := range strays {
 		if err := ignoreMissing(os.Remove(stray)); err != nil {
 			return fmt.Errorf("removing stray file: %w", err)
@@ -124,7 +142,7 @@ func removeStrays(l layout, sockets []string) error {
 	}
 	// Only empty ones go: what still holds something is not ours alone.
 	for _, dir := range []string{
-		"/run/containerd/s", "/run/containerd/fifo", "/run/containerd/runc/k8s.io", "/run/containerd/runc", "/run/containerd",
+		"/run/containerd/s", "/run/containerd/fifo", "/run/containerd",
 		"/var/log/containers",
 		"/var/lib/cni/results", "/var/lib/cni/cache/results", "/var/lib/cni/cache", "/var/lib/cni",
 		"/var/lib/kubelet/device-plugins", "/var/lib/kubelet",
@@ -143,12 +161,6 @@ func logLinks(l layout) []string {
 	})
 }
 
-func cniResults() []string {
-	old, _ := filepath.Glob("/var/lib/cni/results/pgtls-devcluster-*")
-	current, _ := filepath.Glob("/var/lib/cni/cache/results/pgtls-devcluster-*")
-	return append(old, current...)
-}
-
 // devicePluginFiles are the kubelet's, unless another kubelet listens there now.
 func devicePluginFiles() []string {
 	const dir = "/var/lib/kubelet/device-plugins/"
@@ -159,5 +171,4 @@ func devicePluginFiles() []string {
 	return []string{dir + "kubelet.sock", dir + "kubelet_internal_checkpoint"}
 }
 
-// running containers' runc state stays in /run/containerd/runc when shims are killed.
 var errNotRunning = errors.New("no cluster runs: start one with `go run ./hack/devcluster up`")

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -75,148 +76,37 @@ func (c cluster) prepare(ctx context.Context, p products) error {
 	return group.Wait()
 }
 
-// upOptions are the flags of `up`.
-type upOptions struct {
-	noBuild bool
-	nodes   int
-}
-
-// up makes the wanted cluster run, and keeps one that does.
-func (c cluster) up(ctx context.Context, o upOptions) error {
-	if o.nodes < 1 || o.nodes > 9 {
-		return fmt.Errorf("--nodes %d: give a number from 1 to 9", o.nodes)
+// daemons are all processes of a cluster with these nodes.
+func daemons(l layout, nodes []node) []daemon {
+	all := []daemon{
+		etcdDaemon(l), apiserverDaemon(l), controllerManagerDaemon(l), schedulerDaemon(l), provisionerDaemon(l), coreDNSDaemon(l),
 	}
-	if err := needRoot(); err != nil {
-		return err
-	}
-	release, err := c.lock()
-	if err != nil {
-		return err
-	}
-	defer release()
-	nodes := nodesUpTo(o.nodes)
-	if err := c.healthy(ctx, nodes); err == nil {
-		c.out.say("cluster runs already: kept")
-		return nil
-	}
-	p, err := c.products()
-	if err != nil {
-		return err
-	}
-	if o.noBuild {
-		for _, product := range p.all() {
-			if !c.cache.has(product) {
-				return fmt.Errorf("%s is not in %s: leave out --no-build", product.name, c.cache.dir)
-			}
-		}
-	} else if err := c.prepare(ctx, p); err != nil {
-		return err
-	}
-	if _, err := os.Stat(c.layout.state); err == nil {
-		if err := c.out.step("left-overs of an earlier run removed", func() error { return destroy(ctx, c.layout) }); err != nil {
-			return err
-		}
-	}
-	return c.start(ctx, p, nodes)
-}
-
-func nodesUpTo(count int) []node {
-	var nodes []node
-	for i := 1; i <= count; i++ {
-		nodes = append(nodes, node{index: i})
-	}
-	return nodes
-}
-
-func (c cluster) start(ctx context.Context, p products, nodes []node) error {
-	l := c.layout
-	if err := os.MkdirAll(l.volumes(), 0o755); err != nil {
-		return err
-	}
-	if err := linkBinaries(l, c.cache, p); err != nil {
-		return err
-	}
-	if err := c.out.step("certificates", func() error { return writeCredentials(l, nodes, time.Now()) }); err != nil {
-		return err
-	}
-	if err := c.out.step("network", func() error { return eachNode(nodes, func(n node) error { return setUpNetwork(ctx, n) }) }); err != nil {
-		return err
-	}
-	return c.startControlPlane(ctx, nodes)
-}
-
-func (c cluster) startControlPlane(ctx context.Context, nodes []node) error {
-	l := c.layout
-	for _, step := range []struct {
-		name string
-		do   func() error
-	}{
-		{"etcd", func() error { return startEtcd(ctx, l) }},
-		{"kube-apiserver and containerd", func() error { return startServerAndRuntimes(ctx, l, nodes) }},
-		{"controllers", func() error { return startControllers(ctx, l) }},
-		{"storage", func() error { return startStorage(ctx, l) }},
-		{"kubelet, node ready", func() error { return eachNode(nodes, func(n node) error { return startKubelet(ctx, l, n) }) }},
-		{"kube-proxy", func() error { return eachNode(nodes, func(n node) error { return startKubeProxy(ctx, l, n) }) }},
-		{"dns", func() error { return startCoreDNS(ctx, l) }},
-	} {
-		if err := c.out.step(step.name, step.do); err != nil {
-			return err
-		}
-	}
-	c.out.say("cluster runs; try: go run ./hack/devcluster exec -- kubectl get nodes")
-	return nil
-}
-
-// startServerAndRuntimes starts side by side what needs nothing of each other.
-func startServerAndRuntimes(ctx context.Context, l layout, nodes []node) error {
-	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return startAPIServer(ctx, l) })
-	group.Go(func() error {
-		return eachNode(nodes, func(n node) error { return startContainerd(ctx, l, n) })
-	})
-	return group.Wait()
-}
-
-func eachNode(nodes []node, do func(node) error) error {
 	for _, n := range nodes {
-		if err := do(n); err != nil {
-			return err
-		}
+		all = append(all, containerdDaemon(l, n), kubeletDaemon(l, n), kubeProxyDaemon(l, n))
 	}
-	return nil
+	return all
 }
 
-// daemons are the names of all processes of a cluster with these nodes.
-func daemons(nodes []node) []string {
-	names := []string{"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "provisioner", "coredns"}
-	for _, n := range nodes {
-		names = append(names, n.daemon("containerd"), n.daemon("kubelet"), n.daemon("kube-proxy"))
-	}
-	return names
-}
-
-// healthy gives the first thing that is wrong with the running cluster. A busy
-// machine may make the API server slow, so that it is given time: nobody wants
-// to lose a cluster to a slow answer.
-func (c cluster) healthy(ctx context.Context, nodes []node) error {
-	processes, err := c.layout.processes()
+// dead are the daemons that do not run.
+func dead(l layout, nodes []node) ([]daemon, error) {
+	processes, err := l.processes()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if len(processes) == 0 {
-		return errNotRunning
-	}
-	for _, name := range daemons(nodes) {
-		id, known := processes[name]
-		if !known || !id.alive() {
-			return fmt.Errorf("%s does not run: see %s", name, c.layout.log(name))
-		}
-	}
+	return slices.DeleteFunc(daemons(l, nodes), func(d daemon) bool {
+		id, known := processes[d.name]
+		return known && id.alive()
+	}), nil
+}
+
+// answers waits until API server and nodes say that they are well. A busy
+// machine may make them slow: nobody wants to lose a cluster to a slow answer.
+func (c cluster) answers(ctx context.Context, nodes []node) error {
 	api, err := newClient(c.layout)
 	if err != nil {
 		return err
 	}
-	return poll(ctx, 30*time.Second, func(ctx context.Context) error {
+	return poll(ctx, time.Minute, func(ctx context.Context) error {
 		if err := api.ready(ctx); err != nil {
 			return fmt.Errorf("asking the API server: %w", err)
 		}
@@ -258,18 +148,66 @@ func (c cluster) status(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, name := range daemons(nodes) {
+	stopped := 0
+	for _, d := range daemons(c.layout, nodes) {
 		state := "down"
-		if id, known := processes[name]; known && id.alive() {
+		if id, known := processes[d.name]; known && id.alive() {
 			state = fmt.Sprintf("up, pid %d", id.pid)
+		} else {
+			stopped++
 		}
-		fmt.Printf("%-26s %-16s %s\n", name, state, c.layout.log(name))
+		fmt.Printf("%-26s %-16s %s\n", d.name, state, c.layout.log(d.name))
 	}
 	fmt.Printf("%-26s %s\n%-26s %s\n", "kubeconfig", c.layout.kubeconfig("admin"), "audit log", c.layout.auditLog())
-	if err := c.healthy(ctx, nodes); err != nil {
+	if stopped > 0 {
+		return fmt.Errorf("%d processes do not run: see their logs; `up` starts them again", stopped)
+	}
+	if err := c.answers(ctx, nodes); err != nil {
 		return err
 	}
 	fmt.Println("healthy")
+	return nil
+}
+
+// stop ends daemons by the names that status prints, until `start` or `up`.
+func (c cluster) stop(ctx context.Context, names []string) error {
+	processes, err := c.layout.processes()
+	if err != nil {
+		return err
+	}
+	var ended []identity
+	for _, name := range names {
+		id, known := processes[name]
+		if !known {
+			return fmt.Errorf("no process is called %q: see `status`", name)
+		}
+		if err := id.kill(); err != nil {
+			return err
+		}
+		ended = append(ended, id)
+	}
+	return waitGone(ctx, ended)
+}
+
+// startAgain starts daemons that were stopped, by the names that status prints.
+func (c cluster) startAgain(names []string) error {
+	nodes, err := c.runningNodes()
+	if err != nil {
+		return err
+	}
+	stopped, err := dead(c.layout, nodes)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		at := slices.IndexFunc(stopped, func(d daemon) bool { return d.name == name })
+		if at < 0 {
+			return fmt.Errorf("no stopped process is called %q: see `status`", name)
+		}
+		if _, err := c.layout.start(stopped[at]); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

@@ -17,6 +17,7 @@ func controllerManagerDaemon(l layout) daemon {
 			"--root-ca-file=" + l.pki("ca.crt"),
 			"--leader-elect=false",
 			"--bind-address=127.0.0.1",
+			"--flex-volume-plugin-dir=" + l.path("volume-plugins"), // made even when none exists
 		},
 	}
 }

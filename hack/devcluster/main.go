@@ -37,7 +37,7 @@ func command() *cobra.Command {
 		simple("assets", "Print a directory that serves as KUBEBUILDER_ASSETS", printAssets),
 		simple("kubeconfig", "Print the path of the administrator's kubeconfig", printKubeconfig),
 		simple("clean-cache", "Drop all built binaries", func(_ context.Context, c cluster) error { return c.cleanCache() }),
-		loadCommand(), execCommand(), becomeDaemonCommand(), provisionCommand(),
+		stopCommand(), startCommand(), loadCommand(), execCommand(), becomeDaemonCommand(), provisionCommand(),
 	)
 	return root
 }
@@ -68,8 +68,34 @@ func upCommand() *cobra.Command {
 	var options upOptions
 	cmd := simple("up", "Make the cluster run; keep one that does", func(ctx context.Context, c cluster) error { return c.up(ctx, options) })
 	cmd.Flags().BoolVar(&options.noBuild, "no-build", false, "install and build nothing; fail when the cache lacks something")
-	cmd.Flags().IntVar(&options.nodes, "nodes", 1, "number of nodes; further ones have no control plane")
+	cmd.Flags().IntVar(&options.nodes, "nodes", 1, "run at least so many nodes; further ones have no control plane")
 	return cmd
+}
+
+func stopCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "stop PROCESS...", Short: "Kill processes by the names that status prints, like kubelet-node-2", Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, names []string) error {
+			c, err := openCluster()
+			if err != nil {
+				return err
+			}
+			return c.stop(cmd.Context(), names)
+		},
+	}
+}
+
+func startCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "start PROCESS...", Short: "Start stopped processes again", Args: cobra.MinimumNArgs(1),
+		RunE: func(_ *cobra.Command, names []string) error {
+			c, err := openCluster()
+			if err != nil {
+				return err
+			}
+			return c.startAgain(names)
+		},
+	}
 }
 
 func loadCommand() *cobra.Command {

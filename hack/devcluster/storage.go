@@ -48,10 +48,14 @@ func startStorage(ctx context.Context, l layout) error {
 	if err := writeFile(l.path("provisioner"), self, 0o755); err != nil {
 		return err
 	}
-	_, err = l.start(daemon{
+	_, err = l.start(provisionerDaemon(l))
+	return err
+}
+
+func provisionerDaemon(l layout) daemon {
+	return daemon{
 		name:  "provisioner",
 		netns: controlPlane.netns(),
 		argv:  []string{l.path("provisioner"), "provision", l.kubeconfig("provisioner"), l.volumes()},
-	})
-	return err
+	}
 }
