@@ -1,0 +1,117 @@
+# Two commands matter on a fresh Debian 12 machine: "make demo" and "make test".
+# "make" or "make help" lists the rest.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+GO ?= go
+TOOL := $(GO) tool -modfile=tools/go.mod
+LINT := $(GO) tool -modfile=tools/lint/go.mod golangci-lint
+DEVCLUSTER := $(GO) run ./hack/devcluster
+MODULES := . tools tools/lint hack/devcluster/kubernetes hack/devcluster/coredns
+PROGRAMS := bin/operator bin/agent bin/loadgen
+
+# The race detector needs a C compiler, which a machine with only Go, git and make has not.
+HAS_CC := $(shell command -v "$$($(GO) env CC)" >/dev/null 2>&1 && echo yes)
+RACE := $(if $(HAS_CC),-race)
+
+FUZZTIME ?= 30s
+BENCHTIME ?= 1s
+BENCHCOUNT ?= 6
+BENCHPACKAGES ?= ./internal/pki ./internal/rotation
+
+export GOFLAGS ?= -buildvcs=false
+
+##@ Use
+
+.PHONY: demo
+demo: build ## Everything on a real Kubernetes: renew every certificate under load, print what clients saw (KUBE_CONTEXT=... for your own cluster)
+	$(GO) run ./hack/demo
+
+.PHONY: up
+up: ## Start the throwaway Kubernetes (root)
+	$(DEVCLUSTER) up
+
+.PHONY: down
+down: ## End the throwaway Kubernetes and remove all but the caches
+	$(DEVCLUSTER) down
+
+.PHONY: clean-cache
+clean-cache: ## Drop the cached Kubernetes binaries and images
+	$(DEVCLUSTER) clean-cache
+	rm -rf -- "$${XDG_CACHE_HOME:-$$HOME/.cache}/pgtls"
+
+##@ Build
+
+.PHONY: build
+build: $(PROGRAMS) ## Static programs into bin/
+
+# Go knows what is up to date, make does not.
+.PHONY: $(PROGRAMS)
+bin/operator: package := ./cmd/operator
+bin/agent: package := ./cmd/agent
+bin/loadgen: package := ./test/loadgen
+$(PROGRAMS):
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w' -o $@ $(package)
+
+.PHONY: generate
+generate: ## CRD and deep copies from api/
+	$(TOOL) controller-gen object crd:maxDescLen=0 paths=./api/... output:crd:dir=config/crd
+
+.PHONY: tidy
+tidy: ## go mod tidy in every module
+	for module in $(MODULES); do (cd $$module && $(GO) mod tidy); done
+
+.PHONY: vet
+vet: ## go vet, with the tags of every test
+	$(GO) vet ./...
+	$(GO) vet -tags=envtest ./test/envtest
+	$(GO) vet -tags=e2e ./test/e2e/...
+
+.PHONY: lint
+lint: ## golangci-lint; the first run builds it, which takes minutes
+	$(LINT) run
+
+.PHONY: verify
+verify: generate tidy vet lint ## What a change must pass before review: generated, tidy, vetted, formatted, linted, nothing left uncommitted
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$unformatted" ]; then echo "not gofmt'ed:"; echo "$$unformatted"; exit 1; fi
+	@if [ -n "$$(git status --porcelain)" ]; then echo "the tree is dirty; commit what make changed:"; git status --short; exit 1; fi
+
+##@ Test
+
+.PHONY: test
+test: ## All tests, the throwaway cluster included (root; STORY=<name> for one story, KEEP=1 keeps the cluster)
+	hack/run-tests unit envtest e2e
+
+.PHONY: test-unit
+test-unit: ## Unit and property tests: no root, no cluster
+	$(if $(RACE),,@echo "no C compiler: testing without the race detector")
+	$(if $(RACE),,CGO_ENABLED=0 )$(GO) test $(RACE) -shuffle=on ./...
+
+.PHONY: test-envtest
+test-envtest: ## CRD and CEL rules against the real API server
+	hack/run-tests envtest
+
+.PHONY: e2e
+e2e: ## End-to-end stories on the throwaway cluster (root; STORY=<name> for one, KEEP=1 keeps the cluster)
+	hack/run-tests e2e
+
+.PHONY: fuzz
+fuzz: ## Every fuzz target for FUZZTIME (30s)
+	hack/fuzz $(FUZZTIME)
+
+.PHONY: bench
+bench: bin/agent ## Benchmarks for benchstat, and sizes, into _artifacts/bench
+	@mkdir -p _artifacts/bench
+	$(GO) test -run='^$$' -bench=. -benchmem -benchtime=$(BENCHTIME) -count=$(BENCHCOUNT) $(BENCHPACKAGES) | tee _artifacts/bench/go.txt
+	@echo "BenchmarkAgentBinary 1 $$(stat --format=%s bin/agent) bytes" | tee _artifacts/bench/size.txt
+	$(TOOL) benchstat _artifacts/bench/go.txt | tee _artifacts/bench/benchstat.txt
+
+##@ Help
+
+.PHONY: help
+help: ## This list
+	@awk 'BEGIN { FS = ":.*## " } /^##@ / { printf "\n%s\n", substr($$0, 5) } /^[a-z][a-z0-9-]*:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
