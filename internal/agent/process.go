@@ -32,8 +32,8 @@ type Process interface {
 }
 
 type postgresProcess struct {
-	socketDir string
-	target    probe.Target
+	local  postgres.Local
+	target probe.Target
 }
 
 type pgbouncerProcess struct {
@@ -50,12 +50,12 @@ func NewProcess(kind agentapi.Kind, socketDir string, port uint16, minTLS uint16
 			target:  probe.Target{Address: address, Protocol: probe.PGBouncer, MinVersion: minTLS},
 		}
 	}
-	return postgresProcess{socketDir: socketDir, target: probe.Target{Address: address, Protocol: probe.Postgres, MinVersion: minTLS}}
+	return postgresProcess{local: postgres.Local{SocketDir: socketDir, Port: port}, target: probe.Target{Address: address, Protocol: probe.Postgres, MinVersion: minTLS}}
 }
 
 func (p postgresProcess) Port() string                     { return string(probe.Postgres) }
-func (p postgresProcess) Reload(ctx context.Context) error { return postgres.Reload(ctx, p.socketDir) }
-func (p postgresProcess) Ready(ctx context.Context) error  { return postgres.Ready(ctx, p.socketDir) }
+func (p postgresProcess) Reload(ctx context.Context) error { return p.local.Reload(ctx) }
+func (p postgresProcess) Ready(ctx context.Context) error  { return p.local.Ready(ctx) }
 func (p postgresProcess) Handshake(ctx context.Context) (probe.Served, error) {
 	return probe.Dial(ctx, p.target)
 }

@@ -6,6 +6,7 @@ package postgres
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"strconv"
@@ -72,8 +73,8 @@ func (s Server) config() (*pgconn.Config, error) {
 // Close ends the connection. It is safe to call more than once.
 func (c *Conn) Close(ctx context.Context) { _ = c.raw.Close(ctx) } // the server notices either way
 
-// query runs one statement with parameters as text and returns the rows as text; NULL is "".
-func (c *Conn) query(ctx context.Context, sql string, args ...string) ([][]string, error) {
+// Query runs one statement with parameters as text and returns the rows as text; NULL is "".
+func (c *Conn) Query(ctx context.Context, sql string, args ...string) ([][]string, error) {
 	parameters := make([][]byte, len(args))
 	for i, arg := range args {
 		parameters[i] = []byte(arg)
@@ -91,33 +92,38 @@ func (c *Conn) query(ctx context.Context, sql string, args ...string) ([][]strin
 	return rows, nil
 }
 
-// Reload makes the server whose Unix socket is in socketDir read its configuration, certificates
-// included. It returns before the server has done so (about 10 ms), and a server that cannot use
-// the new files says so only in its log: look at the wire.
-func Reload(ctx context.Context, socketDir string) error {
-	rows, err := queryLocal(ctx, socketDir, "SELECT pg_reload_conf()")
+// Local is the server of this pod, seen through its Unix socket. Each call opens a connection and closes it.
+type Local struct {
+	SocketDir string
+	Port      uint16 // which names the socket
+}
+
+// Reload makes the server read its configuration, certificates included. It returns before the server
+// has done so (about 10 ms), and a server that cannot use the new files says so only in its log: look at the wire.
+func (l Local) Reload(ctx context.Context) error {
+	rows, err := l.query(ctx, "SELECT pg_reload_conf()")
 	if err != nil {
 		return fmt.Errorf("reloading PostgreSQL: %w", err)
 	}
 	if len(rows) != 1 || rows[0][0] != "t" {
-		return fmt.Errorf("reloading PostgreSQL: the signal could not be sent to the postmaster")
+		return errors.New("reloading PostgreSQL: the signal could not be sent to the postmaster")
 	}
 	return nil
 }
 
-// Ready returns nil when the server answers on its Unix socket in socketDir.
-func Ready(ctx context.Context, socketDir string) error {
-	if _, err := queryLocal(ctx, socketDir, "SELECT 1"); err != nil {
+// Ready returns nil when the server answers.
+func (l Local) Ready(ctx context.Context) error {
+	if _, err := l.query(ctx, "SELECT 1"); err != nil {
 		return fmt.Errorf("asking PostgreSQL: %w", err)
 	}
 	return nil
 }
 
-func queryLocal(ctx context.Context, socketDir, sql string) ([][]string, error) {
-	conn, err := Connect(ctx, Server{Host: socketDir, User: localSuperuser, Database: "postgres"})
+func (l Local) query(ctx context.Context, sql string) ([][]string, error) {
+	conn, err := Connect(ctx, Server{Host: l.SocketDir, Port: l.Port, User: localSuperuser, Database: "postgres"})
 	if err != nil {
 		return nil, err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	return conn.query(ctx, sql)
+	return conn.Query(ctx, sql)
 }

@@ -1,0 +1,206 @@
+package agent
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"pgtls.dev/pgtls/internal/agentapi"
+	"pgtls.dev/pgtls/internal/pki"
+	"pgtls.dev/pgtls/internal/postgres/pgtest"
+	"pgtls.dev/pgtls/internal/probe"
+)
+
+// real is an agent beside a real PostgreSQL.
+type real struct {
+	*kit
+	database *pgtest.Server
+	agent    *Agent
+	volume   *volume
+	pod      *volume
+	active   string
+}
+
+// startReal runs an agent; PostgreSQL is prepared but not up.
+func startReal(t *testing.T) *real {
+	t.Helper()
+	r := &real{kit: newKit(t, time.Now()), database: pgtest.Prepare(t), volume: newVolume(t), pod: newVolume(t)}
+	r.active = filepath.Join(filepath.Dir(r.database.DataDir), "active")
+	if err := os.Mkdir(r.active, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	agent, err := New(Config{
+		Pod: "hippo-a-0-0", Kind: agentapi.Instance, MaterialDir: r.volume.dir, ActivateFile: r.pod.activateFile(),
+		ActiveDir: r.active, SocketDir: r.database.SocketDir, Listen: "127.0.0.1:0",
+		Process: NewProcess(agentapi.Instance, r.database.SocketDir, r.database.Port, tls.VersionTLS13),
+		Now:     time.Now, Log: discard(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.agent = agent
+	r.giveToPostgres()
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- agent.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("agent ended with %v", err)
+		}
+	})
+	return r
+}
+
+// giveToPostgres chowns a revision before it gets its name: in a pod both processes have one uid, here the test may be root.
+func (r *real) giveToPostgres() {
+	r.agent.store.beforeStep = func(step string) error {
+		if step != "complete" {
+			return nil
+		}
+		dir := filepath.Join(r.active, temporaryDir)
+		r.database.Own(r.t, dir)
+		for _, name := range materialFiles() {
+			r.database.Own(r.t, filepath.Join(dir, name))
+		}
+		return nil
+	}
+}
+
+func (r *real) startPostgres(t *testing.T) {
+	current := filepath.Join(r.active, currentLink)
+	r.database.Start(t, pgtest.Options{
+		Settings: map[string]string{
+			"ssl": "on", "ssl_cert_file": filepath.Join(current, agentapi.ServerCertificate), "ssl_key_file": filepath.Join(current, agentapi.ServerKey),
+			"ssl_ca_file": filepath.Join(current, agentapi.ClientBundle), "ssl_min_protocol_version": "TLSv1.3",
+		},
+		HBA: []string{"hostssl all all all cert"},
+	})
+}
+
+// await waits for a report that satisfies a condition.
+func (r *real) await(t *testing.T, what string, ok func(agentapi.Report) bool) agentapi.Report {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	last, _ := r.agent.reports.get()
+	for !ok(last) {
+		next, news := r.agent.reports.after(ctx, last.Boot, last.Sequence, time.Minute)
+		if !news {
+			t.Fatalf("no report with %s; the last is %+v, problem %+v\n%s", what, last, last.Problem, r.database.Log(t))
+		}
+		last = next
+	}
+	return last
+}
+
+func (r *real) awaitActive(t *testing.T, m material) agentapi.Report {
+	t.Helper()
+	return r.await(t, "revision "+m.revision()+" active", func(report agentapi.Report) bool {
+		return report.Active == m.revision() && report.Problem == nil
+	})
+}
+
+func (r *real) served(t *testing.T) pki.CertificateFacts {
+	t.Helper()
+	served, err := probe.Dial(t.Context(), probe.Target{
+		Address: r.database.Address(), Protocol: probe.Postgres, ServerName: "localhost", Anchors: pkiAnchors(r.server), At: time.Now(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return served.Leaf
+}
+
+func TestAgentBesideRealPostgreSQL(t *testing.T) {
+	r := startReal(t)
+	first, second := r.material(usual()), r.material(usual())
+
+	r.volume.deliver(first)
+	r.await(t, "PostgreSQL awaited", func(report agentapi.Report) bool {
+		return report.Problem != nil && report.Problem.Reason == agentapi.ProcessNotReady
+	})
+	r.startPostgres(t)
+	report := r.awaitActive(t, first)
+	if !report.Unasked || report.ServerLeaf.Serial != r.served(t).Serial || len(report.ClientAnchors) != 1 {
+		t.Errorf("first activation reports %+v", report)
+	}
+
+	r.volume.deliver(second)
+	r.await(t, "the second revision mounted", func(report agentapi.Report) bool { return report.Mounted == second.revision() })
+	if got := r.served(t).Serial; got != report.ServerLeaf.Serial {
+		t.Errorf("serves %s without being asked", got)
+	}
+	start := time.Now()
+	r.pod.ask(second.revision())
+	report = r.awaitActive(t, second)
+	t.Logf("asked to active: %v", time.Since(start))
+	if got := r.served(t).Serial; got != report.ServerLeaf.Serial || report.Previous != first.revision() || report.Unasked {
+		t.Errorf("after the second activation %s is served and the report is %+v", got, report)
+	}
+
+	r.pod.ask(first.revision())
+	if report = r.awaitActive(t, first); r.served(t).Serial != report.ServerLeaf.Serial {
+		t.Errorf("the undo is not served: %+v", report)
+	}
+}
+
+func TestAgentSeesABundleThatPostgreSQLHasNotLoaded(t *testing.T) {
+	r := startReal(t)
+	first := r.material(usual())
+	other := authority(t, "hippo client ca g2", r.start)
+	both := first.with(agentapi.ClientBundle, append(r.client.EncodeCertificate(), other.EncodeCertificate()...))
+	r.volume.deliver(first)
+	r.startPostgres(t)
+	r.awaitActive(t, first)
+
+	served, err := r.agent.config.Process.Handshake(t.Context())
+	if err != nil || !serves(served, first.parsed(t)) || serves(served, both.parsed(t)) {
+		t.Errorf("the same leaf with another bundle is taken for served: accepted issuers %q, %v", served.AcceptedIssuers, err)
+	}
+	r.volume.deliver(both)
+	r.pod.ask(both.revision())
+	if report := r.awaitActive(t, both); len(report.ClientAnchors) != 2 {
+		t.Errorf("reports %d anchors for clients", len(report.ClientAnchors))
+	}
+}
+
+// PostgreSQL that cannot use the files keeps the old ones and says so only in its log. Only the wire tells.
+func TestSilentStalenessIsReported(t *testing.T) {
+	r := startReal(t)
+	first, second := r.material(usual()), r.material(usual())
+	r.volume.deliver(first)
+	r.startPostgres(t)
+	old := r.awaitActive(t, first)
+
+	give := r.agent.store.beforeStep
+	r.agent.store.beforeStep = func(step string) error {
+		if step == "complete" && os.Getuid() != 0 { // root's files PostgreSQL cannot read anyway
+			return os.Chmod(filepath.Join(r.active, temporaryDir, agentapi.ServerKey), 0o644)
+		}
+		return nil
+	}
+	r.volume.deliver(second)
+	r.pod.ask(second.revision())
+	report := r.await(t, "StillServingOld", func(report agentapi.Report) bool {
+		return report.Problem != nil && report.Problem.Reason == agentapi.StillServingOld
+	})
+	if report.Active != first.revision() || report.Served[0].Serial != old.ServerLeaf.Serial || r.served(t).Serial != old.ServerLeaf.Serial {
+		t.Errorf("active is %s, served %+v", report.Active, report.Served)
+	}
+
+	r.agent.store.beforeStep = give
+	r.pod.ask(first.revision())
+	r.awaitActive(t, first)
+}
+
+func pkiAnchors(authorities ...*pki.Authority) (anchors []*x509.Certificate) {
+	for _, a := range authorities {
+		anchors = append(anchors, a.Certificate)
+	}
+	return anchors
+}
