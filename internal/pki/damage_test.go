@@ -74,8 +74,12 @@ type hierarchy struct {
 }
 
 func drawHierarchy(t *rapid.T, keys []crypto.Signer) hierarchy {
-	sound := true
+	sound, whole := true, rapid.IntRange(0, 3).Draw(t, "whole") == 0 // a quarter has no fault at all
+	rarely := func(label string) bool { return !whole && rapid.IntRange(0, 7).Draw(t, label) == 0 }
 	pick := func(damages []damage, label string) damage {
+		if whole {
+			return none
+		}
 		d := rapid.SampledFrom(damages).Draw(t, label)
 		sound = sound && d.name == none.name
 		return d
@@ -91,17 +95,17 @@ func drawHierarchy(t *rapid.T, keys []crypto.Signer) hierarchy {
 	}
 	leaf := forge(t, leafTemplate(pick(leafDamages, "leaf").edit), keys[3], issuer)
 
-	if len(presented) > 0 && rapid.IntRange(0, 7).Draw(t, "drop") == 0 {
+	if len(presented) > 0 && rarely("drop") {
 		presented, sound = presented[1:], false
 	}
-	if rapid.IntRange(0, 7).Draw(t, "reverse") == 0 {
+	if rarely("reverse") {
 		slices.Reverse(presented)
 		sound = sound && len(presented) < 2
 	}
-	if rapid.IntRange(0, 7).Draw(t, "stranger") == 0 {
+	if rarely("stranger") {
 		anchors = append([]*x509.Certificate{sharedAuthority().Certificate}, anchors...)
 	}
-	if rapid.IntRange(0, 7).Draw(t, "break") == 0 {
+	if rarely("break") {
 		leaf, sound = withBrokenSignature(t, leaf), false
 	}
 	return hierarchy{serverCheck(append([]*x509.Certificate{leaf}, presented...), anchors...), sound}
@@ -116,7 +120,7 @@ func TestDamagedHierarchies(t *testing.T) {
 		t.Log("openssl is not on PATH: compared with crypto/x509 only")
 	}
 	keys := []crypto.Signer{newKey(t), newKey(t), newKey(t), newKey(t)}
-	dir, accepted, refused := t.TempDir(), 0, 0
+	dir := t.TempDir()
 	rapid.Check(t, func(t *rapid.T) {
 		h := drawHierarchy(t, keys)
 		err := Verify(h.request)
@@ -124,13 +128,11 @@ func TestDamagedHierarchies(t *testing.T) {
 			t.Fatalf("a sound chain is refused: %v", err)
 		}
 		if err != nil {
-			refused++
 			if ReasonOf(err) == "" {
 				t.Fatalf("refused without a reason: %v", err)
 			}
 			return
 		}
-		accepted++
 		if err := goVerify(h.request); err != nil {
 			t.Fatalf("we accept what Go refuses: %v", err)
 		}
@@ -140,9 +142,6 @@ func TestDamagedHierarchies(t *testing.T) {
 			}
 		}
 	})
-	if accepted == 0 || refused == 0 {
-		t.Errorf("%d accepted, %d refused: nothing was compared", accepted, refused)
-	}
 }
 
 // goVerify is what Go's TLS would say.

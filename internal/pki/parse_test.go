@@ -84,6 +84,7 @@ func TestParseBundle(t *testing.T) {
 		"two files joined without a break": {cut(one, 1) + two, NotPEM, 0},
 		"a byte order mark":                {"\ufeff" + one, NotPEM, 0},
 		"a second end":                     {one + "-----END CERTIFICATE-----\n", TrailingGarbage, 0},
+		"an end within a line":             {one + "AAAA-----END CERTIFICATE-----\n" + two, TrailingGarbage, 0},
 		"a ruler that looks like a marker": {one + "------------------\n" + two, TrailingGarbage, 0},
 	}
 	for name, test := range tests {
