@@ -171,6 +171,11 @@ func (c cluster) status(ctx context.Context) error {
 
 // stop ends daemons by the names that status prints, until `start` or `up`.
 func (c cluster) stop(ctx context.Context, names []string) error {
+	release, err := c.lock()
+	if err != nil {
+		return err
+	}
+	defer release()
 	processes, err := c.layout.processes()
 	if err != nil {
 		return err
@@ -191,6 +196,11 @@ func (c cluster) stop(ctx context.Context, names []string) error {
 
 // startAgain starts daemons that were stopped, by the names that status prints.
 func (c cluster) startAgain(names []string) error {
+	release, err := c.lock()
+	if err != nil {
+		return err
+	}
+	defer release()
 	nodes, err := c.runningNodes()
 	if err != nil {
 		return err

@@ -40,7 +40,8 @@ func parseIdentity(text string) (identity, error) {
 
 // procStat is what /proc/PID/stat says that matters here.
 type procStat struct {
-	state      byte // R, S, D, Z, ...
+	state      byte // of the first thread: R, S, D, Z, ...
+	threads    int
 	startTicks uint64
 }
 
@@ -59,7 +60,17 @@ func parseProcStat(content string) (procStat, error) {
 	if err != nil {
 		return procStat{}, fmt.Errorf("start time %q: %w", fields[19], err)
 	}
-	return procStat{state: fields[0][0], startTicks: ticks}, nil
+	threads, err := strconv.Atoi(fields[17])
+	if err != nil {
+		return procStat{}, fmt.Errorf("number of threads %q: %w", fields[17], err)
+	}
+	return procStat{state: fields[0][0], threads: threads, startTicks: ticks}, nil
+}
+
+// ended says whether the process only waits to be reaped. While other threads of
+// a killed process still end, its files and sockets are still open.
+func (s procStat) ended() bool {
+	return s.state == 'X' || s.state == 'Z' && s.threads <= 1
 }
 
 func readProcStat(pid int) (procStat, error) {
@@ -79,10 +90,10 @@ func identify(pid int) (identity, error) {
 	return identity{pid: pid, startTicks: stat.startTicks}, nil
 }
 
-// alive says whether that very process still runs. A zombie does not.
+// alive says whether that very process still runs.
 func (i identity) alive() bool {
 	stat, err := readProcStat(i.pid)
-	return err == nil && stat.startTicks == i.startTicks && stat.state != 'Z' && stat.state != 'X'
+	return err == nil && stat.startTicks == i.startTicks && !stat.ended()
 }
 
 // kill ends that very process, never another that got its pid.
@@ -122,9 +133,10 @@ type running struct {
 	exited chan struct{} // closed when it has ended
 }
 
-// start runs d detached from this process, with its output in its log. The
-// child writes its own pid file before it becomes the daemon (see becomeDaemon),
-// so that no moment exists in which a kill of this process would lose track of it.
+// start runs d detached from this process, with its output in its log. Both write
+// the pid file: the child before it becomes the daemon (see becomeDaemon), so that
+// a kill of this process cannot lose track of it, and this process, so that the
+// file is there when start returns.
 func (l layout) start(d daemon) (*running, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -145,6 +157,11 @@ func (l layout) start(d daemon) (*running, error) {
 	}
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("starting %s: %w", d.name, err)
+	}
+	if id, err := identify(cmd.Process.Pid); err == nil { // else it has ended, which await will say
+		if err := writePidFile(l.pidFile(d.name), id); err != nil {
+			return nil, err
+		}
 	}
 	r := &running{name: d.name, log: l.log(d.name), exited: make(chan struct{})}
 	go func() {
@@ -168,10 +185,22 @@ func becomeDaemon(pidFile string, argv []string) error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(pidFile, []byte(self.String()), 0o644); err != nil {
-		return fmt.Errorf("writing pid file: %w", err)
+	if err := writePidFile(pidFile, self); err != nil {
+		return err
 	}
 	return execve(argv, os.Environ())
+}
+
+// writePidFile replaces the file in one step, so that no reader ever sees half an identity.
+func writePidFile(path string, id identity) error {
+	partial := fmt.Sprintf("%s.%d", path, os.Getpid())
+	if err := os.WriteFile(partial, []byte(id.String()), 0o644); err != nil {
+		return fmt.Errorf("writing pid file: %w", err)
+	}
+	if err := os.Rename(partial, path); err != nil {
+		return fmt.Errorf("writing pid file: %w", err)
+	}
+	return nil
 }
 
 // execve replaces this process by argv, found on PATH.
