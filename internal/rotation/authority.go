@@ -14,14 +14,14 @@ func (d *decision) authorities() {
 }
 
 func (d *decision) authority(domain Domain) {
-	newest, count := d.newest(domain)
 	seen := d.observed.GenerationSeen[domain]
+	newest, count, stored := d.newest(domain, seen)
 	name := fmt.Sprintf("%s ca g%d", domain, max(seen, 1))
 	switch {
 	case newest == nil && seen == 0:
-		d.step(Step{Op: CreateAuthority, Domain: domain, Generation: 1, Reason: ReasonFirstGeneration})
+		d.write(Step{Op: CreateAuthority, Domain: domain, Generation: 1, Reason: ReasonFirstGeneration})
 		return
-	case newest == nil || newest.Generation < seen:
+	case seen > 0 && !stored:
 		d.block(name, AuthorityLost, "generation %d of the %s authority is in use and its Secret is gone: "+
 			"what is served goes on being served, nothing new is signed; restore the Secret from a backup", seen, domain)
 		return
@@ -38,22 +38,25 @@ func (d *decision) authority(domain Domain) {
 			domain, newest.Generation, newest.Certificate.NotAfter.Format("2006-01-02 15:04:05Z07:00"))
 	default:
 		d.active[domain] = newest
+		d.wakeAt(newest.Certificate.NotAfter)
 	}
 }
 
-// newest returns the highest generation that is stored, and how many generations there are.
-func (d *decision) newest(domain Domain) (newest *Authority, count int) {
+// newest returns the highest generation that is stored, how many generations
+// there are, and whether the one that is in use is among them.
+func (d *decision) newest(domain Domain, seen int) (newest *Authority, count int, stored bool) {
 	for i := range d.observed.Authorities {
 		a := &d.observed.Authorities[i]
 		if a.Domain != domain {
 			continue
 		}
 		count++
+		stored = stored || a.Generation == seen
 		if newest == nil || a.Generation > newest.Generation {
 			newest = a
 		}
 	}
-	return newest, count
+	return newest, count, stored
 }
 
 // keep holds on to an authority whose Secret somebody deletes. Each step may be
@@ -70,16 +73,15 @@ func (d *decision) keep(a *Authority) {
 		s.Op = CopyAuthority
 	case original.Present && original.Deleting && !twin.Deleting:
 		s.Op = ReleaseAuthority
-	case original.Present && !original.Deleting && twin.Present:
+	case original.Present && twin.Present:
+		// The original stays, or both are being deleted: then a copy that
+		// nobody deletes is made in place of this one, while the original's
+		// finalizer holds it.
 		s.Op, s.Reason, s.Copy = ReleaseAuthority, ReasonCopyStored, true
-	case original.Deleting && twin.Deleting:
-		d.block(fmt.Sprintf("%s ca g%d", a.Domain, a.Generation), AuthorityLost,
-			"both Secrets of the %s authority are being deleted; their finalizers hold them: save one under another name", a.Domain)
-		return
 	default:
 		return
 	}
-	d.step(s)
+	d.write(s)
 }
 
 // signersReady reports whether every leaf that a party wants can be signed.

@@ -28,6 +28,7 @@ var invariants = [...]invariant{
 	{"TrustBeforeUse", trustBeforeUse},
 	{"UnknownIsNo", unknownIsNo},
 	{"SoundBeforeUse", soundBeforeUse},
+	{"KeptAuthority", keptAuthority},
 }
 
 // Check returns the first invariant that would be broken by executing the step
@@ -46,14 +47,18 @@ func oneSigner(o Observed, s Step) string {
 	if s.Op != Publish && s.Op != CreateAuthority {
 		return ""
 	}
-	for _, domain := range Domains() {
+	domains := s.Reissue // others are none of this step's business
+	if s.Op == CreateAuthority {
+		domains = []Domain{s.Domain}
+	}
+	for _, domain := range domains {
 		usable := 0
 		for _, a := range o.Authorities {
 			if a.Domain == domain && a.Problem == "" {
 				usable++
 			}
 		}
-		if s.Op == CreateAuthority && s.Domain == domain {
+		if s.Op == CreateAuthority {
 			usable++
 		}
 		if usable > 1 {
@@ -94,8 +99,9 @@ func trustBeforeUse(o Observed, s Step) string {
 			return fmt.Sprintf("the authority of the %s leaf of %s is not known", l.Domain, p.Name)
 		}
 		for i := range o.Parties {
-			held, known := o.Parties[i].Material.Anchors[l.Domain]
-			if known && !slices.Contains(held, a.Certificate.Fingerprint) {
+			m := &o.Parties[i].Material
+			held, known := m.Anchors[l.Domain]
+			if known && m.State != Foreign && !slices.Contains(held, a.Certificate.Fingerprint) {
 				return fmt.Sprintf("%s does not hold the authority of the %s leaf of %s", o.Parties[i].Name, l.Domain, p.Name)
 			}
 		}
@@ -107,12 +113,17 @@ func unknownIsNo(o Observed, s Step) string {
 	if s.Op != Activate {
 		return ""
 	}
-	unsettled := "" // the first pod that is not, before the one that is asked
+	unsettled := "" // the first pod that is being asked, or is before the one that is asked
+	for i := range o.Parties {
+		if unsettled == "" {
+			unsettled = askedPod(&o.Parties[i], s.Pod)
+		}
+	}
 	for _, stage := range stages {
 		for i := range o.Parties {
 			p := &o.Parties[i]
-			if stageOf(p) != stage {
-				continue
+			if stageOf(p) != stage || p.Material.State == Foreign {
+				continue // what is not ours holds up nobody
 			}
 			for j := range p.Pods {
 				pod := &p.Pods[j]
@@ -150,6 +161,25 @@ func soundBeforeUse(o Observed, s Step) string {
 		return fmt.Sprintf("revision %s of %s is not sound", s.Revision, s.Party)
 	}
 	return ""
+}
+
+func keptAuthority(o Observed, s Step) string {
+	if s.Op != ReleaseAuthority {
+		return ""
+	}
+	for _, a := range o.Authorities {
+		if a.Domain != s.Domain || a.Generation != s.Generation {
+			continue
+		}
+		stays := a.Copy
+		if s.Copy {
+			stays = a.Original
+		}
+		if stays.Present && a.Problem == "" {
+			return ""
+		}
+	}
+	return fmt.Sprintf("the last Secret of the %s authority g%d would be let go", s.Domain, s.Generation)
 }
 
 // party returns the party of a name, or nil.

@@ -29,11 +29,13 @@ type decision struct {
 	observed Observed
 
 	active   map[Domain]*Authority // that may sign; absent: none
-	steps    []Step
+	writes   []Step                // what is stored: it comes first, for it harms nobody
+	asks     []Step                // what is done with pods
 	blockers []Blocker
 	wake     time.Time
 	renewal  time.Time
 	closed   bool // the gate: an earlier party or pod is not settled
+	asked    bool // some pod was asked for what is published and is not settled
 }
 
 func (p Policy) check(parties []Party) error {
@@ -45,8 +47,8 @@ func (p Policy) check(parties []Party) error {
 			}
 		}
 	}
-	for domain, a := range p.Authorities {
-		if a.Life <= 0 {
+	for _, domain := range Domains() {
+		if a, managed := p.Authorities[domain]; managed && a.Life <= 0 {
 			return fmt.Errorf("policy for the %s authority: duration %s must be above 0", domain, a.Life)
 		}
 	}
@@ -54,17 +56,22 @@ func (p Policy) check(parties []Party) error {
 }
 
 func (d *decision) plan() Plan {
+	// Every repair of a bundle goes before anybody is asked to present what it is
+	// to verify: TrustBeforeUse.
+	steps := append(d.writes, d.asks...)
 	state := Steady
 	switch {
-	case len(d.steps) > 0:
+	case len(steps) > 0:
 		state = Renewing
 	case len(d.blockers) > 0:
 		state = Waiting
 	}
-	return Plan{State: state, Steps: d.steps, Blockers: d.blockers, Wake: d.wake, NextRenewal: d.renewal}
+	return Plan{State: state, Steps: steps, Blockers: d.blockers, Wake: d.wake, NextRenewal: d.renewal}
 }
 
-func (d *decision) step(s Step) { d.steps = append(d.steps, s) }
+func (d *decision) write(s Step) { d.writes = append(d.writes, s) }
+
+func (d *decision) ask(s Step) { d.asks = append(d.asks, s) }
 
 func (d *decision) block(party string, reason Reason, format string, args ...any) {
 	d.blockers = append(d.blockers, Blocker{Party: party, Reason: reason, Message: fmt.Sprintf(format, args...)})
@@ -84,16 +91,21 @@ func (d *decision) publicTrust() {
 	switch {
 	case trust.State == Foreign:
 		d.block("ca", ForeignConfigMap, "the ConfigMap for the clients' trust bundle belongs to somebody else: rename or delete it")
-	case trust.State == Unknown || signer == nil:
+	case trust.State == Unknown:
+		d.block("ca", MaterialUnknown, "the ConfigMap for the clients' trust bundle could not be read: the operator tries again")
+	case signer == nil:
 	case trust.State == Missing:
-		d.step(Step{Op: PublishTrust, Domain: Server, Reason: ReasonMissing})
+		d.write(Step{Op: PublishTrust, Domain: Server, Reason: ReasonMissing})
 	case !slices.Equal(trust.Anchors, []string{signer.Certificate.Fingerprint}):
-		d.step(Step{Op: PublishTrust, Domain: Server, Reason: ReasonTrustChanged})
+		d.write(Step{Op: PublishTrust, Domain: Server, Reason: ReasonTrustChanged})
 	}
 }
 
 // parties walks the parties in stage order.
 func (d *decision) parties() {
+	for i := range d.observed.Parties {
+		d.asked = d.asked || askedPod(&d.observed.Parties[i], "") != ""
+	}
 	for _, stage := range stages {
 		for i := range d.observed.Parties {
 			if p := &d.observed.Parties[i]; stageOf(p) == stage {
@@ -128,7 +140,7 @@ func (d *decision) party(p *Party) {
 		d.settle(p)
 		return
 	}
-	d.step(Step{Op: Publish, Party: p.Name, Reissue: need.reissue, Reason: need.reason})
+	d.write(Step{Op: Publish, Party: p.Name, Reissue: need.reissue, Reason: need.reason})
 	d.activateFirst(p)
 }
 
@@ -138,16 +150,21 @@ func (d *decision) activateFirst(p *Party) {
 	if len(p.Pods) == 0 {
 		return
 	}
-	if d.open(p, &p.Pods[0]) {
-		d.step(Step{Op: Activate, Party: p.Name, Pod: p.Pods[0].Name, Reason: ReasonPublished})
+	switch pod := &p.Pods[0]; {
+	case !d.open(p, pod):
+	case pod.Report == nil:
+		d.unreachable(pod)
+	default:
+		d.ask(Step{Op: Activate, Party: p.Name, Pod: pod.Name, Reason: ReasonPublished})
 	}
 	d.closed = true
 }
 
 // open reports whether a pod may be activated now: nobody before it is
-// unsettled, or it cannot wait for them any longer.
+// unsettled and nobody anywhere is being asked (the order changes with a
+// failover), or it cannot wait for them any longer.
 func (d *decision) open(p *Party, pod *Pod) bool {
-	if !d.closed {
+	if !d.closed && !d.asked {
 		return true
 	}
 	at, known := p.urgentAt(pod)
@@ -167,16 +184,29 @@ func (d *decision) settle(p *Party) {
 		if settled(p, pod) {
 			continue
 		}
-		open := d.open(p, pod)
-		d.closed = true
 		switch {
 		case !p.sound():
 		case pod.Report != nil && pod.Report.Active == p.Material.Revision:
 			d.prove(p, pod) // a look harms nobody and needs no gate
-		case open:
+		case pod.Asked == p.Material.Revision:
+			d.await(p, pod)
+		case d.trusted(p) && d.open(p, pod):
 			d.activate(p, pod)
 		}
+		d.closed = true
 	}
+}
+
+// trusted reports whether the active authorities signed every leaf of a party:
+// what nobody is known to trust is not activated.
+func (d *decision) trusted(p *Party) bool {
+	for i := range p.Material.Leaves {
+		l := &p.Material.Leaves[i]
+		if signer := d.active[l.Domain]; signer == nil || l.IssuerKeyID != signer.Certificate.KeyID {
+			return false
+		}
+	}
+	return true
 }
 
 // settled reports whether a pod is known and seen to use its party's material.
@@ -196,21 +226,43 @@ func settled(p *Party, pod *Pod) bool {
 	return true
 }
 
-// activate asks a pod to use its party's material, or says why it has not done so yet.
+// askedPod returns a pod of a party, other than one, that was asked for what is
+// published and is not settled, or "".
+func askedPod(p *Party, other string) string {
+	if p.Material.State != Present {
+		return ""
+	}
+	for i := range p.Pods {
+		if pod := &p.Pods[i]; pod.Asked == p.Material.Revision && pod.Name != other && !settled(p, pod) {
+			return pod.Name
+		}
+	}
+	return ""
+}
+
+// activate asks a pod to use its party's material.
 func (d *decision) activate(p *Party, pod *Pod) {
-	revision := p.Material.Revision
-	if pod.Report != nil && pod.Asked != revision {
-		d.step(Step{Op: Activate, Party: p.Name, Pod: pod.Name, Revision: revision, Reason: ReasonPublished})
+	if pod.Report == nil {
+		d.unreachable(pod)
 		return
 	}
+	d.ask(Step{Op: Activate, Party: p.Name, Pod: pod.Name, Revision: p.Material.Revision, Reason: ReasonPublished})
+}
+
+// await says why a pod that was asked does not use its party's material yet.
+func (d *decision) await(p *Party, pod *Pod) {
 	switch {
 	case pod.Report == nil:
-		d.block(pod.Name, AgentUnreachable, "the agent of pod %s gives no report: see the pod's state and its container agent", pod.Name)
+		d.unreachable(pod)
 	case pod.Report.ProblemReason != "":
 		d.block(pod.Name, AgentRefused, "%s: %s", pod.Report.ProblemReason, pod.Report.ProblemMessage)
 	default:
-		d.block(pod.Name, AwaitingActivation, "pod %s was asked to use revision %s and still uses %s", pod.Name, revision, pod.Report.Active)
+		d.block(pod.Name, AwaitingActivation, "pod %s was asked to use revision %s and still uses %s", pod.Name, p.Material.Revision, pod.Report.Active)
 	}
+}
+
+func (d *decision) unreachable(pod *Pod) {
+	d.block(pod.Name, AgentUnreachable, "the agent of pod %s gives no report: see the pod's state and its container agent", pod.Name)
 }
 
 // prove handshakes with a pod, or says what the last handshake showed.
@@ -221,7 +273,7 @@ func (d *decision) prove(p *Party, pod *Pod) {
 		unproven = unproven || proof.Revision != p.Material.Revision
 	}
 	if unproven {
-		d.step(Step{Op: Prove, Party: p.Name, Pod: pod.Name, Revision: p.Material.Revision, Reason: ReasonUnproven})
+		d.ask(Step{Op: Prove, Party: p.Name, Pod: pod.Name, Revision: p.Material.Revision, Reason: ReasonUnproven})
 		return
 	}
 	for _, proof := range pod.Proofs {
@@ -267,8 +319,11 @@ func (d *decision) need(p *Party) need {
 	for _, w := range p.Wants {
 		d.needLeaf(&n, p, w)
 	}
-	if n.reason == "" && !d.trustCurrent(p) {
-		n.reason, n.canWait = ReasonTrustChanged, false
+	if !d.trustCurrent(p) {
+		n.canWait = false
+		if n.reason == "" {
+			n.reason = ReasonTrustChanged
+		}
 	}
 	return n
 }
@@ -298,18 +353,30 @@ func (d *decision) reissueReason(p *Party, w LeafWant) (reason Reason, canWait b
 	switch {
 	case p.Material.State == Missing:
 		return ReasonMissing, false
-	case leaf == nil || leaf.Problem != "":
+	case leaf == nil || leaf.Problem != "" || leaf.NotAfter.After(signer.Certificate.NotAfter):
 		return ReasonDamaged, false
-	case !within(w.DNSNames, leaf.DNSNames) || !within(w.IPs, leaf.IPs) || leaf.Subject != "CN="+w.CommonName:
+	case !within(w.DNSNames, leaf.DNSNames) || !within(w.IPs, leaf.IPs) || leaf.Subject != w.subject():
 		return ReasonNamesChanged, false
 	case leaf.IssuerKeyID != signer.Certificate.KeyID:
-		return ReasonIssuerNotActive, true
+		return ReasonIssuerNotActive, false // with one generation nobody trusts it, and a pod that restarts would serve it
+	case d.notYetValid(leaf, signer):
+		return ReasonNotYetValid, false
 	case leaf.Algorithm != w.Algorithm:
 		return ReasonKeyAlgorithmChanged, true
 	case d.policy.RenewRequest != "" && d.policy.RenewRequest != p.Material.Answered:
 		return ReasonRequested, true
 	}
 	return d.due(p, w, leaf, signer), true
+}
+
+// notYetValid reports whether a leaf was issued by a clock that was ahead, and a
+// new one would be valid at once.
+func (d *decision) notYetValid(leaf *Leaf, signer *Authority) bool {
+	if !d.observed.Now.Before(leaf.NotBefore) {
+		return false
+	}
+	d.wakeAt(signer.Certificate.NotBefore)
+	return !d.observed.Now.Before(signer.Certificate.NotBefore)
 }
 
 // due returns ReasonDue once the renewal time of a leaf has come.

@@ -97,9 +97,17 @@ type Party struct {
 type LeafWant struct {
 	Domain     Domain
 	CommonName string
-	DNSNames   []string // sorted
+	DNSNames   []string // sorted, lower case
 	IPs        []string // sorted, canonical text
 	CertificatePolicy
+}
+
+// subject is the leaf's subject as pki.Facts gives it.
+func (w *LeafWant) subject() string {
+	if w.CommonName == "" {
+		return ""
+	}
+	return "CN=" + w.CommonName
 }
 
 // MaterialState says what is known of a material Secret.

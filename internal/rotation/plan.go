@@ -95,6 +95,7 @@ const (
 	ReasonKeyAlgorithmChanged Reason = "KeyAlgorithmChanged" // another kind of key is wanted
 	ReasonIssuerNotActive     Reason = "IssuerNotActive"     // not signed by the active authority
 	ReasonDue                 Reason = "Due"                 // its renewal time has come
+	ReasonNotYetValid         Reason = "NotYetValid"         // a clock that was ahead issued it
 	ReasonRequested           Reason = "Requested"           // somebody asked for it
 	ReasonTrustChanged        Reason = "TrustChanged"        // a bundle is not the wanted one
 )
@@ -116,7 +117,7 @@ const (
 	NotProven           Reason = "NotProven"           // the operator's handshake failed
 	StillServingOld     Reason = "StillServingOld"     // the handshake shows another leaf than the published one
 	ForeignSecret       Reason = "ForeignSecret"       // a Secret of the wanted name belongs to somebody else
-	MaterialUnknown     Reason = "MaterialUnknown"     // the Secret could not be read
+	MaterialUnknown     Reason = "MaterialUnknown"     // the Secret, or the clients' ConfigMap, could not be read
 	ForeignConfigMap    Reason = "ForeignConfigMap"    // a ConfigMap of the wanted name belongs to somebody else
 	AuthorityLost       Reason = "AuthorityLost"       // a generation is in use and its Secret is gone
 	AuthorityUnreadable Reason = "AuthorityUnreadable" // its Secret does not hold a usable authority

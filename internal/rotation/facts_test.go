@@ -1,0 +1,313 @@
+package rotation
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"pgtls.dev/pgtls/internal/pki"
+)
+
+// A fact is one thing that is so in a world. Tests are sentences of them:
+//
+//	given(secretGone("db-1"), refusing("db-2-0"))
+type fact func(*world)
+
+// given is the settled world with facts on top.
+func given(facts ...fact) *world {
+	w := settledWorld()
+	for _, f := range facts {
+		f(w)
+	}
+	return w
+}
+
+// --- of material ------------------------------------------------------------
+
+// renewalOf is when a party's leaf becomes due, from pki and not from Next.
+func (w *world) renewalOf(party string, domain Domain) time.Time {
+	m := w.member(party)
+	l := m.leaf(domain)
+	for _, want := range m.wants {
+		if want.Domain == domain {
+			return pki.RenewalTime(l.NotBefore, l.NotAfter, want.RenewBefore, party+"/"+string(domain))
+		}
+	}
+	panic("no " + string(domain) + " leaf is wanted for " + party)
+}
+
+// due makes a party's leaf older, so that its renewal time is exactly now.
+func due(party string, domain Domain) fact {
+	return func(w *world) { shift(w, party, domain, w.now.Sub(w.renewalOf(party, domain))) }
+}
+
+// almostDue leaves a second.
+func almostDue(party string, domain Domain) fact {
+	return func(w *world) { shift(w, party, domain, w.now.Sub(w.renewalOf(party, domain))+time.Second) }
+}
+
+// urgent makes a party's client leaf so old that half of its window is over, for its Secret and its pods.
+func urgent(party string) fact { return endsIn(party, Client, clientWindow/2) }
+
+// endsIn makes a leaf end a while from now.
+func endsIn(party string, domain Domain, rest time.Duration) fact {
+	return func(w *world) {
+		shift(w, party, domain, w.now.Add(rest).Sub(w.member(party).leaf(domain).NotAfter))
+	}
+}
+
+// shift moves the validity of a leaf, wherever its bytes are.
+func shift(w *world, party string, domain Domain, by time.Duration) {
+	m := w.member(party)
+	copies := []*Leaf{m.leaf(domain)}
+	for _, c := range m.pods {
+		copies = append(copies, leafOf(&c.active, domain))
+	}
+	for _, l := range copies {
+		l.NotBefore, l.NotAfter = l.NotBefore.Add(by), l.NotAfter.Add(by)
+	}
+}
+
+// everythingDue makes the client leaf of every party due.
+func everythingDue(w *world) {
+	for _, m := range w.members {
+		due(m.name, Client)(w)
+	}
+}
+
+func secretGone(party string) fact {
+	return func(w *world) { w.member(party).secret = Material{State: Missing} }
+}
+
+// blanked is a Secret with keys and no content.
+func blanked(party string) fact {
+	return damaged(party, func(m *Material) {
+		m.Anchors = nil
+		for i := range m.Leaves {
+			m.Leaves[i] = Leaf{Domain: m.Leaves[i].Domain, Problem: string(pki.NoCertificate)}
+		}
+	})
+}
+
+func garbled(party string, domain Domain) fact {
+	return damaged(party, func(m *Material) { leafOf(m, domain).Problem = string(pki.CertificateMalformed) })
+}
+
+func keySwapped(party string, domain Domain) fact {
+	return damaged(party, func(m *Material) { leafOf(m, domain).Problem = string(pki.KeyMismatch) })
+}
+
+// leafOfStranger is a sound leaf, but not of our authority.
+func leafOfStranger(party string, domain Domain) fact {
+	return damaged(party, func(m *Material) {
+		l := leafOf(m, domain)
+		l.IssuerKeyID, l.Fingerprint = "stranger-key", "stranger-leaf"
+	})
+}
+
+func withoutLeaf(party string, domain Domain) fact {
+	return damaged(party, func(m *Material) {
+		m.Leaves = slices.DeleteFunc(m.Leaves, func(l Leaf) bool { return l.Domain == domain })
+	})
+}
+
+func altered(party string) fact { return damaged(party, func(m *Material) { m.Altered = true }) }
+
+func bundleGone(party string, domain Domain) fact {
+	return damaged(party, func(m *Material) { delete(m.Anchors, domain) })
+}
+
+func bundleReplaced(party string, domain Domain, anchors ...string) fact {
+	return damaged(party, func(m *Material) { m.Anchors[domain] = anchors })
+}
+
+// damaged is somebody's edit of a Secret.
+func damaged(party string, edit func(*Material)) fact {
+	return func(w *world) {
+		m := &w.member(party).secret
+		if m.State != Present {
+			return
+		}
+		*m = cloneMaterial(*m)
+		edit(m)
+		m.Revision = revisionOf(m)
+	}
+}
+
+func foreignSecret(party string) fact {
+	return func(w *world) { w.member(party).secret = Material{State: Foreign} }
+}
+
+func unreadableSecret(party string) fact {
+	return func(w *world) { w.member(party).secret = Material{State: Unknown} }
+}
+
+// published is new material that nobody was asked to use yet.
+func published(party string) fact {
+	return func(w *world) { m := w.member(party); w.publish(m, Domains()) }
+}
+
+// --- of wishes --------------------------------------------------------------
+
+func wantsName(party, name string) fact {
+	return func(w *world) {
+		want := &w.member(party).wants[0]
+		want.DNSNames = append(slices.Clone(want.DNSNames), name)
+		slices.Sort(want.DNSNames)
+	}
+}
+
+func wantsAddress(party, address string) fact {
+	return func(w *world) { w.member(party).wants[0].IPs = []string{address} }
+}
+
+func wantsFewerNames(party string) fact {
+	return func(w *world) { w.member(party).wants[0].DNSNames = []string{party} }
+}
+
+func wantsAlgorithm(party string, domain Domain, a pki.Algorithm) fact {
+	return func(w *world) {
+		wants := w.member(party).wants
+		for i := range wants {
+			if wants[i].Domain == domain {
+				wants[i].Algorithm = a
+			}
+		}
+	}
+}
+
+func renewRequested(value string) fact { return func(w *world) { w.policy.RenewRequest = value } }
+
+// --- of pods ----------------------------------------------------------------
+
+func of(pod string, change func(*container)) fact {
+	return func(w *world) { _, c := w.pod(pod); change(c) }
+}
+
+func asked(pod string) fact {
+	return func(w *world) { m, c := w.pod(pod); c.asked = m.secret.Revision }
+}
+
+// activated is a pod whose agent has done it and whom nobody has looked at yet.
+func activated(pod string) fact {
+	return func(w *world) { m, c := w.pod(pod); c.install(m.secret, m.secret.Revision) }
+}
+
+// selfActivated is a pod whose agent went ahead without being asked.
+func selfActivated(pod string) fact {
+	return func(w *world) { m, c := w.pod(pod); c.install(m.secret, c.asked) }
+}
+
+func proven(pod string) fact {
+	return func(w *world) { m, c := w.pod(pod); w.handshake(m, c) }
+}
+
+func unproven(pod string) fact    { return of(pod, func(c *container) { c.proofs = nil }) }
+func unreachable(pod string) fact { return of(pod, func(c *container) { c.unreachable = true }) }
+func refusing(pod string) fact    { return of(pod, func(c *container) { c.refuses = true }) }
+func slow(pod string) fact        { return of(pod, func(c *container) { c.slow = true }) }
+func deaf(pod string) fact        { return of(pod, func(c *container) { c.deaf = true }) }
+func notStarted(pod string) fact  { return of(pod, (*container).restart) }
+
+func servesOld(pod string) fact {
+	return of(pod, func(c *container) {
+		for i := range c.proofs {
+			c.proofs[i].Fingerprint = "older leaf"
+		}
+	})
+}
+
+func portSilent(pod, port string) fact {
+	return of(pod, func(c *container) {
+		for i := range c.proofs {
+			if c.proofs[i].Port == port {
+				c.proofs[i].Fingerprint, c.proofs[i].Problem = "", "connection refused"
+			}
+		}
+	})
+}
+
+// --- of authorities and clients' trust --------------------------------------
+
+func ofAuthority(domain Domain, change func(*storedAuthority)) fact {
+	return func(w *world) { change(w.authorities[domain]) }
+}
+
+func noAuthority(domain Domain) fact {
+	return func(w *world) { delete(w.authorities, domain) }
+}
+
+func authorityStored(domain Domain, original, twin Store) fact {
+	return ofAuthority(domain, func(a *storedAuthority) { a.original, a.copy = original, twin })
+}
+
+func authorityProblem(domain Domain, reason Reason) fact {
+	return ofAuthority(domain, func(a *storedAuthority) { a.problem = reason })
+}
+
+func authorityEndsIn(domain Domain, rest time.Duration) fact {
+	return func(w *world) { w.authorities[domain].facts.NotAfter = w.now.Add(rest) }
+}
+
+func publicTrust(state MaterialState, anchors ...string) fact {
+	return func(w *world) { w.trust = Trust{State: state, Anchors: anchors} }
+}
+
+func later(d time.Duration) fact { return func(w *world) { w.now = w.now.Add(d) } }
+
+// --- of plans ---------------------------------------------------------------
+
+// decide is Next for a policy that makes sense.
+func decide(t testing.TB, w *world) Plan {
+	t.Helper()
+	plan, err := Next(w.policy, w.observe())
+	if err != nil {
+		t.Fatalf("a sensible policy was refused: %v", err)
+	}
+	return plan
+}
+
+// words tells a plan in one line a step and a blocker, without revisions, which mean nothing to a reader.
+func words(plan Plan) []string {
+	var lines []string
+	for _, s := range plan.Steps {
+		lines = append(lines, stepWords(s))
+	}
+	for _, b := range plan.Blockers {
+		lines = append(lines, fmt.Sprintf("wait for %s: %s", b.Party, b.Reason))
+	}
+	return lines
+}
+
+func stepWords(s Step) string {
+	switch s.Op {
+	case Publish:
+		return fmt.Sprintf("publish %s %v: %s", s.Party, s.Reissue, s.Reason)
+	case Activate:
+		return "activate " + s.Pod
+	case Prove:
+		return "prove " + s.Pod
+	case PublishTrust:
+		return fmt.Sprintf("publish ca: %s", s.Reason)
+	case ReleaseAuthority:
+		which := "original"
+		if s.Copy {
+			which = "copy"
+		}
+		return fmt.Sprintf("release %s of %s g%d: %s", which, s.Domain, s.Generation, s.Reason)
+	}
+	verb := strings.ToLower(strings.TrimSuffix(string(s.Op), "Authority"))
+	return fmt.Sprintf("%s %s g%d: %s", verb, s.Domain, s.Generation, s.Reason)
+}
+
+// message returns the text of the blocker for a party.
+func message(plan Plan, party string) string {
+	for _, b := range plan.Blockers {
+		if b.Party == party {
+			return b.Message
+		}
+	}
+	return ""
+}

@@ -1,0 +1,116 @@
+package rotation
+
+import (
+	"strings"
+	"testing"
+)
+
+// Each invariant is shown by a step that breaks it and one beside it that does not.
+func TestInvariants(t *testing.T) {
+	activate := func(pod string) func(*world) Step {
+		return func(w *world) Step {
+			m, _ := w.pod(pod)
+			return Step{Op: Activate, Party: m.name, Pod: pod, Revision: m.secret.Revision}
+		}
+	}
+	step := func(s Step) func(*world) Step { return func(*world) Step { return s } }
+	published := []fact{published("db-1"), published("db-2"), published("pgbouncer"), published("db-0")}
+	with := func(f ...fact) []fact { return append(append([]fact{}, published...), f...) }
+	for _, c := range []struct {
+		name   string
+		given  []fact
+		step   func(*world) Step
+		broken string // "" when the step may be taken
+	}{
+		{"the first pod in the order", published, activate("db-1-0"), ""},
+		{"the second before the first", published, activate("db-2-0"), "UnknownIsNo"},
+		{"the second after the first was seen", with(activated("db-1-0"), proven("db-1-0")), activate("db-2-0"), ""},
+		{"the second when the first is active and nobody looked", with(activated("db-1-0")), activate("db-2-0"), "UnknownIsNo"},
+		{"the second when the first says nothing", []fact{unreachable("db-1-0")}, activate("db-2-0"), "UnknownIsNo"},
+		{"the second when the first has not started", with(notStarted("db-1-0")), activate("db-2-0"), ""},
+		{"the second when the first belongs to somebody else", with(foreignSecret("db-1")), activate("db-2-0"), ""},
+		{"a pod of somebody else", with(foreignSecret("db-1")), activate("db-1-0"), "UnknownIsNo"},
+		{"a port that was not seen", []fact{portSilent("db-1-0", "agent")}, activate("db-2-0"), "UnknownIsNo"},
+		{"the primary while a pooler is not settled", []fact{unproven("pgbouncer-y")}, activate("db-0-0"), "UnknownIsNo"},
+		{"another one while a later one is asked", with(asked("db-0-0")), activate("db-1-0"), "UnknownIsNo"},
+		{"the one that is asked once more", with(asked("db-1-0")), activate("db-1-0"), ""},
+		{"an urgent one while a later one is asked", with(asked("db-0-0"), urgent("db-1"), published[0]), activate("db-1-0"), ""},
+		{"an urgent one before the first", with(urgent("db-0"), published[3]), activate("db-0-0"), ""},
+		{"an urgent one that says nothing", with(urgent("db-0"), published[3], unreachable("db-0-0")), activate("db-0-0"), "UnknownIsNo"},
+		{"a pod that nobody knows", published, step(Step{Op: Activate, Party: "db-1", Pod: "ghost", Revision: "r"}), "UnknownIsNo"},
+
+		{"a revision that was not read back", published, step(Step{Op: Activate, Party: "db-1", Pod: "db-1-0"}), "SoundBeforeUse"},
+		{"an older revision", published, step(Step{Op: Activate, Party: "db-1", Pod: "db-1-0", Revision: "older"}), "SoundBeforeUse"},
+		{"a garbled revision", with(garbled("db-1", Server)), activate("db-1-0"), "SoundBeforeUse"},
+		{"an altered revision", with(altered("db-1")), activate("db-1-0"), "SoundBeforeUse"},
+		{"a revision without a leaf", with(withoutLeaf("db-1", Client)), activate("db-1-0"), "SoundBeforeUse"},
+		{"a revision without a bundle", with(bundleGone("db-1", Client)), activate("db-1-0"), "SoundBeforeUse"},
+		{"a revision that is gone", with(secretGone("db-1")), step(Step{Op: Activate, Party: "db-1", Pod: "db-1-0", Revision: "r"}), "SoundBeforeUse"},
+		{"a party that nobody knows", published, step(Step{Op: Activate, Party: "ghost", Pod: "db-1-0", Revision: "r"}), "SoundBeforeUse"},
+
+		{"a bundle elsewhere that lacks the authority", with(bundleReplaced("db-0", Server, "stranger")), activate("db-1-0"), "TrustBeforeUse"},
+		{"a bundle elsewhere that is empty", with(bundleReplaced("operator", Client)), activate("db-1-0"), "TrustBeforeUse"},
+		{"a bundle elsewhere that holds one more", with(bundleReplaced("db-0", Server, "stranger", "server-g1")), activate("db-1-0"), ""},
+		{"a bundle elsewhere that nobody knows", with(bundleGone("db-0", Server)), activate("db-1-0"), ""},
+		{"a stranger's leaf", with(leafOfStranger("db-1", Client)), activate("db-1-0"), "TrustBeforeUse"},
+		{"a leaf whose authority is gone", with(noAuthority(Client)), activate("db-1-0"), "TrustBeforeUse"},
+
+		{"a leaf that outlives its authority", with(authorityEndsIn(Server, serverLife-1)), activate("db-1-0"), "LeafWithinAuthority"},
+		{"a leaf that ends with its authority", with(authorityEndsIn(Server, serverLife)), activate("db-1-0"), ""},
+
+		{"a first authority", []fact{noAuthority(Server)}, step(Step{Op: CreateAuthority, Domain: Server, Generation: 1}), ""},
+		{"a second authority", nil, step(Step{Op: CreateAuthority, Domain: Server, Generation: 2}), "OneSigner"},
+		{"beside one that cannot sign", []fact{authorityProblem(Server, AuthorityUnreadable)}, step(Step{Op: CreateAuthority, Domain: Server, Generation: 2}), ""},
+		{"the other domain's first", []fact{noAuthority(Client)}, step(Step{Op: CreateAuthority, Domain: Client, Generation: 1}), ""},
+
+		{"the original while its copy is stored", []fact{authorityStored(Server, Store{true, true}, Store{Present: true})},
+			step(Step{Op: ReleaseAuthority, Domain: Server, Generation: 1}), ""},
+		{"the original without a copy", []fact{authorityStored(Server, Store{true, true}, Store{})},
+			step(Step{Op: ReleaseAuthority, Domain: Server, Generation: 1}), "KeptAuthority"},
+		{"the copy without the original", []fact{authorityStored(Server, Store{}, Store{Present: true})},
+			step(Step{Op: ReleaseAuthority, Domain: Server, Generation: 1, Copy: true}), "KeptAuthority"},
+		{"another generation's", []fact{authorityStored(Server, Store{true, true}, Store{Present: true})},
+			step(Step{Op: ReleaseAuthority, Domain: Server, Generation: 2}), "KeptAuthority"},
+
+		{"a look at anybody", []fact{unreachable("db-1-0")}, step(Step{Op: Prove, Party: "db-0", Pod: "db-0-0"}), ""},
+		{"to publish for anybody", []fact{unreachable("db-1-0")}, step(Step{Op: Publish, Party: "db-0", Reissue: Domains()}), ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := given(c.given...)
+			violation := Check(w.observe(), c.step(w))
+			switch {
+			case violation == nil && c.broken != "":
+				t.Errorf("%s does not see it", c.broken)
+			case violation != nil && violation.Invariant != c.broken:
+				t.Errorf("refused by %v, want %q", violation, c.broken)
+			}
+		})
+	}
+}
+
+func TestSecondSignerOfOneDomainLeavesTheOtherAlone(t *testing.T) {
+	w := given(secretGone("operator"))
+	o := w.observe()
+	second := o.Authorities[0]
+	second.Generation = 2
+	o.Authorities = append(o.Authorities, second)
+	plan, err := Next(w.policy, o)
+	if err != nil || len(plan.Steps) != 1 || plan.Steps[0].Op != Publish {
+		t.Fatalf("the operator's client leaf does not depend on the server domain: %v, %v", words(plan), err)
+	}
+	if v := Check(o, plan.Steps[0]); v != nil {
+		t.Errorf("its own step is refused: %v", v)
+	}
+	if v := Check(o, Step{Op: Publish, Party: "db-1", Reissue: []Domain{Server}}); v == nil || v.Invariant != "OneSigner" {
+		t.Errorf("two authorities of the server domain may sign: %v", v)
+	}
+}
+
+func TestViolationIsAnErrorWithItsName(t *testing.T) {
+	var err error = Check(given(published("db-2"), unproven("db-1-0")).observe(), Step{Op: Activate, Party: "db-2", Pod: "db-2-0"})
+	for _, want := range []string{"UnknownIsNo: ", "db-2-0", "db-1-0"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%q does not say %q", err, want)
+		}
+	}
+}

@@ -1,0 +1,551 @@
+package rotation
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"pgtls.dev/pgtls/internal/pki"
+)
+
+// A sentence: given these facts, this is the plan.
+type sentence struct {
+	name  string
+	given []fact
+	want  []string
+	state State // "" means: Renewing with a step, else Waiting with a blocker, else Steady
+}
+
+func (s sentence) check(t *testing.T) {
+	t.Helper()
+	w := given(s.given...)
+	plan := decide(t, w)
+	if diff := cmp.Diff(s.want, words(plan)); diff != "" {
+		t.Errorf("plan (-want +got):\n%s", diff)
+	}
+	state := s.state
+	switch {
+	case state != "":
+	case len(plan.Steps) > 0:
+		state = Renewing
+	case len(plan.Blockers) > 0:
+		state = Waiting
+	default:
+		state = Steady
+	}
+	if plan.State != state {
+		t.Errorf("state %s, want %s", plan.State, state)
+	}
+	// Each sentence also says that the steps would be let through.
+	if err := w.run(plan, all); err != nil {
+		t.Errorf("the plan's own step is refused: %v", err)
+	}
+}
+
+func run(t *testing.T, sentences []sentence) {
+	t.Helper()
+	for _, s := range sentences {
+		t.Run(s.name, s.check)
+	}
+}
+
+func TestWhyALeafIsIssued(t *testing.T) {
+	run(t, []sentence{
+		{"nothing, when everything is as wanted", nil, nil, Steady},
+		{"missing", []fact{secretGone("db-1")},
+			[]string{"publish db-1 [server client]: Missing", "activate db-1-0"}, Renewing},
+		{"missing material of the operator has no pod to activate", []fact{secretGone("operator")},
+			[]string{"publish operator [client]: Missing"}, ""},
+		{"blanked", []fact{blanked("db-1")},
+			[]string{"publish db-1 [server client]: Damaged", "activate db-1-0"}, ""},
+		{"garbled, and the other leaf is kept", []fact{garbled("db-1", Server)},
+			[]string{"publish db-1 [server]: Damaged", "activate db-1-0"}, ""},
+		{"key swapped", []fact{keySwapped("db-1", Client)},
+			[]string{"publish db-1 [client]: Damaged", "activate db-1-0"}, ""},
+		{"a leaf cut out", []fact{withoutLeaf("db-1", Client)},
+			[]string{"publish db-1 [client]: Damaged", "activate db-1-0"}, ""},
+		{"altered: both leaves are kept", []fact{altered("db-1")},
+			[]string{"publish db-1 []: Damaged", "activate db-1-0"}, ""},
+		{"a name more", []fact{wantsName("db-1", "db-1.example.com")},
+			[]string{"publish db-1 [server]: NamesChanged", "activate db-1-0"}, ""},
+		{"a name that sorts first", []fact{wantsName("db-1", "a.example.com")},
+			[]string{"publish db-1 [server]: NamesChanged", "activate db-1-0"}, ""},
+		{"an address more", []fact{wantsAddress("db-1", "192.0.2.7")},
+			[]string{"publish db-1 [server]: NamesChanged", "activate db-1-0"}, ""},
+		{"a name less is no reason", []fact{wantsFewerNames("db-1")}, nil, Steady},
+		{"another subject", []fact{func(w *world) { w.member("db-1").wants[1].CommonName = "other" }},
+			[]string{"publish db-1 [client]: NamesChanged", "activate db-1-0"}, ""},
+		{"another algorithm", []fact{wantsAlgorithm("db-1", Server, pki.RSA2048)},
+			[]string{"publish db-1 [server]: KeyAlgorithmChanged", "activate db-1-0"}, ""},
+		{"a stranger's leaf", []fact{leafOfStranger("db-1", Server)},
+			[]string{"publish db-1 [server]: IssuerNotActive", "activate db-1-0"}, ""},
+		{"a leaf that outlives its authority is not ours", []fact{endsIn("db-1", Client, 731*day)},
+			[]string{"publish db-1 [client]: Damaged", "activate db-1-0"}, ""},
+		{"a leaf of a clock that was ahead", []fact{endsIn("db-1", Client, clientLife+day)},
+			[]string{"publish db-1 [client]: NotYetValid", "activate db-1-0"}, ""},
+		{"a leaf of a clock that was a little ahead", []fact{endsIn("db-1", Client, clientLife+backdate)}, nil, Steady},
+		{"due", []fact{due("db-1", Client)},
+			[]string{"publish db-1 [client]: Due", "activate db-1-0"}, ""},
+		{"due in a second", []fact{almostDue("db-1", Client)}, nil, Steady},
+		{"both due", []fact{due("db-1", Client), due("db-1", Server)},
+			[]string{"publish db-1 [server client]: Due", "activate db-1-0"}, ""},
+		{"a bundle gone", []fact{bundleGone("db-1", Client)},
+			[]string{"publish db-1 []: TrustChanged", "activate db-1-0"}, ""},
+		{"a bundle replaced", []fact{bundleReplaced("db-1", Server, "stranger")},
+			[]string{"publish db-1 []: TrustChanged", "activate db-1-0"}, ""},
+		{"a bundle with an anchor too many", []fact{bundleReplaced("db-1", Server, "server-g1", "stranger")},
+			[]string{"publish db-1 []: TrustChanged", "activate db-1-0"}, ""},
+		{"clients' bundle missing", []fact{publicTrust(Missing)}, []string{"publish ca: Missing"}, ""},
+		{"clients' bundle changed", []fact{publicTrust(Present, "stranger")}, []string{"publish ca: TrustChanged"}, ""},
+	})
+}
+
+func TestAReasonThatSaysMoreComesFirst(t *testing.T) {
+	run(t, []sentence{
+		{"damaged rather than due", []fact{due("db-1", Client), garbled("db-1", Client)},
+			[]string{"publish db-1 [client]: Damaged", "activate db-1-0"}, ""},
+		{"names rather than algorithm", []fact{wantsAlgorithm("db-1", Server, pki.RSA2048), wantsName("db-1", "x")},
+			[]string{"publish db-1 [server]: NamesChanged", "activate db-1-0"}, ""},
+		{"a leaf's reason rather than the bundle's", []fact{due("db-1", Client), bundleGone("db-1", Client)},
+			[]string{"publish db-1 [client]: Due", "activate db-1-0"}, ""},
+		{"altered rather than due, and due all the same", []fact{due("db-1", Client), altered("db-1")},
+			[]string{"publish db-1 [client]: Damaged", "activate db-1-0"}, ""},
+	})
+}
+
+func TestRequestIsAnsweredOnce(t *testing.T) {
+	w := given(renewRequested("today"))
+	want := []string{"publish operator [client]: Requested", "publish db-1 [server client]: Requested", "activate db-1-0"}
+	if diff := cmp.Diff(want, words(decide(t, w))); diff != "" {
+		t.Fatalf("the operator goes first and the canary with it (-want +got):\n%s", diff)
+	}
+	if _, _, err := w.rest(w.roundsToRest()); err != nil {
+		t.Fatal(err)
+	}
+	issued := w.serial
+	if got, want := issued, 2*9; got != want {
+		t.Errorf("%d leaves were issued in this world, want each of the 9 twice", got)
+	}
+	for _, value := range []string{"today", ""} {
+		w.policy.RenewRequest = value
+		if lines := words(decide(t, w)); lines != nil {
+			t.Errorf("request %q is answered again: %v", value, lines)
+		}
+	}
+	w.policy.RenewRequest = "tomorrow"
+	if _, _, err := w.rest(w.roundsToRest()); err != nil || w.serial != issued+9 {
+		t.Errorf("a new value renews each leaf once: %d leaves, %v", w.serial-issued, err)
+	}
+}
+
+func TestWhomTheRotationWaitsFor(t *testing.T) {
+	run(t, []sentence{
+		{"an agent that gives no report", []fact{published("db-1"), unreachable("db-1-0")},
+			[]string{"wait for db-1-0: AgentUnreachable"}, Waiting},
+		{"an agent that was asked and gives no report any more", []fact{published("db-1"), asked("db-1-0"), unreachable("db-1-0")},
+			[]string{"wait for db-1-0: AgentUnreachable"}, Waiting},
+		{"an agent that was settled and gives no report any more", []fact{unreachable("db-1-0")},
+			[]string{"wait for db-1-0: AgentUnreachable"}, Waiting},
+		{"an agent that refuses", []fact{published("db-1"), asked("db-1-0"), refusing("db-1-0")},
+			[]string{"wait for db-1-0: AgentRefused"}, Waiting},
+		{"an agent that has not come to it yet", []fact{published("db-1"), asked("db-1-0")},
+			[]string{"wait for db-1-0: AwaitingActivation"}, Waiting},
+		{"a port that is silent", []fact{portSilent("db-1-0", "patroni")},
+			[]string{"wait for db-1-0: NotProven"}, Waiting},
+		{"a process that serves the old leaf", []fact{servesOld("db-1-0")},
+			[]string{"wait for db-1-0: StillServingOld", "wait for db-1-0: StillServingOld", "wait for db-1-0: StillServingOld"}, Waiting},
+		{"a Secret that belongs to somebody else", []fact{foreignSecret("db-1")},
+			[]string{"wait for db-1: ForeignSecret"}, Waiting},
+		{"a Secret that could not be read", []fact{unreadableSecret("db-1")},
+			[]string{"wait for db-1: MaterialUnknown"}, Waiting},
+		{"a ConfigMap that belongs to somebody else", []fact{publicTrust(Foreign)},
+			[]string{"wait for ca: ForeignConfigMap"}, Waiting},
+		{"a ConfigMap that could not be read", []fact{publicTrust(Unknown)},
+			[]string{"wait for ca: MaterialUnknown"}, Waiting},
+		{"everybody who stands in the way is named", []fact{refusing("db-1-0"), published("db-1"), asked("db-1-0"), unreachable("pgbouncer-x"), asked("pgbouncer-x")},
+			[]string{"wait for db-1-0: AgentRefused", "wait for pgbouncer-x: AgentUnreachable"}, Waiting},
+	})
+}
+
+func TestBlockersTellFactAndRemedy(t *testing.T) {
+	for party, c := range map[string]struct {
+		given []fact
+		want  []string
+	}{
+		"db-1-0":       {[]fact{published("db-1"), asked("db-1-0"), refusing("db-1-0")}, []string{"ReloadFailed", "the process does not answer"}},
+		"db-2-0":       {[]fact{portSilent("db-2-0", "patroni")}, []string{"port patroni", "connection refused"}},
+		"db-1":         {[]fact{foreignSecret("db-1")}, []string{"Secret db-1", "rename or delete"}},
+		"server ca g1": {[]fact{noAuthority(Server)}, []string{"generation 1 of the server authority", "restore the Secret from a backup"}},
+		"client ca g1": {[]fact{authorityProblem(Client, AuthorityUnreadable)}, []string{"as AuthorityUnreadable"}},
+	} {
+		text := message(decide(t, given(c.given...)), party)
+		for _, want := range c.want {
+			if !strings.Contains(text, want) {
+				t.Errorf("blocker for %s: %q does not say %q", party, text, want)
+			}
+		}
+	}
+}
+
+func TestPublishGate(t *testing.T) {
+	broken := []fact{published("db-1"), asked("db-1-0"), slow("db-1-0")}
+	waits := "wait for db-1-0: AwaitingActivation"
+	with := func(facts ...fact) []fact { return append(append([]fact{}, broken...), facts...) }
+	run(t, []sentence{
+		{"a due leaf of a later party waits", with(due("db-2", Client)), []string{waits}, Waiting},
+		{"a requested one too", with(renewRequested("now"), func(w *world) {
+			w.member("operator").secret.Answered, w.member("db-1").secret.Answered = "now", "now"
+		}), []string{waits}, ""},
+		{"and another algorithm", with(wantsAlgorithm("db-0", Server, pki.RSA2048)), []string{waits}, ""},
+		{"the operator comes before everybody", with(due("operator", Client)),
+			[]string{"publish operator [client]: Due", waits}, ""},
+		{"the unsettled party itself may be written again", with(due("db-1", Client)),
+			[]string{"publish db-1 [client]: Due"}, ""},
+		{"missing does not wait", with(secretGone("db-2")), []string{"publish db-2 [server client]: Missing", waits}, ""},
+		{"damaged does not wait", with(garbled("pgbouncer", Server)), []string{"publish pgbouncer [server]: Damaged", waits}, ""},
+		{"a missing name does not wait", with(wantsName("db-0", "x")), []string{"publish db-0 [server]: NamesChanged", waits}, ""},
+		{"a stranger's leaf does not wait", with(leafOfStranger("db-0", Client)), []string{"publish db-0 [client]: IssuerNotActive", waits}, ""},
+		{"a bundle does not wait", with(bundleGone("db-0", Server)), []string{"publish db-0 []: TrustChanged", waits}, ""},
+		{"nor does one whose leaf is due besides", with(due("db-0", Client), bundleGone("db-0", Server)),
+			[]string{"publish db-0 [client]: Due", waits}, ""},
+		{"a party that could not be read closes the gate", []fact{unreadableSecret("operator"), due("db-2", Client)},
+			[]string{"wait for operator: MaterialUnknown"}, Waiting},
+		{"a party of somebody else does not", []fact{foreignSecret("db-1"), due("db-2", Client)},
+			[]string{"publish db-2 [client]: Due", "activate db-2-0", "wait for db-1: ForeignSecret"}, ""},
+	})
+}
+
+func TestActivateGate(t *testing.T) {
+	run(t, []sentence{
+		{"one replica after the other", []fact{published("db-1"), published("db-2"), published("db-0")},
+			[]string{"activate db-1-0"}, ""},
+		{"the next when the canary is proven", []fact{published("db-1"), published("db-2"), activated("db-1-0"), proven("db-1-0")},
+			[]string{"activate db-2-0"}, ""},
+		{"not when it is only active", []fact{published("db-1"), published("db-2"), activated("db-1-0")},
+			[]string{"prove db-1-0"}, ""},
+		{"the poolers before the primary", []fact{published("db-0"), published("pgbouncer")},
+			[]string{"activate pgbouncer-x"}, ""},
+		{"one pooler after the other", []fact{published("pgbouncer"), activated("pgbouncer-x"), proven("pgbouncer-x")},
+			[]string{"activate pgbouncer-y"}, ""},
+		{"the primary last", []fact{published("db-0")}, []string{"activate db-0-0"}, ""},
+		{"a repair is published at once and activated in its turn", []fact{secretGone("db-0"), secretGone("db-2"), secretGone("pgbouncer")},
+			[]string{"publish db-2 [server client]: Missing", "publish pgbouncer [server client]: Missing",
+				"publish db-0 [server client]: Missing", "activate db-2-0"}, ""},
+		{"a pod that has not started is no blocker", []fact{notStarted("db-1-0"), published("db-2")},
+			[]string{"activate db-2-0"}, ""},
+		{"an unknown report closes the gate", []fact{unreachable("db-1-0"), published("db-2")},
+			[]string{"wait for db-1-0: AgentUnreachable"}, Waiting},
+		{"an unknown report activates nothing", []fact{secretGone("db-1"), unreachable("db-1-0")},
+			[]string{"publish db-1 [server client]: Missing", "wait for db-1-0: AgentUnreachable"}, ""},
+		{"one that was asked keeps the gate closed when a failover puts it last",
+			[]fact{published("db-1"), asked("db-1-0"), published("db-2"), func(w *world) { w.failover("db-1") }},
+			[]string{"wait for db-1-0: AwaitingActivation"}, Waiting},
+		{"a self-activated pod is proven and not asked", []fact{published("db-1"), selfActivated("db-1-0")},
+			[]string{"prove db-1-0"}, ""},
+		{"a stale proof proves nothing", []fact{published("db-1"), activated("db-1-0")}, []string{"prove db-1-0"}, ""},
+		{"no proof proves nothing", []fact{unproven("db-1-0")}, []string{"prove db-1-0"}, ""},
+		{"a look needs no gate", []fact{published("db-1"), asked("db-1-0"), unproven("db-0-0"), unproven("pgbouncer-y")},
+			[]string{"prove pgbouncer-y", "prove db-0-0", "wait for db-1-0: AwaitingActivation"}, ""},
+	})
+}
+
+func TestUrgencyPassesBothGates(t *testing.T) {
+	stuck := []fact{published("db-1"), asked("db-1-0"), slow("db-1-0")}
+	waits := "wait for db-1-0: AwaitingActivation"
+	with := func(facts ...fact) []fact { return append(append([]fact{}, stuck...), facts...) }
+	run(t, []sentence{
+		{"half of the window left", with(urgent("db-0")),
+			[]string{"publish db-0 [client]: Due", "activate db-0-0", waits}, ""},
+		{"a second more left", with(endsIn("db-0", Client, clientWindow/2+time.Second)), []string{waits}, Waiting},
+		{"published before, and urgent to be activated", with(urgent("db-0"), func(w *world) { published("db-0")(w) }),
+			[]string{"activate db-0-0", waits}, ""},
+		{"an unknown report is not urgent", with(urgent("db-0"), unreachable("db-0-0")),
+			[]string{"publish db-0 [client]: Due", waits}, ""},
+		{"an unknown end is not urgent", with(func(w *world) { published("db-0")(w) }, of("db-0-0", func(c *container) { c.active.Leaves = nil })),
+			[]string{waits}, Waiting},
+		{"both poolers at once", with(urgent("pgbouncer"), func(w *world) { published("pgbouncer")(w) }),
+			[]string{"activate pgbouncer-x", "activate pgbouncer-y", waits}, ""},
+		{"the broken pod stays named", with(urgent("db-0"), urgent("pgbouncer")),
+			[]string{"publish pgbouncer [client]: Due", "publish db-0 [client]: Due", "activate pgbouncer-x", "activate db-0-0", waits}, ""},
+	})
+}
+
+func TestFirstGeneration(t *testing.T) {
+	w := birth(2, 1)
+	if diff := cmp.Diff([]string{"create server g1: FirstGeneration", "create client g1: FirstGeneration"}, words(decide(t, w))); diff != "" {
+		t.Fatalf("-want +got:\n%s", diff)
+	}
+	if err := w.run(decide(t, w), 1); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"create client g1: FirstGeneration", "publish ca: Missing"}
+	if diff := cmp.Diff(want, words(decide(t, w))); diff != "" {
+		t.Errorf("half a plan later (-want +got):\n%s", diff)
+	}
+	delete(w.policy.Authorities, Client)
+	if diff := cmp.Diff(want[1:], words(decide(t, w))); diff != "" {
+		t.Errorf("an authority that is not managed is not made (-want +got):\n%s", diff)
+	}
+}
+
+func TestAuthorityThatCannotSign(t *testing.T) {
+	trouble := []fact{secretGone("db-2"), due("operator", Client), unproven("db-0-0")}
+	with := func(f ...fact) []fact { return append(append([]fact{}, trouble...), f...) }
+	signed := []string{"publish operator [client]: Due", "prove db-0-0"}
+	blocked := func(reason Reason) []string { return append(signed, "wait for server ca g1: "+string(reason)) }
+	run(t, []sentence{
+		{"lost: nothing is signed in its domain, and looks go on", with(noAuthority(Server)), blocked(AuthorityLost), ""},
+		{"lost with both copies", with(authorityStored(Server, Store{}, Store{})), blocked(AuthorityLost), ""},
+		{"unreadable", with(authorityProblem(Server, AuthorityUnreadable)), blocked(AuthorityUnreadable), ""},
+		{"foreign", with(authorityProblem(Server, AuthorityForeign)), blocked(AuthorityForeign), ""},
+		{"expired this second", with(authorityEndsIn(Server, 0)), blocked(AuthorityExpired), ""},
+		{"published material of a lost authority is not activated", []fact{published("db-1"), noAuthority(Server)},
+			[]string{"wait for server ca g1: AuthorityLost"}, Waiting},
+		{"unreadable and being deleted: it is not copied", []fact{authorityProblem(Server, AuthorityUnreadable), authorityStored(Server, Store{true, true}, Store{})},
+			[]string{"wait for server ca g1: AuthorityUnreadable"}, Waiting},
+	})
+}
+
+func TestStrangeGenerations(t *testing.T) {
+	observe := func(seen int, generations ...int) Plan {
+		w := given()
+		o := w.observe()
+		o.Authorities = o.Authorities[1:] // the client's stays
+		for _, g := range generations {
+			facts := w.authorities[Server].facts
+			if g != 1 {
+				facts.KeyID, facts.Fingerprint = "other-key", "other"
+			}
+			o.Authorities = append(o.Authorities, Authority{Domain: Server, Generation: g, Certificate: facts, Original: Store{Present: true}})
+		}
+		o.GenerationSeen[Server] = seen
+		plan, err := Next(w.policy, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return plan
+	}
+	for _, c := range []struct {
+		name        string
+		seen        int
+		generations []int
+		want        []string
+	}{
+		{"the one that is in use", 1, []int{1}, nil},
+		{"two could sign", 1, []int{1, 2}, []string{"wait for server ca g1: SeveralAuthorities"}},
+		{"in any order", 1, []int{2, 1}, []string{"wait for server ca g1: SeveralAuthorities"}},
+		{"a newer one was in use", 2, []int{1}, []string{"wait for server ca g2: AuthorityLost"}},
+		{"a stranger's newer one does not stand in for the one in use", 1, []int{2}, []string{"wait for server ca g1: AuthorityLost"}},
+		{"never made twice", 1, nil, []string{"wait for server ca g1: AuthorityLost"}},
+	} {
+		if diff := cmp.Diff(c.want, words(observe(c.seen, c.generations...))); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", c.name, diff)
+		}
+	}
+}
+
+func TestDeletedAuthorityIsKept(t *testing.T) {
+	gone, here, dying := Store{}, Store{Present: true}, Store{Present: true, Deleting: true}
+	for _, c := range []struct {
+		name           string
+		original, copy Store
+		want           []string
+	}{
+		{"nobody deletes it", here, gone, nil},
+		{"somebody deletes it", dying, gone, []string{"copy server g1: BeingDeleted"}},
+		{"it is copied", dying, here, []string{"release original of server g1: BeingDeleted"}},
+		{"it is let go", gone, here, []string{"restore server g1: BeingDeleted"}},
+		{"it is restored", here, here, []string{"release copy of server g1: CopyStored"}},
+		{"the copy alone is deleted", here, dying, []string{"release copy of server g1: CopyStored"}},
+		{"both are deleted: another copy is made first", dying, dying, []string{"release copy of server g1: CopyStored"}},
+		{"the original is gone and the copy is deleted", gone, dying, []string{"restore server g1: BeingDeleted"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := given(authorityStored(Server, c.original, c.copy))
+			plan := decide(t, w)
+			if diff := cmp.Diff(c.want, words(plan)); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+			for range 5 {
+				if _, err := w.round(1); err != nil {
+					t.Fatal(err)
+				}
+				a := w.authorities[Server]
+				if !a.original.Present && !a.copy.Present {
+					t.Fatalf("the authority is lost")
+				}
+			}
+			if a := w.authorities[Server]; a.original != here || a.copy != gone {
+				t.Errorf("it ends as %+v and %+v", a.original, a.copy)
+			}
+		})
+	}
+}
+
+// A leaf that ends with its authority is renewed no more: it would end at the same instant.
+func TestAuthorityEndingNeverLoops(t *testing.T) {
+	w := given(authorityEndsIn(Client, 40*day))
+	for range 60 {
+		if err := w.live(w.now.Add(day)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if w.serial > 9+5+4 {
+		t.Errorf("%d leaves were issued: 9 at first, 5 client leaves once more, and 4 server leaves", w.serial)
+	}
+	if !w.now.After(w.authorities[Client].facts.NotAfter) {
+		t.Fatal("the history is too short to tell")
+	}
+	w = given(authorityEndsIn(Client, clientLife)) // every client leaf ends with it
+	w.now = w.renewalOf("db-1", Client)
+	plan := decide(t, w)
+	if reason := message(plan, "db-1"); !strings.Contains(reason, "ends with its authority") || len(plan.Steps) > 0 {
+		t.Errorf("steps %v, blocker %q", words(plan), reason)
+	}
+}
+
+func TestWakeIsExact(t *testing.T) {
+	stuck := []fact{published("db-1"), asked("db-1-0"), slow("db-1-0")}
+	with := func(facts ...fact) *world { return given(append(append([]fact{}, stuck...), facts...)...) }
+	end := func(w *world, party string) time.Time { return w.member(party).leaf(Client).NotAfter }
+	for _, c := range []struct {
+		name string
+		w    *world
+		want func(*world) time.Time
+	}{
+		{"the first renewal", given(), firstRenewal},
+		{"the first renewal, while somebody is waited for", with(), firstRenewal},
+		{"when a waiting leaf becomes urgent", with(endsIn("db-2", Client, 6*day)),
+			func(w *world) time.Time { return end(w, "db-2").Add(-clientWindow / 2) }},
+		{"when a waiting pod becomes urgent", with(endsIn("db-2", Client, 6*day), func(w *world) { published("db-2")(w) }),
+			func(w *world) time.Time { _, c := w.pod("db-2-0"); return firstEnd(&c.active).Add(-clientWindow / 2) }},
+		{"the authority's end", given(authorityEndsIn(Server, 3*day), func(w *world) {
+			for _, m := range w.members {
+				if m.leaf(Server) != nil {
+					endsIn(m.name, Server, 3*day)(w)
+				}
+			}
+		}), func(w *world) time.Time { return w.authorities[Server].facts.NotAfter }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			plan := decide(t, c.w)
+			want := c.want(c.w)
+			if !plan.Wake.Equal(want) {
+				t.Fatalf("wake %s, want %s", plan.Wake, want)
+			}
+			changesExactlyAtWake(t, c.w.policy, c.w.observe())
+		})
+	}
+}
+
+// firstRenewal computes the first renewal time that is still to come.
+func firstRenewal(w *world) time.Time {
+	var first time.Time
+	for _, m := range w.members {
+		for _, want := range m.wants {
+			if at := w.renewalOf(m.name, want.Domain); at.After(w.now) && (first.IsZero() || at.Before(first)) {
+				first = at
+			}
+		}
+	}
+	return first
+}
+
+// changesExactlyAtWake says that the plan stays the same until Wake and is another one at Wake.
+func changesExactlyAtWake(t testing.TB, policy Policy, o Observed) {
+	t.Helper()
+	plan, _ := Next(policy, o)
+	if plan.Wake.IsZero() {
+		return
+	}
+	if !plan.Wake.After(o.Now) {
+		t.Fatalf("wake %s is not after %s", plan.Wake, o.Now)
+	}
+	at := func(now time.Time) []string {
+		later := o
+		later.Now = now
+		p, _ := Next(policy, later)
+		return append(words(p), "next renewal "+p.NextRenewal.String())
+	}
+	before := at(o.Now)
+	for _, moment := range []time.Time{o.Now.Add(plan.Wake.Sub(o.Now) / 2), plan.Wake.Add(-1)} {
+		if diff := cmp.Diff(before, at(moment)); diff != "" {
+			t.Errorf("the plan changes before its wake, at %s (-now +then):\n%s", moment, diff)
+		}
+	}
+	if cmp.Equal(before, at(plan.Wake)) {
+		t.Errorf("nothing changes at the wake %s: %v", plan.Wake, before)
+	}
+}
+
+func TestNextRenewal(t *testing.T) {
+	w := given()
+	if plan := decide(t, w); !plan.NextRenewal.Equal(firstRenewal(w)) {
+		t.Errorf("next renewal %s, want %s", plan.NextRenewal, firstRenewal(w))
+	}
+	everythingDue(w)
+	for _, m := range w.members {
+		if m.leaf(Server) != nil {
+			due(m.name, Server)(w)
+		}
+	}
+	if plan := decide(t, w); !plan.NextRenewal.IsZero() {
+		t.Errorf("every leaf is due, and the next renewal is said to be %s", plan.NextRenewal)
+	}
+	w = given(noAuthority(Server), noAuthority(Client))
+	if plan := decide(t, w); !plan.NextRenewal.IsZero() {
+		t.Errorf("nothing can be signed, and the next renewal is said to be %s", plan.NextRenewal)
+	}
+}
+
+func TestPolicyThatMakesNoSense(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		change fact
+		want   string
+	}{
+		{"a leaf without a life", func(w *world) { w.member("db-1").wants[0].Life = 0 }, "the server leaf of db-1"},
+		{"a window as long as the life", func(w *world) { w.member("db-1").wants[1].RenewBefore = clientLife }, "shorter than duration"},
+		{"a negative window", func(w *world) { w.member("db-1").wants[1].RenewBefore = -1 }, "at least 0"},
+		{"an authority without a life", func(w *world) { w.policy.Authorities[Client] = CertificatePolicy{} }, "the client authority"},
+	} {
+		w := given(c.change)
+		plan, err := Next(w.policy, w.observe())
+		if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s: error %v does not say %q in one line", c.name, err, c.want)
+		}
+		if !cmp.Equal(plan, Plan{}) {
+			t.Errorf("%s: a plan comes with the error: %v", c.name, words(plan))
+		}
+	}
+}
+
+func TestLeafWithoutCommonName(t *testing.T) {
+	w := given(func(w *world) {
+		w.member("db-1").wants[0].CommonName = ""
+		w.member("db-1").leaf(Server).Subject = ""
+	})
+	if lines := words(decide(t, w)); lines != nil {
+		t.Errorf("a leaf that has the wanted empty subject is issued again: %v", lines)
+	}
+}
+
+func TestStepsTellThemselves(t *testing.T) {
+	for want, s := range map[string]Step{
+		"CreateAuthority server g1 (FirstGeneration)": {Op: CreateAuthority, Domain: Server, Generation: 1, Reason: ReasonFirstGeneration},
+		"ReleaseAuthority client g2 (CopyStored)":     {Op: ReleaseAuthority, Domain: Client, Generation: 2, Reason: ReasonCopyStored},
+		"Publish db-1 [server client] (Due)":          {Op: Publish, Party: "db-1", Reissue: Domains(), Reason: ReasonDue},
+		"Activate db-1-0 abc (Published)":             {Op: Activate, Pod: "db-1-0", Revision: "abc", Reason: ReasonPublished},
+		"Prove db-1-0 (Unproven)":                     {Op: Prove, Pod: "db-1-0", Reason: ReasonUnproven},
+		"PublishTrust (Missing)":                      {Op: PublishTrust, Reason: ReasonMissing},
+		"CopyAuthority server g1 (BeingDeleted)":      {Op: CopyAuthority, Domain: Server, Generation: 1, Reason: ReasonBeingDeleted},
+		"RestoreAuthority server g1 (BeingDeleted)":   {Op: RestoreAuthority, Domain: Server, Generation: 1, Reason: ReasonBeingDeleted},
+		"Unheard": {Op: "Unheard"},
+	} {
+		if s.String() != want {
+			t.Errorf("%q, want %q", s.String(), want)
+		}
+	}
+}

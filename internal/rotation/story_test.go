@@ -1,0 +1,242 @@
+package rotation
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/datadriven"
+
+	"pgtls.dev/pgtls/internal/pki"
+)
+
+// TestStories plays testdata/*.txt. A story is a list of commands to one world:
+//
+//	birth replicas=2 poolers=1    a cluster that has nothing yet
+//	settled                       three instances and two poolers at rest, db-0 is the primary
+//	round                         observe, decide, execute, let the agents work; prints the plan
+//	rest                          rounds until there is no step; prints each
+//	sleep | sleep 36h             the operator sleeps until the plan's wake, or for a while, and works; prints each round
+//	away 10d                      time passes without the operator
+//	plan                          only decide; prints the plan, wake and next renewal
+//	pods                          what every pod serves and how long
+//	anything else                 a fact of facts_test.go, such as: refusing db-1-0
+func TestStories(t *testing.T) {
+	datadriven.Walk(t, "testdata/stories", func(t *testing.T, path string) {
+		s := &story{}
+		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
+			s.out.Reset()
+			for _, line := range append([]string{d.FullCmd()}, strings.Split(d.Input, "\n")...) {
+				if line == "" {
+					continue
+				}
+				if err := s.tell(strings.Fields(line)); err != nil {
+					d.Fatalf(t, "%s: %v", line, err)
+				}
+			}
+			if s.out.Len() == 0 {
+				return "ok\n"
+			}
+			return s.out.String()
+		})
+	})
+}
+
+type story struct {
+	w   *world
+	out strings.Builder
+}
+
+func (s *story) tell(command []string) error {
+	verb, args := command[0], command[1:]
+	switch verb {
+	case "birth":
+		s.w = birth(number(args, "replicas"), number(args, "poolers"))
+	case "settled":
+		s.w = settledWorld()
+	case "round":
+		_, err := s.round()
+		return err
+	case "rest":
+		return s.rest()
+	case "sleep":
+		return s.sleep(args)
+	case "away":
+		s.pass(s.w.now.Add(span(args[0])))
+	case "plan":
+		return s.plan()
+	case "pods":
+		s.pods()
+	default:
+		return s.fact(verb, args)
+	}
+	return nil
+}
+
+func number(args []string, name string) (n int) {
+	for _, arg := range args {
+		if value, found := strings.CutPrefix(arg, name+"="); found {
+			fmt.Sscan(value, &n)
+		}
+	}
+	return n
+}
+
+// span reads a duration that may be given in days.
+func span(text string) time.Duration {
+	if days, found := strings.CutSuffix(text, "d"); found {
+		var n int
+		fmt.Sscan(days, &n)
+		return time.Duration(n) * day
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		panic(err)
+	}
+	return d
+}
+
+func (s *story) round() (Plan, error) {
+	plan, err := s.w.round(all)
+	for _, line := range words(plan) {
+		fmt.Fprintf(&s.out, "%s  %s\n", s.day(), line)
+	}
+	return plan, err
+}
+
+// day tells the time of the story: day and hour since its dawn.
+func (s *story) day() string {
+	since := s.w.now.Sub(dawn)
+	return fmt.Sprintf("%3dd %02dh", since/day, since%day/time.Hour)
+}
+
+func (s *story) rest() error {
+	s.w.forgetFailures()
+	for range s.w.roundsToRest() {
+		plan, err := s.round()
+		if err != nil {
+			return err
+		}
+		if len(plan.Steps) == 0 {
+			fmt.Fprintf(&s.out, "%s  %s\n", s.day(), plan.State)
+			return nil
+		}
+	}
+	return fmt.Errorf("no rest")
+}
+
+// sleep lets the operator sleep until the wake of its plan, again and again for
+// as long as is said, or once.
+func (s *story) sleep(args []string) error {
+	until := s.w.now
+	if len(args) > 0 {
+		until = until.Add(span(args[0]))
+	}
+	for {
+		plan, err := Next(s.w.policy, s.w.observe())
+		if err != nil {
+			return err
+		}
+		if len(args) > 0 && (plan.Wake.IsZero() || plan.Wake.After(until)) {
+			s.pass(until)
+			return s.rest()
+		}
+		s.pass(plan.Wake)
+		if err := s.rest(); err != nil || len(args) == 0 {
+			return err
+		}
+	}
+}
+
+func (s *story) pass(until time.Time) {
+	for s.w.now.Before(until) {
+		s.w.now = s.w.now.Add(min(time.Hour, until.Sub(s.w.now)))
+		s.w.agents()
+	}
+	for _, m := range s.w.members {
+		for _, c := range m.pods {
+			if c.unasked {
+				fmt.Fprintf(&s.out, "%s  the agent of %s went ahead by itself\n", s.day(), c.name)
+				c.unasked = false
+			}
+		}
+	}
+}
+
+func (s *story) plan() error {
+	plan, err := Next(s.w.policy, s.w.observe())
+	if err != nil {
+		return err
+	}
+	for _, line := range words(plan) {
+		fmt.Fprintln(&s.out, line)
+	}
+	fmt.Fprintf(&s.out, "%s, next renewal %s, wake %s\n", plan.State, s.in(plan.NextRenewal), s.in(plan.Wake))
+	return nil
+}
+
+func (s *story) in(t time.Time) string {
+	if t.IsZero() {
+		return "never"
+	}
+	return fmt.Sprintf("in %.1fd", t.Sub(s.w.now).Hours()/24)
+}
+
+func (s *story) pods() {
+	for _, m := range s.w.members {
+		for _, c := range m.pods {
+			if !c.started {
+				fmt.Fprintf(&s.out, "%s has not started\n", c.name)
+				continue
+			}
+			which := "what is published"
+			if l := m.leaf(Server); l == nil || c.served != l.Fingerprint || c.active.Revision != m.secret.Revision {
+				which = "what it held before"
+			}
+			fmt.Fprintf(&s.out, "%s serves %s, good until %s\n", c.name, which, s.in(firstEnd(&c.active)))
+		}
+	}
+}
+
+// fact applies a fact by its name in facts_test.go.
+func (s *story) fact(name string, args []string) error {
+	one := func(f func(string) fact) func([]string) fact {
+		return func(a []string) fact { return f(a[0]) }
+	}
+	leaf := func(f func(string, Domain) fact) func([]string) fact {
+		return func(a []string) fact { return f(a[0], Domain(a[1])) }
+	}
+	facts := map[string]func([]string) fact{
+		"secretGone": one(secretGone), "blanked": one(blanked), "altered": one(altered),
+		"garbled": leaf(garbled), "keySwapped": leaf(keySwapped), "bundleGone": leaf(bundleGone), "leafOfStranger": leaf(leafOfStranger),
+		"foreignSecret": one(foreignSecret), "published": one(published), "urgent": one(urgent), "due": leaf(due),
+		"wantsName":      func(a []string) fact { return wantsName(a[0], a[1]) },
+		"wantsAlgorithm": func(a []string) fact { return wantsAlgorithm(a[0], Domain(a[1]), pki.Algorithm(a[2])) },
+		"renewRequested": one(renewRequested),
+		"unreachable":    one(unreachable), "refusing": one(refusing), "slow": one(slow), "deaf": one(deaf), "restarted": one(notStarted),
+		"everythingDue":    func([]string) fact { return everythingDue },
+		"healthy":          func([]string) fact { return func(w *world) { w.heal(); w.agents() } },
+		"join":             one(func(n string) fact { return func(w *world) { w.join(int(n[0] - '0')) } }),
+		"leave":            one(func(n string) fact { return func(w *world) { w.leave(n) } }),
+		"failover":         one(func(n string) fact { return func(w *world) { w.failover(n) } }),
+		"authorityDeleted": one(func(d string) fact { return deleteAuthority(Domain(d)) }),
+		"authorityLost":    one(func(d string) fact { return noAuthority(Domain(d)) }),
+	}
+	make, known := facts[name]
+	if !known {
+		return fmt.Errorf("no such command; the facts are %v", slices.Sorted(maps.Keys(facts)))
+	}
+	make(args)(s.w)
+	return nil
+}
+
+// deleteAuthority is somebody's kubectl delete of every Secret of an authority: finalizers hold them.
+func deleteAuthority(domain Domain) fact {
+	return ofAuthority(domain, func(a *storedAuthority) {
+		a.original.Deleting = a.original.Present
+		a.copy.Deleting = a.copy.Present
+	})
+}

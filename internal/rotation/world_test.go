@@ -1,0 +1,528 @@
+package rotation
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"pgtls.dev/pgtls/internal/pki"
+)
+
+// The policy of the world, as in the defaults but for an authority that outlives every history.
+const (
+	serverLife   = 90 * day
+	serverWindow = 30 * day
+	clientLife   = 30 * day
+	clientWindow = 10 * day
+	backdate     = 10 * time.Minute
+	day          = 24 * time.Hour
+)
+
+var dawn = time.Date(2031, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// world is a simulated cluster: API server, kubelets, agents, handshakes and a
+// clock, without a process. Everything in it is the truth; observe tells the
+// operator what it may know of it.
+type world struct {
+	now         time.Time
+	policy      Policy
+	authorities map[Domain]*storedAuthority
+	trust       Trust
+	members     []*member // sorted by name
+	serial      int
+	log         []string // of executed steps
+}
+
+// storedAuthority is what the API server holds of one domain; nil Secrets are the zero Store.
+type storedAuthority struct {
+	facts          pki.CertificateFacts
+	original, copy Store
+	problem        Reason
+}
+
+// member is a party with its Secret and its pods.
+type member struct {
+	name   string
+	kind   Kind
+	wants  []LeafWant
+	secret Material
+	pods   []*container
+}
+
+// container is a pod: what its agent does, what its process serves.
+type container struct {
+	name    string
+	primary bool
+	started bool
+
+	asked   string
+	active  Material
+	served  string // fingerprint
+	unasked bool
+
+	unreachable bool // the operator gets no report and no handshake
+	refuses     bool // the agent says no
+	slow        bool // the agent has not come to it yet
+	deaf        bool // the process reloads nothing although its agent believes it
+
+	report *Report // that the operator remembers, taken anew by observe
+	proofs []Proof // that the operator remembers
+}
+
+// birth makes a cluster in which nothing has been issued yet.
+func birth(replicas, poolers int) *world {
+	w := &world{now: dawn, trust: Trust{State: Missing}, authorities: map[Domain]*storedAuthority{}}
+	w.policy.Authorities = map[Domain]CertificatePolicy{
+		Server: {Life: 730 * day, Algorithm: pki.DefaultAlgorithm},
+		Client: {Life: 730 * day, Algorithm: pki.DefaultAlgorithm},
+	}
+	w.members = []*member{{name: "operator", kind: Operator, wants: []LeafWant{wantClient("_pgtls")}, secret: Material{State: Missing}}}
+	for i := range replicas {
+		w.join(i)
+	}
+	if replicas > 0 {
+		w.member("db-0").pods[0].primary = true
+	}
+	if poolers > 0 {
+		pooler := &member{name: "pgbouncer", kind: Pooler, secret: Material{State: Missing},
+			wants: []LeafWant{wantServer("pgbouncer"), wantClient("_pgtlspgbouncer")}}
+		for i := range poolers {
+			pooler.pods = append(pooler.pods, &container{name: fmt.Sprintf("pgbouncer-%c", 'x'+i)})
+		}
+		w.members = append(w.members, pooler)
+	}
+	w.sort()
+	return w
+}
+
+// settledWorld makes a cluster at rest without asking Next: db-0 is the
+// primary, db-1 the canary, db-2 a replica, and there are two poolers.
+func settledWorld() *world {
+	w := birth(3, 2)
+	for _, domain := range Domains() {
+		w.createAuthority(domain, 1)
+	}
+	w.trust = Trust{State: Present, Anchors: []string{"server-g1"}}
+	for _, m := range w.members {
+		w.publish(m, Domains())
+		for _, c := range m.pods {
+			c.install(m.secret, m.secret.Revision)
+			w.handshake(m, c)
+		}
+	}
+	w.log = nil
+	return w
+}
+
+func wantServer(party string) LeafWant {
+	return LeafWant{Domain: Server, CommonName: party, DNSNames: []string{party, party + ".ns"},
+		CertificatePolicy: CertificatePolicy{Life: serverLife, RenewBefore: serverWindow, Algorithm: pki.ECDSAP256}}
+}
+
+func wantClient(name string) LeafWant {
+	return LeafWant{Domain: Client, CommonName: name,
+		CertificatePolicy: CertificatePolicy{Life: clientLife, RenewBefore: clientWindow, Algorithm: pki.ECDSAP256}}
+}
+
+func (w *world) sort() {
+	slices.SortFunc(w.members, func(a, b *member) int { return cmp.Compare(a.name, b.name) })
+}
+
+// join adds an instance whose pod has not started.
+func (w *world) join(index int) {
+	name := fmt.Sprintf("db-%d", index)
+	w.members = append(w.members, &member{name: name, kind: Instance, secret: Material{State: Missing},
+		wants: []LeafWant{wantServer(name), wantClient("_pgtlsrepl")}, pods: []*container{{name: name + "-0"}}})
+	w.sort()
+}
+
+func (w *world) leave(name string) {
+	w.members = slices.DeleteFunc(w.members, func(m *member) bool { return m.name == name })
+}
+
+// failover makes another instance's pod the primary.
+func (w *world) failover(name string) {
+	for _, m := range w.members {
+		for _, c := range m.pods {
+			c.primary = m.name == name
+		}
+	}
+}
+
+func (w *world) member(name string) *member {
+	for _, m := range w.members {
+		if m.name == name {
+			return m
+		}
+	}
+	return nil
+}
+
+func (w *world) pod(name string) (*member, *container) {
+	for _, m := range w.members {
+		for _, c := range m.pods {
+			if c.name == name {
+				return m, c
+			}
+		}
+	}
+	return nil, nil
+}
+
+func (m *member) leaf(domain Domain) *Leaf { return leafOf(&m.secret, domain) }
+
+// leafOf finds a leaf without the code under test.
+func leafOf(material *Material, domain Domain) *Leaf {
+	for i := range material.Leaves {
+		if material.Leaves[i].Domain == domain {
+			return &material.Leaves[i]
+		}
+	}
+	return nil
+}
+
+// --- what the operator sees -------------------------------------------------
+
+func (w *world) observe() Observed {
+	o := Observed{Now: w.now, PublicTrust: w.trust, GenerationSeen: map[Domain]int{}}
+	o.PublicTrust.Anchors = slices.Clone(w.trust.Anchors)
+	for _, domain := range Domains() {
+		a := w.authorities[domain]
+		if a != nil && (a.original.Present || a.copy.Present) {
+			o.Authorities = append(o.Authorities, Authority{Domain: domain, Generation: 1, Certificate: a.facts,
+				Problem: a.problem, Message: "as " + string(a.problem), Original: a.original, Copy: a.copy})
+		}
+		for _, m := range w.members {
+			if m.secret.State == Present {
+				o.GenerationSeen[domain] = 1
+			}
+		}
+	}
+	for _, m := range w.members {
+		o.Parties = append(o.Parties, m.observe())
+	}
+	return o
+}
+
+func (m *member) observe() Party {
+	p := Party{Name: m.name, Kind: m.kind, Material: cloneMaterial(m.secret)}
+	for _, want := range m.wants {
+		want.DNSNames = slices.Clone(want.DNSNames)
+		p.Wants = append(p.Wants, want)
+	}
+	for _, c := range m.pods {
+		if c.started {
+			p.Pods = append(p.Pods, c.observe(m))
+		}
+	}
+	return p
+}
+
+func (c *container) observe(m *member) Pod {
+	c.report = nil
+	if !c.unreachable {
+		c.report = &Report{Active: c.active.Revision, Mounted: m.secret.Revision, ActiveUntil: firstEnd(&c.active)}
+		if c.refuses && c.asked != c.active.Revision {
+			c.report.ProblemReason, c.report.ProblemMessage = "ReloadFailed", "the process does not answer"
+		}
+	}
+	return Pod{Name: c.name, Primary: c.primary, Asked: c.asked, Report: c.report, Proofs: slices.Clone(c.proofs)}
+}
+
+func cloneMaterial(m Material) Material {
+	m.Leaves = slices.Clone(m.Leaves)
+	m.Anchors = maps.Clone(m.Anchors)
+	for domain := range m.Anchors {
+		m.Anchors[domain] = slices.Clone(m.Anchors[domain])
+	}
+	return m
+}
+
+func firstEnd(m *Material) time.Time {
+	var end time.Time
+	for _, l := range m.Leaves {
+		if end.IsZero() || l.NotAfter.Before(end) {
+			end = l.NotAfter
+		}
+	}
+	return end
+}
+
+// --- what the operator does -------------------------------------------------
+
+// execute carries one step out, with the preconditions that the real writes have.
+func (w *world) execute(s Step) error {
+	w.log = append(w.log, s.String())
+	switch s.Op {
+	case CreateAuthority, CopyAuthority, RestoreAuthority, ReleaseAuthority:
+		return w.storeAuthority(s)
+	case PublishTrust:
+		if w.trust.State == Foreign {
+			return fmt.Errorf("overwriting a foreign ConfigMap")
+		}
+		w.trust = Trust{State: Present, Anchors: []string{w.authorities[Server].facts.Fingerprint}}
+	case Publish:
+		m := w.member(s.Party)
+		if m == nil || m.secret.State == Foreign {
+			return fmt.Errorf("writing Secret %s", s.Party)
+		}
+		w.publish(m, s.Reissue)
+	case Activate:
+		if _, c := w.pod(s.Pod); c != nil {
+			c.asked = s.Revision
+		}
+	case Prove:
+		if m, c := w.pod(s.Pod); c != nil {
+			w.handshake(m, c)
+		}
+	default:
+		return fmt.Errorf("no such step: %q", s.Op)
+	}
+	return nil
+}
+
+func (w *world) storeAuthority(s Step) error {
+	a := w.authorities[s.Domain]
+	switch {
+	case s.Op == CreateAuthority:
+		if a != nil {
+			return fmt.Errorf("the authority exists")
+		}
+		w.createAuthority(s.Domain, s.Generation)
+	case s.Op == CopyAuthority && a.original.Present && !a.copy.Present:
+		a.copy = Store{Present: true}
+	case s.Op == RestoreAuthority && a.copy.Present && !a.original.Present:
+		a.original = Store{Present: true}
+	case s.Op == ReleaseAuthority && s.Copy:
+		a.copy = Store{}
+	case s.Op == ReleaseAuthority && a.original.Deleting:
+		a.original = Store{}
+	default:
+		return fmt.Errorf("precondition of %s failed", s)
+	}
+	return nil
+}
+
+func (w *world) createAuthority(domain Domain, generation int) {
+	name := fmt.Sprintf("%s-g%d", domain, generation)
+	w.authorities[domain] = &storedAuthority{original: Store{Present: true}, facts: pki.CertificateFacts{
+		Subject: "CN=" + name, KeyID: name + "-key", IssuerKeyID: name + "-key", Fingerprint: name, IsCA: true,
+		NotBefore: w.now.Add(-time.Hour), NotAfter: w.now.Add(w.policy.Authorities[domain].Life)}}
+}
+
+// publish writes a member's Secret: some leaves anew, the others and both bundles as they should be.
+func (w *world) publish(m *member, reissue []Domain) {
+	material := Material{State: Present, Answered: w.policy.RenewRequest, Anchors: map[Domain][]string{}}
+	for _, domain := range Domains() {
+		if a := w.authorities[domain]; a != nil {
+			material.Anchors[domain] = []string{a.facts.Fingerprint}
+		}
+	}
+	for _, want := range m.wants {
+		if slices.Contains(reissue, want.Domain) {
+			material.Leaves = append(material.Leaves, w.issue(want))
+		} else if old := m.leaf(want.Domain); old != nil {
+			material.Leaves = append(material.Leaves, *old)
+		}
+	}
+	material.Revision = revisionOf(&material)
+	m.secret = material
+}
+
+func (w *world) issue(want LeafWant) Leaf {
+	w.serial++
+	signer := w.authorities[want.Domain].facts
+	end := w.now.Add(want.Life)
+	if end.After(signer.NotAfter) {
+		end = signer.NotAfter
+	}
+	return Leaf{Domain: want.Domain, CertificateFacts: pki.CertificateFacts{
+		Subject: "CN=" + want.CommonName, IssuerKeyID: signer.KeyID, Algorithm: want.Algorithm,
+		DNSNames: slices.Clone(want.DNSNames), IPs: slices.Clone(want.IPs),
+		NotBefore: w.now.Add(-backdate), NotAfter: end, Fingerprint: fmt.Sprintf("leaf-%d", w.serial)}}
+}
+
+// revisionOf names content, as pki.Revision does.
+func revisionOf(m *Material) string {
+	data := map[string][]byte{}
+	for _, l := range m.Leaves {
+		data[string(l.Domain)] = []byte(l.Fingerprint + l.Problem)
+	}
+	for domain, anchors := range m.Anchors {
+		data["ca "+string(domain)] = []byte(strings.Join(anchors, " "))
+	}
+	if m.Altered {
+		data["altered"] = nil
+	}
+	return pki.Revision(data)[:6]
+}
+
+// handshake looks at the three ports of a pod and remembers what it saw.
+func (w *world) handshake(m *member, c *container) {
+	c.proofs = nil
+	for _, port := range []string{"postgres", "patroni", "agent"} {
+		proof := Proof{Port: port, Revision: c.active.Revision, Fingerprint: c.served}
+		if c.unreachable {
+			proof.Fingerprint, proof.Problem = "", "no route to host"
+		}
+		c.proofs = append(c.proofs, proof)
+	}
+}
+
+// --- what happens by itself -------------------------------------------------
+
+// agents lets every agent look at its files and its clock once.
+func (w *world) agents() {
+	for _, m := range w.members {
+		for _, c := range m.pods {
+			w.agent(m, c)
+		}
+	}
+}
+
+func (w *world) agent(m *member, c *container) {
+	mounted := &m.secret
+	takes := w.agentTakes(m, mounted) && !c.refuses && !c.slow
+	switch {
+	case !c.started && w.agentTakes(m, mounted):
+		c.install(*mounted, "")
+	case !c.started || !takes || mounted.Revision == c.active.Revision:
+	case c.asked == mounted.Revision:
+		c.install(*mounted, c.asked)
+	case w.now.After(firstEnd(&c.active).Add(-clientWindow / 4)):
+		c.install(*mounted, c.asked)
+		c.unasked = true
+	}
+}
+
+// agentTakes is the agent's own verdict on what is mounted.
+func (w *world) agentTakes(m *member, mounted *Material) bool {
+	for _, l := range mounted.Leaves {
+		if l.Problem != "" || !w.now.Before(l.NotAfter) || w.now.Before(l.NotBefore) {
+			return false
+		}
+	}
+	return mounted.State == Present && !mounted.Altered && len(mounted.Leaves) == len(m.wants) && len(mounted.Anchors) == 2
+}
+
+func (c *container) install(m Material, asked string) {
+	c.started, c.active, c.asked = true, cloneMaterial(m), asked
+	if !c.deaf {
+		c.served = leafOf(&m, Server).Fingerprint
+	}
+}
+
+// restart replaces a pod: its memory, its annotation and what the operator knew of it are gone.
+func (c *container) restart() {
+	*c = container{name: c.name, primary: c.primary}
+}
+
+// heal makes everybody healthy and reachable and their processes reload.
+func (w *world) heal() {
+	for _, m := range w.members {
+		if m.secret.State == Foreign || m.secret.State == Unknown {
+			m.secret = Material{State: Missing}
+		}
+		for _, c := range m.pods {
+			if c.deaf && c.started {
+				c.served = leafOf(&c.active, Server).Fingerprint
+			}
+			c.unreachable, c.refuses, c.slow, c.deaf = false, false, false, false
+		}
+	}
+	if w.trust.State == Foreign || w.trust.State == Unknown {
+		w.trust = Trust{State: Missing}
+	}
+}
+
+// forgetFailures makes the operator look again where its last handshake failed, as its pauses do.
+func (w *world) forgetFailures() {
+	for _, m := range w.members {
+		for _, c := range m.pods {
+			c.proofs = slices.DeleteFunc(c.proofs, func(p Proof) bool {
+				l := m.leaf(Server)
+				return p.Fingerprint == "" || l == nil || p.Fingerprint != l.Fingerprint
+			})
+		}
+	}
+}
+
+// --- rounds -----------------------------------------------------------------
+
+// round observes, decides, executes the first steps of the plan and lets the
+// agents work. Every step is checked against a fresh observation, as the
+// operator does before each write.
+func (w *world) round(steps int) (Plan, error) {
+	plan, err := Next(w.policy, w.observe())
+	if err != nil {
+		return plan, err
+	}
+	return plan, w.run(plan, steps)
+}
+
+func (w *world) run(plan Plan, steps int) error {
+	defer w.agents()
+	for _, s := range plan.Steps[:min(steps, len(plan.Steps))] {
+		fresh := w.observe()
+		if s.Op == Activate && s.Revision == "" {
+			s.Revision = w.member(s.Party).secret.Revision
+		}
+		if v := Check(fresh, s); v != nil {
+			return fmt.Errorf("executing %s: %w", s, v)
+		}
+		if err := w.execute(s); err != nil {
+			return fmt.Errorf("executing %s: %w", s, err)
+		}
+	}
+	return nil
+}
+
+const all = 1 << 20
+
+// rest runs rounds until a plan has no step, and counts them.
+func (w *world) rest(limit int) (Plan, int, error) {
+	for n := range limit {
+		plan, err := w.round(all)
+		if err != nil || len(plan.Steps) == 0 {
+			return plan, n, err
+		}
+	}
+	return Plan{}, limit, fmt.Errorf("no rest after %d rounds; the last steps were\n%s",
+		limit, strings.Join(w.log[max(0, len(w.log)-20):], "\n"))
+}
+
+// roundsToRest is the small linear bound of BoundedProgress: two rounds for each
+// pod (ask, prove), one for each Secret, and some for both authorities.
+func (w *world) roundsToRest() int {
+	n := 12 + len(w.members)
+	for _, m := range w.members {
+		n += 2 * len(m.pods)
+	}
+	return n
+}
+
+// live lets time pass until an instant: the operator sleeps exactly until the
+// plan's Wake, the agents look at their clocks every hour.
+func (w *world) live(until time.Time) error {
+	for w.now.Before(until) {
+		w.forgetFailures()
+		plan, _, err := w.rest(w.roundsToRest())
+		if err != nil {
+			return err
+		}
+		wake := until
+		if plan.Wake.After(w.now) && plan.Wake.Before(until) {
+			wake = plan.Wake
+		}
+		for w.now.Before(wake) {
+			w.now = w.now.Add(min(time.Hour, wake.Sub(w.now)))
+			w.agents()
+		}
+	}
+	w.forgetFailures()
+	_, _, err := w.rest(w.roundsToRest())
+	return err
+}
