@@ -99,8 +99,9 @@ func ParseBundle(text []byte) ([]*x509.Certificate, error) {
 		return nil, err
 	}
 	for i, c := range certificates {
-		if !maySign(c) {
-			return nil, refuse(NotCA, "leave only CA certificates in the bundle", "certificate %d of the bundle (%s) is no CA", i+1, c.Subject)
+		what := fmt.Sprintf("certificate %d of the bundle (%s)", i+1, c.Subject)
+		if err := checkSigner(what, c, "leave only CA certificates in the bundle"); err != nil {
+			return nil, err
 		}
 	}
 	return certificates, nil

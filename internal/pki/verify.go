@@ -77,8 +77,8 @@ func checkRequest(r VerifyRequest) error {
 // signature passes, as everywhere: nobody's trust rests on it.
 func checkAnchor(what string, c *x509.Certificate) error {
 	const remedy = "keep only self-signed CA certificates as trust anchors and put intermediates into the chain"
-	if !maySign(c) {
-		return refuse(NotCA, remedy, "%s is no CA that may sign certificates", what)
+	if err := checkSigner(what, c, remedy); err != nil {
+		return err
 	}
 	if err := checkKeyAlgorithm(what, c.PublicKey); err != nil {
 		return err
@@ -185,8 +185,8 @@ func namesItself(c *x509.Certificate) bool {
 // checkLink checks an issuer and that it really signed child.
 func checkLink(child, issuer *x509.Certificate, usage Usage, at time.Time) error {
 	what := "issuer " + issuer.Subject.String()
-	if !maySign(issuer) {
-		return refuse(NotCA, "issue from a CA", "%s is no CA that may sign certificates", what)
+	if err := checkSigner(what, issuer, "issue from a CA"); err != nil {
+		return err
 	}
 	if err := checkKeyAlgorithm(what, issuer.PublicKey); err != nil {
 		return err
@@ -242,8 +242,17 @@ func checkName(leaf *x509.Certificate, host string) error {
 // isCA reports whether c calls itself a CA.
 func isCA(c *x509.Certificate) bool { return c.BasicConstraintsValid && c.IsCA }
 
-// maySign reports whether c may sign certificates. A CA without key usage may not: OpenSSL's strict mode refuses it.
-func maySign(c *x509.Certificate) bool { return isCA(c) && c.KeyUsage&x509.KeyUsageCertSign != 0 }
+// checkSigner refuses what may not sign certificates. That includes a CA without key usage, as "openssl req -x509" makes
+// it by default: OpenSSL's strict mode refuses it, and Python's ssl module since 3.13.
+func checkSigner(what string, c *x509.Certificate, remedy string) error {
+	if !isCA(c) {
+		return refuse(NotCA, remedy, "%s is no CA", what)
+	}
+	if c.KeyUsage&x509.KeyUsageCertSign == 0 {
+		return refuse(NotCA, "issue it with key usage keyCertSign", "%s is a CA without key usage keyCertSign", what)
+	}
+	return nil
+}
 
 // refuseSignature tells a weak digest from a wrong signature.
 func refuseSignature(err error, reason Reason, remedy, fact string) error {

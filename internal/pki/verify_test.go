@@ -251,6 +251,16 @@ var badAnchors = []verdict{
 		a := newAuthority(t, "hippo server ca g1")
 		return serverCheck(newServer(t, a).Chain, withoutKeyID(a.Certificate))
 	}},
+	{name: "an anchor with its own signature and another authority key identifier", want: NotSelfSigned, request: func(t *testing.T) VerifyRequest {
+		a := newAuthority(t, "hippo server ca g1")
+		return serverCheck(newServer(t, a).Chain, reissued(t, a, func(c *x509.Certificate) { c.AuthorityKeyId = []byte{1, 2, 3} }))
+	}},
+	{name: "an anchor with its own signature and another issuer name", want: NotSelfSigned, request: func(t *testing.T) VerifyRequest {
+		a, other := newAuthority(t, "hippo server ca g1"), *newAuthority(t, "hippo server ca g2").Certificate
+		other.PublicKey = a.Key.Public()
+		renamed := must[*x509.Certificate](t)(sign(a.Certificate, &other, a.Key.Public(), a.Key))
+		return serverCheck(newServer(t, a).Chain, renamed)
+	}},
 	{name: "an anchor that only claims to have signed itself", want: NotSelfSigned, openssl: opensslAccepts, request: func(t *testing.T) VerifyRequest {
 		a := newAuthority(t, "hippo server ca g1")
 		return serverCheck(newServer(t, a).Chain, withBrokenSignature(t, a.Certificate))
