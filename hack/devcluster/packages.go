@@ -42,7 +42,7 @@ func installPackages(ctx context.Context, p *progress) error {
 func missingPackages(ctx context.Context) ([]string, error) {
 	query, err := exec.LookPath("dpkg-query")
 	if err != nil {
-		return nil, fmt.Errorf("this is no Debian machine (no dpkg-query): install %s yourself and give --no-packages", strings.Join(debianPackages, " "))
+		return nil, fmt.Errorf("this is no Debian machine (no dpkg-query): install %s yourself, run `build`, then `up --no-build`", strings.Join(debianPackages, " "))
 	}
 	args := append([]string{"--show", "--showformat=${Package} ${db:Status-Status}\n"}, debianPackages...)
 	out, err := exec.CommandContext(ctx, query, args...).Output()
