@@ -73,7 +73,7 @@ func agentContainer(cluster *v1beta1.PostgresCluster, settings Settings, args []
 		Name:            AgentContainer,
 		Image:           settings.Images.Agent,
 		ImagePullPolicy: pullPolicy(cluster),
-		Args:            append(args, "--minimum-tls-version="+MinimumTLSVersion(cluster)),
+		Args:            append(args, "--min-tls="+MinimumTLSVersion(cluster)),
 		RestartPolicy:   ptr.To(corev1.ContainerRestartPolicyAlways),
 		Env: []corev1.EnvVar{
 			fieldEnv("POD_NAME", "metadata.name"),

@@ -46,7 +46,7 @@ func poolerPod(cluster *v1beta1.PostgresCluster, pooler *v1beta1.PGBouncerSpec, 
 	if affinity == nil {
 		affinity = apartFrom(ComponentLabels(cluster.Name, PoolerComponent))
 	}
-	args := []string{"--kind=" + string(agentapi.Pooler), fmt.Sprintf("--port=%d", PoolerPort(pooler))}
+	args := []string{"--kind=" + string(agentapi.Pooler), fmt.Sprintf("--process-port=%d", PoolerPort(pooler))}
 	return corev1.PodSpec{
 		AutomountServiceAccountToken: ptr.To(false),
 		EnableServiceLinks:           ptr.To(false),

@@ -1,0 +1,179 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"pgtls.dev/pgtls/api/v1beta1"
+	"pgtls.dev/pgtls/internal/desired"
+)
+
+// makeUsersAndDatabases makes roles, passwords, databases and grants on the primary where they differ from the spec.
+// It reads first, so at rest nothing is written to PostgreSQL.
+func makeUsersAndDatabases(ctx context.Context, r *round) ([]Wait, error) {
+	if !r.primaryReady() {
+		return nil, nil // the role label and readiness of its pod are watched
+	}
+	config, err := r.operatorTLS()
+	if err != nil {
+		return []Wait{{Party: desired.OperatorMaterial(r.cluster.Name), Reason: AwaitingMaterial, Message: err.Error()}}, nil
+	}
+	host := desired.ServiceHost(desired.PrimaryService(r.cluster.Name), r.cluster.Namespace)
+	connection, err := r.connect.Database(ctx, host, "postgres", config)
+	if err != nil {
+		return []Wait{{Party: host, Reason: AwaitingDatabase, Message: err.Error(), Again: soon}}, nil
+	}
+	defer connection.Close(context.WithoutCancel(ctx))
+	live, err := readCatalog(ctx, connection)
+	if err != nil {
+		return nil, err
+	}
+	statements := r.statements(live)
+	for _, statement := range statements {
+		if _, err := connection.Query(ctx, statement.sql); err != nil {
+			return nil, fmt.Errorf("%s: %w", statement.does, err)
+		}
+	}
+	if len(statements) > 0 {
+		r.tell(nil, UsersChanged, "MakeUsers", "%s", summary(statements))
+	}
+	return nil, nil
+}
+
+func (r *round) primaryReady() bool {
+	_, ready := first(members(desired.Instances(r.cluster), r.facts, nil), func(m member) bool { return m.Primary && m.Ready })
+	return ready
+}
+
+func (r *round) statements(live catalog) []statement {
+	var verifiers = map[string]string{}
+	for _, user := range desired.Users(r.cluster) {
+		if secret := r.facts.secrets[desired.UserSecret(r.cluster.Name, user.Name)]; secret != nil {
+			verifiers[user.Name] = string(secret.Data["verifier"])
+		}
+	}
+	return statementsFor(desired.Users(r.cluster), verifiers, live)
+}
+
+// A catalog is what PostgreSQL has of roles and databases.
+type catalog struct {
+	roles     map[string]role
+	databases map[string]bool
+	granted   map[[2]string]bool // role and database: the role may create in it
+}
+
+type role struct {
+	verifier   string
+	attributes map[string]bool // by the word of ALTER ROLE that sets it
+}
+
+func readCatalog(ctx context.Context, connection database) (catalog, error) {
+	live := catalog{roles: map[string]role{}, databases: map[string]bool{}, granted: map[[2]string]bool{}}
+	rows, err := connection.Query(ctx, `SELECT rolname, coalesce(rolpassword, ''), rolsuper, rolinherit, rolcreaterole, rolcreatedb,
+		rolcanlogin, rolreplication, rolbypassrls FROM pg_catalog.pg_authid`)
+	if err != nil {
+		return live, fmt.Errorf("reading roles: %w", err)
+	}
+	for _, row := range rows {
+		attributes := map[string]bool{}
+		for i, word := range []string{"SUPERUSER", "INHERIT", "CREATEROLE", "CREATEDB", "LOGIN", "REPLICATION", "BYPASSRLS"} {
+			attributes[word] = row[i+2] == "t"
+		}
+		live.roles[row[0]] = role{verifier: row[1], attributes: attributes}
+	}
+	rows, err = connection.Query(ctx, `SELECT d.datname, coalesce(r.rolname, '') FROM pg_catalog.pg_database d
+		LEFT JOIN pg_catalog.pg_roles r ON pg_catalog.has_database_privilege(r.oid, d.oid, 'CREATE')`)
+	if err != nil {
+		return live, fmt.Errorf("reading databases: %w", err)
+	}
+	for _, row := range rows {
+		live.databases[row[0]] = true
+		live.granted[[2]string{row[1], row[0]}] = true
+	}
+	return live, nil
+}
+
+// A statement is one change, and what it does, for events and errors.
+type statement struct{ does, sql string }
+
+// statementsFor returns what has to be changed, roles before the databases that they own.
+// A user without a verifier is left for the round in which it has one.
+func statementsFor(users []v1beta1.UserSpec, verifiers map[string]string, live catalog) []statement {
+	var changes []statement
+	for _, user := range users {
+		if verifier := verifiers[user.Name]; verifier != "" {
+			changes = append(changes, roleStatements(user, verifier, live)...)
+		}
+	}
+	made := map[string]bool{}
+	for _, user := range users {
+		if verifiers[user.Name] == "" {
+			continue
+		}
+		for _, name := range user.Databases {
+			changes = append(changes, databaseStatements(user.Name, string(name), live, made)...)
+		}
+	}
+	return changes
+}
+
+func roleStatements(user v1beta1.UserSpec, verifier string, live catalog) []statement {
+	have, exists := live.roles[user.Name]
+	var changes []statement
+	if !exists {
+		changes = append(changes, statement{"making role " + user.Name, "CREATE ROLE " + identifier(user.Name) + " LOGIN"})
+	}
+	if have.verifier != verifier {
+		changes = append(changes, statement{
+			"setting the password of " + user.Name,
+			"ALTER ROLE " + identifier(user.Name) + " LOGIN PASSWORD " + literal(verifier),
+		})
+	}
+	if !satisfies(have, user.Options) {
+		changes = append(changes, statement{"setting options of " + user.Name, "ALTER ROLE " + identifier(user.Name) + " " + user.Options})
+	}
+	return changes
+}
+
+// satisfies tells whether a role has every attribute in the options. A word that it does not know, such as CONNECTION LIMIT, is
+// taken for the role's own setting and applied together with the others only.
+func satisfies(have role, options string) bool {
+	for _, word := range strings.Fields(strings.ToUpper(options)) {
+		positive := strings.TrimPrefix(word, "NO")
+		value, known := have.attributes[positive]
+		if known && value != (positive == word) || have.attributes == nil {
+			return false
+		}
+	}
+	return true
+}
+
+func databaseStatements(user, name string, live catalog, made map[string]bool) []statement {
+	if !live.databases[name] && !made[name] {
+		made[name] = true
+		return []statement{{"making database " + name, "CREATE DATABASE " + identifier(name) + " OWNER " + identifier(user)}}
+	}
+	if live.granted[[2]string{user, name}] {
+		return nil
+	}
+	return []statement{{"granting database " + name + " to " + user, "GRANT ALL PRIVILEGES ON DATABASE " + identifier(name) + " TO " + identifier(user)}}
+}
+
+func summary(statements []statement) string {
+	var done []string
+	for _, s := range statements {
+		done = append(done, s.does)
+	}
+	slices.Sort(done)
+	return strings.Join(done, ", ")
+}
+
+func identifier(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
+
+// literal quotes for standard_conforming_strings, which is on unless somebody turned it off: an E literal holds either way.
+func literal(text string) string {
+	text = strings.ReplaceAll(text, `\`, `\\`)
+	return `E'` + strings.ReplaceAll(text, `'`, `''`) + `'`
+}

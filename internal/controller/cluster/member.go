@@ -1,0 +1,95 @@
+package cluster
+
+import (
+	"maps"
+	"slices"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+
+	"pgtls.dev/pgtls/internal/desired"
+)
+
+// A member is what is known of one instance, wanted or not, when it is decided which to replace, restart or remove.
+// What is not known is false: an unknown fact is never a yes.
+type member struct {
+	Instance       string
+	Set            string
+	Index          int
+	Wanted         bool
+	Exists         bool // its pod exists
+	Terminating    bool
+	Ready          bool
+	Outdated       bool // the pod is not what the StatefulSet makes now
+	Primary        bool
+	Streaming      bool // the primary, or a replica that streams from it
+	PendingRestart bool // a setting takes effect only with a restart of PostgreSQL
+}
+
+// healthy members need no patience with them.
+func (m member) healthy() bool { return m.Exists && m.Ready && !m.Terminating && m.Streaming }
+
+// members joins what the spec wants, what exists, and what Patroni says.
+func members(wanted []desired.Instance, seen facts, ha *haView) []member {
+	byName := map[string]*member{}
+	for _, instance := range wanted {
+		byName[instance.Name] = &member{Instance: instance.Name, Set: instance.Set.Name, Index: instance.Index, Wanted: true}
+	}
+	for name, statefulSet := range seen.statefulSets {
+		if byName[name] == nil {
+			set := statefulSet.Labels[desired.InstanceSetLabel]
+			byName[name] = &member{Instance: name, Set: set, Index: indexOf(name)}
+		}
+	}
+	all := make([]member, 0, len(byName))
+	for _, name := range slices.Sorted(maps.Keys(byName)) {
+		m := byName[name]
+		m.seePod(seen.pods[name], seen.statefulSets[name])
+		m.seePatroni(ha)
+		all = append(all, *m)
+	}
+	return all
+}
+
+func (m *member) seePod(pod *corev1.Pod, statefulSet *appsv1.StatefulSet) {
+	if pod == nil {
+		return
+	}
+	m.Exists = true
+	m.Terminating = pod.DeletionTimestamp != nil
+	m.Ready = podReady(pod)
+	m.Outdated = statefulSet != nil && lookedAt(statefulSet) && statefulSet.Status.UpdateRevision != "" &&
+		pod.Labels[appsv1.ControllerRevisionHashLabelKey] != statefulSet.Status.UpdateRevision
+	m.Primary = desired.IsPrimaryRole(pod.Labels[desired.RoleLabel])
+}
+
+// seePatroni lets Patroni's own word on who is the primary stand over the label, which it writes a moment later.
+func (m *member) seePatroni(ha *haView) {
+	if ha == nil || ha.members == nil {
+		return
+	}
+	state, known := ha.members[desired.PodName(m.Instance)]
+	m.Primary = known && state.Leader
+	m.Streaming = known && (state.Leader || state.Streaming)
+	m.PendingRestart = known && state.PendingRestart
+}
+
+// lookedAt tells whether Kubernetes has seen the StatefulSet's present template.
+func lookedAt(statefulSet *appsv1.StatefulSet) bool {
+	return statefulSet.Status.ObservedGeneration >= statefulSet.Generation
+}
+
+// indexOf reads the number at the end of an instance's name; -1 when there is none.
+func indexOf(instance string) int {
+	index, scale := 0, 1
+	end := len(instance)
+	for end > 0 && instance[end-1] >= '0' && instance[end-1] <= '9' && scale <= 1_000_000 {
+		end--
+		index += int(instance[end]-'0') * scale
+		scale *= 10
+	}
+	if end == len(instance) {
+		return -1
+	}
+	return index
+}

@@ -1,0 +1,90 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"pgtls.dev/pgtls/api/v1beta1"
+	"pgtls.dev/pgtls/internal/desired"
+)
+
+// facts are the objects of the cluster as the cache has them. Only those that the cluster controls count, but for pods
+// and Patroni's ConfigMaps, which are made by others.
+type facts struct {
+	statefulSets map[string]*appsv1.StatefulSet           // by instance
+	pods         map[string]*corev1.Pod                   // by instance
+	volumes      map[string]*corev1.PersistentVolumeClaim // by name
+	secrets      map[string]*corev1.Secret                // by name
+	configMaps   map[string]*corev1.ConfigMap             // by name; also those of others
+	pooler       *appsv1.Deployment
+}
+
+func observe(ctx context.Context, reader client.Reader, cluster *v1beta1.PostgresCluster) (facts, error) {
+	var (
+		statefulSets appsv1.StatefulSetList
+		deployments  appsv1.DeploymentList
+		pods         corev1.PodList
+		volumes      corev1.PersistentVolumeClaimList
+		secrets      corev1.SecretList
+		configMaps   corev1.ConfigMapList
+	)
+	for _, list := range []client.ObjectList{&statefulSets, &deployments, &pods, &volumes, &secrets, &configMaps} {
+		err := reader.List(ctx, list, client.InNamespace(cluster.Namespace), client.MatchingLabels(desired.ClusterLabels(cluster.Name)))
+		if err != nil {
+			return facts{}, fmt.Errorf("listing %T: %w", list, err)
+		}
+	}
+	seen := facts{
+		statefulSets: controlled(statefulSets.Items, cluster),
+		volumes:      controlled(volumes.Items, cluster),
+		secrets:      controlled(secrets.Items, cluster),
+		configMaps:   map[string]*corev1.ConfigMap{},
+		pods:         map[string]*corev1.Pod{},
+	}
+	for i := range configMaps.Items {
+		seen.configMaps[configMaps.Items[i].Name] = &configMaps.Items[i]
+	}
+	for i := range pods.Items {
+		if pod := &pods.Items[i]; pod.Labels[desired.InstanceLabel] != "" {
+			seen.pods[pod.Labels[desired.InstanceLabel]] = pod
+		}
+	}
+	seen.pooler = controlled(deployments.Items, cluster)[desired.PoolerName(cluster.Name)]
+	return seen, nil
+}
+
+// controlled indexes by name those objects that the cluster controls.
+func controlled[T any, P interface {
+	*T
+	metav1.Object
+}](items []T, cluster *v1beta1.PostgresCluster) map[string]*T {
+	byName := map[string]*T{}
+	for i := range items {
+		if object := P(&items[i]); metav1.IsControlledBy(object, cluster) {
+			byName[object.GetName()] = &items[i]
+		}
+	}
+	return byName
+}
+
+// hasMaterial tells whether the TLS controller has published a party's material.
+func (f facts) hasMaterial(party string) bool {
+	return f.secrets[desired.MaterialSecret(party)] != nil
+}
+
+func podReady(pod *corev1.Pod) bool {
+	if pod.DeletionTimestamp != nil {
+		return false
+	}
+	for _, condition := range pod.Status.Conditions {
+		if condition.Type == corev1.PodReady {
+			return condition.Status == corev1.ConditionTrue
+		}
+	}
+	return false
+}

@@ -1,0 +1,54 @@
+package cluster
+
+import (
+	"context"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	policyv1 "k8s.io/api/policy/v1"
+
+	"pgtls.dev/pgtls/internal/desired"
+)
+
+// makePoolers applies the Deployment of PgBouncer, or takes everything of it away when the spec has none.
+func makePoolers(ctx context.Context, r *round) ([]Wait, error) {
+	if desired.Pooler(r.cluster) == nil {
+		return nil, r.removePooler(ctx)
+	}
+	name := desired.PoolerName(r.cluster.Name)
+	config := objectName("ConfigMap", desired.PoolerConfigName(r.cluster.Name))
+	if r.refused[config] {
+		return []Wait{{Party: name, Reason: ForeignObject, Message: config + " belongs to somebody else, and the poolers cannot go without their own", Again: later}}, nil
+	}
+	if !r.facts.hasMaterial(name) {
+		return []Wait{{Party: name, Reason: AwaitingMaterial, Message: "Secret " + desired.MaterialSecret(name) + " is not there yet"}}, nil
+	}
+	deployment, err := desired.PoolerDeployment(r.cluster, r.settings)
+	if err != nil {
+		return nil, err
+	}
+	return r.apply(ctx, deployment)
+}
+
+func (r *round) removePooler(ctx context.Context) error {
+	if r.facts.pooler == nil {
+		return nil
+	}
+	name, config := desired.PoolerName(r.cluster.Name), desired.PoolerConfigName(r.cluster.Name)
+	// The Deployment goes last: it is what tells that there is something to remove.
+	return r.deleteControlled(ctx,
+		named(&corev1.Service{}, r.cluster.Namespace, name),
+		named(&policyv1.PodDisruptionBudget{}, r.cluster.Namespace, name),
+		named(&networkingv1.NetworkPolicy{}, r.cluster.Namespace, name),
+		named(&corev1.ConfigMap{}, r.cluster.Namespace, config),
+		client.Object(r.facts.pooler),
+	)
+}
+
+func named[T client.Object](object T, namespace, name string) T {
+	object.SetNamespace(namespace)
+	object.SetName(name)
+	return object
+}
