@@ -45,7 +45,7 @@ func plainStartupRefused(conn net.Conn, target Target) error {
 	case reply.kind == authenticationReply:
 		return &stageError{PlaintextAccepted, fmt.Errorf("the server asks %q to authenticate without TLS", target.User)}
 	case !reply.refusesClient():
-		return unexpected(fmt.Errorf("%s (SQLSTATE %s)", reply.message, reply.sqlState))
+		return unexpected(fmt.Errorf("the server answered %q: %s", reply.answer(), reply.message))
 	}
 	return nil
 }

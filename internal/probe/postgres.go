@@ -21,7 +21,12 @@ const (
 	tlsDenied           = 'N'
 	authenticationReply = 'R'
 	errorReply          = 'E'
+	readyReply          = 'Z'
+	replyKinds          = "REZSKNv" // all that a server may send before and with the first Z
 )
+
+// maxReplies bounds how many messages a login takes: about 15 parameters, a key, notices.
+const maxReplies = 200
 
 // SQLSTATEs that mean the server refuses the client or the way it comes, and not that the server is busy.
 const (
@@ -77,7 +82,7 @@ func readAnswer(conn net.Conn, target Target, served *Served) error {
 	if _, err := conn.Write(startupMessage(target.User, target.Database)); err != nil {
 		return clientRefused(fmt.Errorf("sending the start-up: %w", err))
 	}
-	reply, err := readReply(bufio.NewReader(conn))
+	reply, err := readLogin(bufio.NewReader(conn))
 	if err != nil {
 		return clientRefused(err)
 	}
@@ -85,7 +90,20 @@ func readAnswer(conn net.Conn, target Target, served *Served) error {
 	if reply.refusesClient() {
 		return clientRefused(fmt.Errorf("%s (SQLSTATE %s)", reply.message, reply.sqlState))
 	}
+	_, _ = conn.Write([]byte{'X', 0, 0, 0, 4}) // Terminate, so that the server logs no broken connection
 	return nil
+}
+
+// readLogin reads until the server is ready, asks for more than the certificate, or refuses. PostgreSQL finds out that a role
+// does not exist only after it has said that authentication is done.
+func readLogin(r *bufio.Reader) (reply, error) {
+	for range maxReplies {
+		reply, err := readReply(r)
+		if err != nil || reply.kind == errorReply || reply.kind == readyReply || reply.asksForMore {
+			return reply, err
+		}
+	}
+	return reply{}, unexpected(fmt.Errorf("the server sent %d messages without an end of the login", maxReplies))
 }
 
 // clientRefused is the stage after the handshake: an alert or a closed connection means our certificate.
@@ -119,9 +137,10 @@ func startupMessage(user, database string) []byte {
 	return append(binary.BigEndian.AppendUint32(nil, uint32(len(body)+4)), body...)
 }
 
-// reply is the first message of the server.
+// reply is a message of the server.
 type reply struct {
 	kind              byte
+	asksForMore       bool   // an authentication request other than "done"
 	sqlState, message string // of an error
 }
 
@@ -143,7 +162,7 @@ func readReply(r *bufio.Reader) (reply, error) {
 		return reply{}, fmt.Errorf("reading the answer to the start-up: %w", err)
 	}
 	length := binary.BigEndian.Uint32(header[1:])
-	if kind := header[0]; kind != errorReply && kind != authenticationReply || length < 4 || length > maxErrorBytes {
+	if strings.IndexByte(replyKinds, header[0]) < 0 || length < 4 || length > maxErrorBytes {
 		return reply{}, unexpected(fmt.Errorf("the server answered the start-up with %q", header[0]))
 	}
 	body := make([]byte, length-4)
@@ -151,8 +170,11 @@ func readReply(r *bufio.Reader) (reply, error) {
 		return reply{}, fmt.Errorf("reading the answer to the start-up: %w", err)
 	}
 	answer := reply{kind: header[0]}
-	if answer.kind == errorReply {
+	switch answer.kind {
+	case errorReply:
 		answer.sqlState, answer.message = errorFields(body)
+	case authenticationReply:
+		answer.asksForMore = len(body) < 4 || binary.BigEndian.Uint32(body) != 0
 	}
 	return answer, nil
 }

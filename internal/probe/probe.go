@@ -50,7 +50,9 @@ type Served struct {
 
 	ClientRequested bool     // the server asked for a client certificate
 	AcceptedIssuers []string // subject DNs that it named with it (RFC 2253, sorted); PostgreSQL does, PgBouncer does not
-	Answer          string   // PostgreSQL's answer to the start-up: "R", or the SQLSTATE of an error that does not concern the client
+	// Answer of PostgreSQL or PgBouncer to the start-up: "Z" when logged in, "R" when it asks for a password as well,
+	// or the SQLSTATE of an error that does not concern the client.
+	Answer string
 }
 
 // Dial makes one connection, looks, and closes it. ctx bounds it as a whole.
