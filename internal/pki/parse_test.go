@@ -255,6 +255,18 @@ func TestParseKeyPairTellsWhereTheLeafIs(t *testing.T) {
 	}
 }
 
+// TestParseKeyPairFromWindows: line ends of another system, in both files, are no damage.
+func TestParseKeyPairFromWindows(t *testing.T) {
+	pair := newServer(t, sharedAuthority())
+	windows := func(text []byte) []byte { return bytes.ReplaceAll(text, []byte("\n"), []byte("\r\n")) }
+	key := must[[]byte](t)(pair.EncodeKey())
+	again := must[*KeyPair](t)(ParseKeyPair(windows(pair.EncodeChain()), windows(key)))
+	samePair(t, pair, again)
+	if !bytes.Equal(again.EncodeChain(), pair.EncodeChain()) || !bytes.Equal(must[[]byte](t)(again.EncodeKey()), key) {
+		t.Error("what is written depends on the line ends of what was read")
+	}
+}
+
 func TestEd25519IsRefusedWithTheCause(t *testing.T) {
 	_, err := GenerateKey("Ed25519")
 	for _, want := range []string{"SCRAM channel binding", "could not find digest for NID UNDEF", "use ECDSA-P256"} {
