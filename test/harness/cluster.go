@@ -295,3 +295,25 @@ func (c *Cluster) Endpoints(ctx context.Context) ([]Target, error) {
 	}
 	return targets, nil
 }
+
+// Serials of the server leaves that are stored, by Secret.
+func (c *Cluster) Serials(ctx context.Context) (map[string]string, error) {
+	secrets, err := c.Secrets(ctx)
+	if err != nil {
+		return nil, err
+	}
+	serials := map[string]string{}
+	for _, secret := range secrets {
+		if serial := storedSerial(secret); serial != "" {
+			serials[secret.Name] = serial
+		}
+	}
+	return serials, nil
+}
+
+// TouchRequest changes the cluster without changing what was requested.
+func (c *Cluster) TouchRequest(ctx context.Context) error {
+	return c.Change(ctx, func(cluster *v1beta1.PostgresCluster) {
+		metav1.SetMetaDataAnnotation(&cluster.ObjectMeta, "example.com/touched", time.Now().UTC().Format(time.RFC3339Nano))
+	})
+}

@@ -242,3 +242,34 @@ func storedSerial(secret corev1.Secret) string {
 	}
 	return fmt.Sprintf("%x", leaf.SerialNumber)
 }
+
+// Stale are the pods that serve something else than what is stored for them.
+func (d *Deliveries) Stale(ctx context.Context) ([]string, error) {
+	secrets, err := d.cluster.Secrets(ctx)
+	if err != nil {
+		return nil, err
+	}
+	serving := d.Serving()
+	var stale []string
+	for _, secret := range secrets {
+		for _, pod := range d.parties[secret.Name] {
+			if serving[pod] != storedSerial(secret) {
+				stale = append(stale, pod)
+			}
+		}
+	}
+	return stale, nil
+}
+
+// Latest is when a leaf was last seen for the first time on the wire.
+func (d *Deliveries) Latest() time.Time {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var latest time.Time
+	for _, history := range d.history {
+		if at := history[len(history)-1].at; at.After(latest) {
+			latest = at
+		}
+	}
+	return latest
+}

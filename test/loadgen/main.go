@@ -1,7 +1,7 @@
 // Command loadgen runs in a client pod and is a demanding client: it keeps
 // opening verify-full connections, keeps sessions open, and watches what is served.
 //
-// Each subcommand prints JSON lines (package record) and runs until its
+// Each subcommand but request prints JSON lines (package record) and runs until its
 // standard input ends, it gets SIGTERM, or --duration has passed. Then it
 // finishes what it has begun and prints a last line with "final": true.
 // Its exit status is 0 also when connections failed: the figures say so.
@@ -34,7 +34,7 @@ func newCommand() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(connectCommand(), sessionsCommand(), watchServedCommand())
+	root.AddCommand(connectCommand(), sessionsCommand(), watchServedCommand(), requestCommand())
 	return root
 }
 
@@ -109,5 +109,22 @@ func watchServedCommand() *cobra.Command {
 		},
 	}
 	targetFlags(c.Flags(), &targets)
+	return c
+}
+
+func requestCommand() *cobra.Command {
+	var options requestOptions
+	c := &cobra.Command{
+		Use:   "request URL",
+		Short: "Make one HTTP request and print the status code",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return runRequest(cmd.Context(), args[0], options, os.Stdout)
+		},
+	}
+	c.Flags().StringVar(&options.method, "method", "GET", "of the request")
+	c.Flags().StringVar(&options.bundle, "ca", "/ca/ca.crt", "file with the trust bundle")
+	c.Flags().StringVar(&options.cert, "cert", "", "file with a client certificate (default: none is presented)")
+	c.Flags().StringVar(&options.key, "key", "", "file with the client certificate's key")
 	return c
 }

@@ -1,0 +1,171 @@
+// Package bringup makes what the stories and the demo run on: a Kubernetes
+// with the images of this work tree. It runs on the machine itself; what it
+// starts at the end runs in the cluster's network.
+package bringup
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"pgtls.dev/pgtls/test/harness"
+)
+
+// Machine is what a run works with.
+type Machine struct {
+	root     string // of the work tree
+	progress *Progress
+	started  bool // the cluster was not running before
+	own      bool // it is the throwaway cluster, not one of the user's
+}
+
+// New finds the work tree. Progress is what a person reads.
+func New(ctx context.Context, progress *Progress) (*Machine, error) {
+	output, err := exec.CommandContext(ctx, "go", "env", "GOMOD").Output()
+	if err != nil {
+		return nil, fmt.Errorf("finding the work tree: %w", err)
+	}
+	return &Machine{
+		root:     filepath.Dir(strings.TrimSpace(string(output))),
+		progress: progress,
+		own:      os.Getenv(harness.ContextVariable) == "",
+	}, nil
+}
+
+// Up makes the cluster run and gives it the images, as far as the caches do not hold them.
+func (m *Machine) Up(ctx context.Context) (harness.Images, error) {
+	if !m.own {
+		m.progress.Say("using the context %q of your kubeconfig: nothing is brought up", os.Getenv(harness.ContextVariable))
+		return m.imagesOfRegistry(ctx)
+	}
+	m.started = m.devcluster(ctx, io.Discard, "status") != nil
+	if !m.started {
+		m.progress.Say("the throwaway Kubernetes is running already: it is used, and left running")
+	}
+	// Building Kubernetes wants the processors, building images waits for the network: they go well together.
+	group, sideCtx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		return m.progress.Step("throwaway Kubernetes", func() error { return m.devcluster(sideCtx, m.progress.out, "up") })
+	})
+	group.Go(func() error {
+		if err := m.buildBinaries(sideCtx); err != nil {
+			return err
+		}
+		return m.progress.Step("container images", func() error { return m.goRun(sideCtx, m.progress.out, "./hack/images", "build") })
+	})
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	return m.load(ctx)
+}
+
+func (m *Machine) buildBinaries(ctx context.Context) error {
+	return m.progress.Step("operator, agent and loadgen", func() error {
+		build := m.command(ctx, "make", "build")
+		build.Stdout, build.Stderr = m.progress.out, m.progress.out
+		return build.Run()
+	})
+}
+
+func (m *Machine) load(ctx context.Context) (harness.Images, error) {
+	list, err := m.listImages(ctx)
+	if err != nil {
+		return nil, err
+	}
+	images := harness.Images{}
+	var archives []string
+	for _, image := range list {
+		images[image.Name] = image.Reference
+		archives = append(archives, image.Archive)
+	}
+	return images, m.progress.Step("images onto the node", func() error {
+		return m.devcluster(ctx, m.progress.out, append([]string{"load"}, archives...)...)
+	})
+}
+
+func (m *Machine) listImages(ctx context.Context) ([]harness.BuiltImage, error) {
+	output, err := m.command(ctx, "go", "run", "./hack/images", "list").Output()
+	if err != nil {
+		return nil, fmt.Errorf("listing the images: %w", err)
+	}
+	return harness.ParseBuiltImages(output)
+}
+
+// imagesOfRegistry are those that "go run ./hack/images push" has put there.
+func (m *Machine) imagesOfRegistry(ctx context.Context) (harness.Images, error) {
+	registry := os.Getenv("IMAGE_REGISTRY")
+	if registry == "" {
+		return nil, fmt.Errorf("IMAGE_REGISTRY is not set: with %s it says where the images are; push them with go run ./hack/images push", harness.ContextVariable)
+	}
+	if err := m.buildBinaries(ctx); err != nil {
+		return nil, err
+	}
+	list, err := m.listImages(ctx)
+	if err != nil {
+		return nil, err
+	}
+	images := harness.Images{}
+	for _, image := range list {
+		images[image.Name] = strings.TrimSuffix(registry, "/") + "/" + strings.TrimPrefix(image.Reference, "localhost/pgtls/")
+	}
+	return images, nil
+}
+
+// Inside runs a program where the cluster's addresses are reachable.
+func (m *Machine) Inside(ctx context.Context, images harness.Images, argv ...string) error {
+	if m.own {
+		argv = append([]string{"go", "run", "./hack/devcluster", "exec", "--"}, argv...)
+	}
+	command := m.command(ctx, argv[0], argv[1:]...)
+	command.Env = append(os.Environ(), harness.ImagesVariable+"="+images.String(), harness.RootVariable+"="+m.root)
+	command.Stdout, command.Stderr = os.Stdout, os.Stderr
+	return command.Run()
+}
+
+// Down ends the throwaway cluster if Up started it, unless the user wants to keep it. It says what it does.
+func (m *Machine) Down() error {
+	switch {
+	case !m.own, !m.started:
+		return nil
+	case os.Getenv("KEEP") != "":
+		m.progress.Say("KEEP is set: the throwaway Kubernetes runs on; end it with make down")
+		return nil
+	}
+	// Also when the run was interrupted: its context is over, and the cluster must end all the same.
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	return m.progress.Step("throwaway Kubernetes down (KEEP=1 keeps it)", func() error { return m.devcluster(ctx, m.progress.out, "down") })
+}
+
+// Own tells whether it is the throwaway cluster.
+func (m *Machine) Own() bool { return m.own }
+
+func (m *Machine) devcluster(ctx context.Context, out io.Writer, arguments ...string) error {
+	return m.goRun(ctx, out, "./hack/devcluster", arguments...)
+}
+
+func (m *Machine) goRun(ctx context.Context, out io.Writer, folder string, arguments ...string) error {
+	command := m.command(ctx, "go", append([]string{"run", folder}, arguments...)...)
+	command.Stdout, command.Stderr = out, out
+	if err := command.Run(); err != nil {
+		return fmt.Errorf("running %s %s: %w", folder, arguments[0], err)
+	}
+	return nil
+}
+
+// command runs in the work tree. Interrupted, it may clean up after itself before it is killed.
+func (m *Machine) command(ctx context.Context, program string, arguments ...string) *exec.Cmd {
+	command := exec.CommandContext(ctx, program, arguments...)
+	command.Dir = m.root
+	command.Cancel = func() error { return command.Process.Signal(syscall.SIGINT) }
+	command.WaitDelay = 30 * time.Second
+	return command
+}

@@ -1,0 +1,73 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"errors"
+	"os"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"pgtls.dev/pgtls/test/harness"
+)
+
+// A cluster at rest costs the API server nothing: five minutes without a write.
+func idle(s *story) {
+	const rest = 5 * time.Minute
+	c := s.standing()
+	s.agentsHaveNoAccess(c)
+	// What a story before this one has set going ends first: then the count begins.
+	time.Sleep(10 * time.Second)
+	log, err := harness.OpenAuditLog()
+	if errors.Is(err, os.ErrNotExist) {
+		s.Skip("there is no audit log to count in: ", err)
+	}
+	s.must(err)
+
+	time.Sleep(rest)
+
+	// The operator works for another story's cluster meanwhile; what it does there is not about this one.
+	operator := "system:serviceaccount:" + harness.OperatorNamespace + ":"
+	writes, err := log.Writes(func(w harness.Write) bool {
+		return strings.HasPrefix(w.User, operator) && (w.Namespace == c.Namespace || w.Namespace == "" || w.Namespace == harness.OperatorNamespace)
+	})
+	s.must(err)
+	s.fact("restSeconds", rest.Seconds())
+	s.fact("writes", len(writes))
+	for _, write := range writes {
+		s.Errorf("a write at rest: %s", write)
+	}
+	s.must(c.AwaitReady(s.Context(), time.Second))
+}
+
+// agentsHaveNoAccess makes the count complete: an agent has no token to write with.
+func (s *story) agentsHaveNoAccess(c *living) {
+	s.Helper()
+	for _, pod := range s.podsOf(c) {
+		tokens := tokenVolumes(pod)
+		for _, container := range pod.Spec.InitContainers {
+			for _, mount := range container.VolumeMounts {
+				if tokens[mount.Name] {
+					s.Errorf("container %s of pod %s mounts a service account token", container.Name, pod.Name)
+				}
+			}
+		}
+	}
+}
+
+func tokenVolumes(pod corev1.Pod) map[string]bool {
+	tokens := map[string]bool{}
+	for _, volume := range pod.Spec.Volumes {
+		if volume.Projected == nil {
+			continue
+		}
+		for _, source := range volume.Projected.Sources {
+			if source.ServiceAccountToken != nil {
+				tokens[volume.Name] = true
+			}
+		}
+	}
+	return tokens
+}

@@ -1,0 +1,142 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"pgtls.dev/pgtls/test/harness"
+)
+
+// light load is enough to see every failure of more than an instant, and leaves the processors to the story.
+var light = harness.Rates{Pgx: 2, Psql: 0.2, Pgbench: 1}
+
+// A load is what applications do all the time while the story happens.
+type load struct {
+	story       *story
+	cluster     *living
+	connecting  *harness.Connecting
+	sessions    *harness.Sessions
+	deliveries  *harness.Deliveries
+	replication []string
+}
+
+// underLoad opens connections with every target, keeps sessions direct and pooled, and watches what every pod serves.
+func (s *story) underLoad(c *living, rates harness.Rates) *load {
+	s.Helper()
+	ctx := s.Context()
+	l := &load{story: s, cluster: c}
+	targets, err := c.Targets(ctx)
+	s.must(err)
+	l.replication, err = c.client.Replication(ctx)
+	s.must(err)
+	l.sessions, err = c.client.KeepSessions(ctx, targets, 3)
+	s.must(err)
+	l.deliveries, err = c.client.WatchDeliveries(ctx)
+	s.must(err)
+	s.must(l.deliveries.AwaitEveryPod(ctx))
+	l.connecting, err = c.client.Connect(ctx, targets, rates)
+	s.must(err)
+	return l
+}
+
+// end stops the load and notes and checks its figures: nothing failed, nothing was lost, replication went on.
+func (l *load) end() {
+	s := l.story
+	s.Helper()
+	replication, err := l.cluster.client.Replication(s.Context())
+	s.must(err)
+	l.stop()
+	if failures := l.connecting.Failures(); len(failures) > 0 {
+		s.Errorf("%d of %d connections failed:\n%s", s.figures.Failed, s.figures.Connections, harness.Telling(failures, 20))
+	}
+	if lost := l.sessions.Lost(); len(lost) > 0 {
+		s.Errorf("%d of %d sessions were lost:\n%s", len(lost), s.figures.SessionsOpened, harness.Telling(lost, 10))
+	}
+	if diff := cmp.Diff(l.replication, replication); diff != "" {
+		s.Errorf("replication was interrupted (-before +after):\n%s", diff)
+	}
+}
+
+// stop ends the load and notes its figures.
+func (l *load) stop() {
+	s := l.story
+	s.Helper()
+	s.must(l.connecting.Stop())
+	s.must(l.sessions.Stop())
+	s.must(l.deliveries.Stop())
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sum := l.connecting.SoFar()
+	s.figures.Connections += sum.Tried
+	s.figures.Failed += sum.Failed
+	s.figures.SessionsOpened += l.sessions.Opened()
+	s.figures.SessionsLost += len(l.sessions.Lost())
+	s.figures.TimeToServedMs = l.deliveries.Spread()
+	if sum.Tried == 0 {
+		s.Error("no connection was tried")
+	}
+}
+
+// renewals of each pod that the watch of the wire saw.
+func (l *load) renewals() map[string]int {
+	count := map[string]int{}
+	for _, delivery := range l.deliveries.Done() {
+		count[delivery.Pod]++
+	}
+	return count
+}
+
+// fewestRenewals over all pods of the cluster.
+func (l *load) fewestRenewals() int {
+	count := l.renewals()
+	fewest := -1
+	for pod := range l.deliveries.Serving() {
+		if fewest < 0 || count[pod] < fewest {
+			fewest = count[pod]
+		}
+	}
+	return max(fewest, 0)
+}
+
+// awaitSteady waits until the cluster is ready and what is served is what is stored, everywhere.
+func (s *story) awaitSteady(c *living, d *harness.Deliveries, limit time.Duration) {
+	s.Helper()
+	s.eventually("a steady cluster", limit, func(ctx context.Context) string {
+		stale, err := d.Stale(ctx)
+		switch {
+		case err != nil:
+			return err.Error()
+		case len(stale) > 0:
+			return "not yet what is stored: " + strings.Join(slices.Sorted(slices.Values(stale)), ", ")
+		}
+		return ""
+	})
+	s.must(c.AwaitReady(s.Context(), limit))
+}
+
+// byPod is the time to served of each pod.
+func (l *load) byPod() map[string]*harness.Spread {
+	times := map[string][]time.Duration{}
+	for _, delivery := range l.deliveries.Done() {
+		times[delivery.Pod] = append(times[delivery.Pod], delivery.Took())
+	}
+	spreads := map[string]*harness.Spread{}
+	for pod, taken := range times {
+		spreads[pod] = harness.SpreadOf(taken)
+	}
+	return spreads
+}
+
+// same compares two observations that must not differ.
+func (s *story) same(what string, before, after any) {
+	s.Helper()
+	if diff := cmp.Diff(before, after); diff != "" {
+		s.Errorf("%s (-before +after):\n%s", what, diff)
+	}
+}

@@ -1,0 +1,54 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"time"
+
+	"pgtls.dev/pgtls/test/harness"
+)
+
+// Thirty times somebody asks for new leaves. Each time all five pods serve new ones within seconds.
+func renewOnRequest(s *story) {
+	const requests = 30
+	c := s.standing()
+	l := s.underLoad(c, light)
+
+	var staged []time.Duration
+	for range requests {
+		before := l.deliveries.Serving()
+		asked := time.Now()
+		s.must(c.RequestRenewal(s.Context()))
+		s.must(l.deliveries.AwaitNew(s.Context(), before, time.Minute))
+		staged = append(staged, l.deliveries.Latest().Sub(asked))
+		s.awaitSteady(c, l.deliveries, time.Minute)
+	}
+	l.end()
+
+	spread := harness.SpreadOf(staged)
+	s.figures.StagedMs = spread
+	served := s.figures.TimeToServedMs
+	if served == nil || served.Count < requests*5 {
+		s.Fatalf("%d renewals of 5 pods, and from Secret to wire were seen %+v", requests, served)
+	}
+	s.fact("byPod", l.byPod())
+	if served.P50 > 500 || served.P99 > 2000 {
+		s.Errorf("from Secret to wire: %+v ms, wanted p50 at most 500 and p99 at most 2000", *served)
+	}
+	if spread.P50 > 5000 {
+		s.Errorf("from request to the last of five pods: %+v ms, wanted a median of at most 5000", *spread)
+	}
+	s.answersOnce(c, l)
+}
+
+// answersOnce asks again with the value that was answered already.
+func (s *story) answersOnce(c *living, l *load) {
+	s.Helper()
+	before, err := c.Serials(s.Context())
+	s.must(err)
+	s.must(c.TouchRequest(s.Context()))
+	time.Sleep(5 * time.Second)
+	after, err := c.Serials(s.Context())
+	s.must(err)
+	s.same("stored leaves after a request that was answered already", before, after)
+}

@@ -1,0 +1,145 @@
+//go:build e2e
+
+// Package e2e tells the end-to-end stories: what a user of pgtls lives
+// through, on a real Kubernetes with real PostgreSQL and PgBouncer.
+//
+// make e2e tells all of them, make e2e STORY=<name> one. Each writes its
+// figures to _artifacts/e2e/<name>.json.
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"pgtls.dev/pgtls/test/harness"
+)
+
+// stories in the order of telling. Those side by side come last, at the same
+// time: most of their time is waiting, and each has a cluster of its own.
+var stories = []struct {
+	name       string
+	tell       func(*story)
+	sideBySide bool
+}{
+	{name: "born-with-tls", tell: bornWithTLS},
+	{name: "bad-input", tell: badInput},
+	{name: "renew-on-request", tell: renewOnRequest},
+	{name: "hand-damage", tell: handDamage},
+	{name: "members-come-and-go", tell: membersComeAndGo},
+	{name: "operator-away", tell: operatorAway},
+	{name: "renew-under-load", tell: renewUnderLoad, sideBySide: true},
+	{name: "idle", tell: idle, sideBySide: true},
+}
+
+// What all stories of a run share.
+var (
+	kube     *harness.Kube
+	images   harness.Images
+	removals sync.WaitGroup // of namespaces, in the background
+)
+
+func TestMain(m *testing.M) {
+	if err := prepare(context.Background()); err != nil {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	removeStanding(context.Background())
+	removals.Wait()
+	if err := removeOperator(context.Background()); err != nil {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
+		code = max(code, 1)
+	}
+	os.Exit(code)
+}
+
+func prepare(ctx context.Context) error {
+	var err error
+	if images, err = harness.ImagesFromEnvironment(); err != nil {
+		return err
+	}
+	if kube, err = harness.Connect(); err != nil {
+		return err
+	}
+	return kube.InstallOperator(ctx, images)
+}
+
+func removeOperator(ctx context.Context) error {
+	if os.Getenv("KEEP") != "" {
+		return nil
+	}
+	return kube.UninstallOperator(ctx)
+}
+
+func TestStory(t *testing.T) {
+	for _, entry := range stories {
+		t.Run(entry.name, func(t *testing.T) {
+			if entry.sideBySide {
+				t.Parallel()
+			}
+			s := &story{T: t, name: entry.name, begun: time.Now()}
+			s.figures.Story = entry.name
+			t.Cleanup(s.writeFigures)
+			entry.tell(s)
+		})
+	}
+}
+
+// A story is a test with figures.
+type story struct {
+	*testing.T
+	name  string
+	begun time.Time
+
+	mu      sync.Mutex
+	figures harness.Figures
+}
+
+func (s *story) writeFigures() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.figures.Seconds = time.Since(s.begun).Round(100 * time.Millisecond).Seconds()
+	directory := filepath.Join(os.Getenv(harness.RootVariable), "_artifacts", "e2e")
+	if err := s.figures.Write(directory); err != nil {
+		s.Error(err)
+	}
+}
+
+// fact notes a figure of this story alone, and says it.
+func (s *story) fact(name string, value any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.figures.Fact(name, value)
+	s.Logf("%s: %v", name, value)
+}
+
+// must ends the story. What the cluster looks like then is said by its own clean-up.
+func (s *story) must(err error) {
+	s.Helper()
+	if err != nil {
+		s.Fatal(err)
+	}
+}
+
+// eventually waits until missing returns "", or ends the story with what it returned last.
+func (s *story) eventually(what string, limit time.Duration, missing func(context.Context) string) {
+	s.Helper()
+	s.must(harness.Await(s.Context(), what, limit, missing))
+}
+
+// stays holds when wrong returns "" for the whole time.
+func (s *story) stays(what string, length time.Duration, wrong func(context.Context) string) {
+	s.Helper()
+	end := time.Now().Add(length)
+	for time.Now().Before(end) {
+		if reason := wrong(s.Context()); reason != "" {
+			s.Fatalf("%s must stay: %s", what, reason)
+		}
+		time.Sleep(500 * time.Millisecond)
+	}
+}
