@@ -23,6 +23,8 @@ import (
 // How the operator follows the agents.
 const (
 	reportWait      = 55 * time.Second // an agent with nothing new answers after that
+	answerTime      = 10 * time.Second // to connect and to answer, beyond that
+	firstReportTime = 2 * time.Second  // that an observation leaves to an agent which was never heard of
 	reportPauseMin  = 100 * time.Millisecond
 	reportPauseMax  = 10 * time.Second
 	maxReportLength = 1 << 20
@@ -47,13 +49,17 @@ type agents struct {
 	ctx    context.Context
 	notify func(types.NamespacedName)
 	now    func() time.Time
+	dial   func(ctx context.Context, network, address string) (net.Conn, error)
 
 	mu       sync.Mutex
 	watchers map[agentKey]*watcher
 }
 
 type watcher struct {
-	cancel context.CancelFunc
+	cancel   context.CancelFunc
+	first    context.Context // ends with the first answer, or when there was time enough for one
+	answered context.CancelFunc
+	renewed  chan struct{} // says that the identity is another
 
 	mu     sync.Mutex
 	target agentTarget
@@ -61,7 +67,7 @@ type watcher struct {
 }
 
 func newAgents(ctx context.Context, now func() time.Time, notify func(types.NamespacedName)) *agents {
-	return &agents{ctx: ctx, now: now, notify: notify, watchers: map[agentKey]*watcher{}}
+	return &agents{ctx: ctx, now: now, notify: notify, dial: (&net.Dialer{}).DialContext, watchers: map[agentKey]*watcher{}}
 }
 
 // watch follows an agent, from now on with this target.
@@ -76,9 +82,28 @@ func (a *agents) watch(key agentKey, target agentTarget) {
 		return
 	}
 	ctx, cancel := context.WithCancel(a.ctx)
-	w := &watcher{cancel: cancel, target: target}
+	w := &watcher{cancel: cancel, target: target, renewed: make(chan struct{}, 1)}
+	w.first, w.answered = context.WithTimeout(ctx, firstReportTime)
 	a.watchers[key] = w
 	go a.follow(ctx, key, w)
+}
+
+// await gives agents that were never heard of the time to report: right after a
+// start nothing is known of any, and that is no news.
+func (a *agents) await(ctx context.Context, keys map[agentKey]bool) {
+	for key := range keys {
+		a.mu.Lock()
+		w := a.watchers[key]
+		a.mu.Unlock()
+		if w == nil {
+			continue
+		}
+		select {
+		case <-w.first.Done():
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // keepOnly stops following a cluster's agents that are not among the keys.
@@ -107,41 +132,52 @@ func (a *agents) report(key agentKey) *agentapi.Report {
 }
 
 func (a *agents) follow(ctx context.Context, key agentKey, w *watcher) {
+	defer w.answered()
 	pause := reportPauseMin
-	for ctx.Err() == nil {
+	for {
 		report, err := a.ask(ctx, key, w)
-		switch {
-		case err != nil:
-			if w.set(nil) {
-				a.notify(w.cluster())
-			}
-			select {
-			case <-ctx.Done():
-			case <-time.After(pause):
-			}
-			pause = min(2*pause, reportPauseMax)
-			continue
-		case report != nil && w.set(report):
+		if ctx.Err() != nil {
+			return // what nobody follows any more is no news
+		}
+		news := (report != nil || err != nil) && w.set(report)
+		w.answered()
+		if news {
 			a.notify(w.cluster())
 		}
-		pause = reportPauseMin
+		if err == nil {
+			pause = reportPauseMin
+		}
+		if err == nil && news {
+			continue // an agent that says nothing new at once is not asked in a tight loop
+		}
+		select {
+		case <-ctx.Done():
+		case <-w.renewed:
+			pause = reportPauseMin
+		case <-time.After(pause):
+			pause = min(2*pause, reportPauseMax)
+		}
 	}
 }
 
-var errReportStatus = errors.New("the agent did not answer with a report")
+var (
+	errReportStatus = errors.New("the agent did not answer with a report")
+	errReportOther  = errors.New("the report is another pod's")
+)
 
 // ask waits for a report newer than the last one; nil when there is none.
 func (a *agents) ask(ctx context.Context, key agentKey, w *watcher) (*agentapi.Report, error) {
 	w.mu.Lock()
 	target, last := w.target, w.report
 	w.mu.Unlock()
-	query := url.Values{}
+	query, patience := url.Values{}, answerTime
 	if last != nil {
 		query.Set("after", strconv.FormatUint(last.Sequence, 10))
 		query.Set("boot", last.Boot)
 		query.Set("wait", strconv.Itoa(int(reportWait/time.Second)))
+		patience += reportWait
 	}
-	ctx, cancel := context.WithTimeout(ctx, reportWait+10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	address := net.JoinHostPort(key.address, strconv.Itoa(agentapi.AgentPort))
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+address+agentapi.PathReport+"?"+query.Encode(), nil)
@@ -161,6 +197,9 @@ func (a *agents) ask(ctx context.Context, key agentKey, w *watcher) (*agentapi.R
 		if err := json.NewDecoder(io.LimitReader(response.Body, maxReportLength)).Decode(&report); err != nil {
 			return nil, fmt.Errorf("reading the report of %s: %w", target.pod, err)
 		}
+		if report.Pod != target.pod { // the poolers share their names, and addresses are used again
+			return nil, fmt.Errorf("asking the agent of %s: %q answered: %w", target.pod, report.Pod, errReportOther)
+		}
 		return &report, nil
 	}
 	return nil, fmt.Errorf("asking the agent of %s: %s: %w", target.pod, response.Status, errReportStatus)
@@ -171,8 +210,9 @@ func (a *agents) ask(ctx context.Context, key agentKey, w *watcher) (*agentapi.R
 func (a *agents) client(target agentTarget) *http.Client {
 	return &http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
+		DialContext:       a.dial,
 		TLSClientConfig: &tls.Config{
-			MinVersion:         tls.VersionTLS12,
+			MinVersion:         tls.VersionTLS13,
 			ServerName:         target.serverName,
 			Certificates:       []tls.Certificate{target.identity.certificate},
 			InsecureSkipVerify: true, // VerifyConnection does it, and at least as strictly as OpenSSL
@@ -195,7 +235,14 @@ func (w *watcher) cluster() types.NamespacedName {
 func (w *watcher) setTarget(target agentTarget) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	renewed := w.target.identity.revision != target.identity.revision
 	w.target = target
+	if renewed {
+		select {
+		case w.renewed <- struct{}{}:
+		default: // it says so already
+		}
+	}
 }
 
 // set stores a report and tells whether that is news.
