@@ -2,6 +2,7 @@ package tls
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -93,11 +94,11 @@ func answered(v *view, party *rotation.Party, step rotation.Step) string {
 func (r *Reconciler) materialData(v *view, party *rotation.Party, step rotation.Step) (map[string][]byte, error) {
 	data := map[string][]byte{}
 	for _, domain := range rotation.Domains() {
-		signer, err := v.signer(domain)
+		bundle, err := v.bundle(party, domain)
 		if err != nil {
 			return nil, err
 		}
-		data[bundleFiles[domain]] = signer.authority.EncodeCertificate()
+		data[bundleFiles[domain]] = bundle
 	}
 	for _, want := range party.Wants {
 		files := pairFiles[want.Domain]
@@ -115,6 +116,19 @@ func (r *Reconciler) materialData(v *view, party *rotation.Party, step rotation.
 		}
 	}
 	return data, nil
+}
+
+// bundle is what a party is to trust in a domain. While nobody can sign there it
+// keeps what it holds, so that the other domain's leaf can be renewed.
+func (v *view) bundle(party *rotation.Party, domain rotation.Domain) ([]byte, error) {
+	signer, err := v.signer(domain)
+	if err == nil {
+		return signer.authority.EncodeCertificate(), nil
+	}
+	if old := v.material[party.Name]; old != nil && len(party.Material.Anchors[domain]) > 0 {
+		return old.Data[bundleFiles[domain]], nil
+	}
+	return nil, err
 }
 
 // issue makes a leaf with a fresh key. It ends no later than its authority.
@@ -160,12 +174,23 @@ func (r *Reconciler) prove(ctx context.Context, v *view, step rotation.Step) err
 	pod := v.pods[step.Pod]
 	seen := r.proofs.prove(ctx, proofRequest{
 		pod: pod, cluster: client.ObjectKeyFromObject(v.cluster), serverName: serverName(v.cluster, pod),
-		endpoints: v.endpoints[step.Pod], identity: r.identity(v), revision: step.Revision, now: r.now(),
+		endpoints: v.endpoints[step.Pod], identity: r.identity(v), revision: step.Revision,
+		want: published(v.party(step.Party)), now: r.now(),
 	})
-	if seen != "" {
+	if seen != "" && !v.told(step.Pod, seen) {
 		r.event(v, eventNormal, eventProven, "pod %s was seen to serve leaf %s on every port", step.Pod, seen)
 	}
 	return nil
+}
+
+// published is the fingerprint of the server leaf that a party is to serve, "" if there is none.
+func published(party *rotation.Party) string {
+	for i := range party.Material.Leaves {
+		if leaf := &party.Material.Leaves[i]; leaf.Domain == rotation.Server {
+			return leaf.Fingerprint
+		}
+	}
+	return ""
 }
 
 // publishTrust writes the bundle that clients read.
@@ -191,21 +216,42 @@ func (r *Reconciler) secret(v *view, name string, data map[string][]byte) *corev
 	}
 }
 
-// store writes a material Secret as a whole: what somebody added to it must go,
-// or its revision would be another than the one that the pods are asked for. It
-// replaces exactly the Secret that was observed, or creates it.
+// errLookAgain ends a plan early: what was written is to be observed first.
+var errLookAgain = errors.New("to be observed again")
+
+// store writes the data of a material Secret as a whole: what somebody added to
+// it must go, or its revision would be another than the one that the pods are
+// asked for. It replaces exactly the Secret that was observed, or creates it.
 func (r *Reconciler) store(ctx context.Context, v *view, secret *corev1.Secret) error {
 	old := v.material[secret.Name]
-	if old == nil {
+	switch {
+	case old == nil:
 		return r.create(ctx, v, secret)
+	case old.Immutable == nil || !*old.Immutable:
+		return r.update(ctx, old, secret)
+	case !old.DeletionTimestamp.IsZero():
+		return fmt.Errorf("writing Secret %s: it is immutable, and being deleted, and the finalizers %q hold it", secret.Name, old.Finalizers)
 	}
-	if old.Immutable != nil && *old.Immutable || old.Type != secret.Type || !old.DeletionTimestamp.IsZero() {
-		return r.applier.Delete(ctx, old) // cannot be written to; made anew in the next round
+	if err := r.applier.Delete(ctx, old); err != nil {
+		return err
 	}
-	secret.UID, secret.ResourceVersion = old.UID, old.ResourceVersion
-	if err := r.client.Update(ctx, secret, r.applier.Owner); err != nil {
+	return errLookAgain // and made anew
+}
+
+// update leaves to others the labels, annotations and finalizers that are theirs. secret becomes what is stored.
+func (r *Reconciler) update(ctx context.Context, old, secret *corev1.Secret) error {
+	next := old.DeepCopy()
+	next.Data = secret.Data
+	for key, value := range secret.Labels {
+		metav1.SetMetaDataLabel(&next.ObjectMeta, key, value)
+	}
+	for key, value := range secret.Annotations {
+		metav1.SetMetaDataAnnotation(&next.ObjectMeta, key, value)
+	}
+	if err := r.client.Update(ctx, next, r.applier.Owner); err != nil {
 		return fmt.Errorf("writing Secret %s: %w", secret.Name, err)
 	}
+	*secret = *next
 	return nil
 }
 

@@ -2,9 +2,10 @@ package tls
 
 import (
 	"context"
+	"errors"
 	"net"
-	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -69,7 +70,7 @@ type proof struct {
 	problem  string    // "" when the handshake went well
 	at       time.Time // of this handshake
 	since    time.Time // first handshake that saw this leaf
-	failures int
+	failures int       // in a row: no handshake, or another leaf than the published one
 }
 
 type proofKey struct {
@@ -80,17 +81,19 @@ type proofKey struct {
 // proofs remembers the operator's own handshakes. They are evidence of an
 // instant: after a restart everything is proven again.
 type proofs struct {
+	dial func(context.Context, probe.Target) (probe.Served, error)
+
 	mu      sync.Mutex
 	seen    map[proofKey]proof
 	cluster map[types.UID]types.NamespacedName // cluster of a pod
 }
 
 func newProofs() *proofs {
-	return &proofs{seen: map[proofKey]proof{}, cluster: map[types.UID]types.NamespacedName{}}
+	return &proofs{dial: probe.Dial, seen: map[proofKey]proof{}, cluster: map[types.UID]types.NamespacedName{}}
 }
 
-// of returns the proofs of a pod as facts. A failed one is forgotten after a
-// pause, so that it is tried again.
+// of returns the proofs of a pod as facts. One that did not show the published
+// leaf is forgotten after a pause, so that it is tried again.
 func (p *proofs) of(uid types.UID, endpoints []endpoint, now time.Time) []rotation.Proof {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -98,7 +101,7 @@ func (p *proofs) of(uid types.UID, endpoints []endpoint, now time.Time) []rotati
 	for _, e := range endpoints {
 		last, ok := p.seen[proofKey{uid, e.name}]
 		fact := rotation.Proof{Port: e.name}
-		if ok && (last.problem == "" || now.Before(last.at.Add(last.pause()))) {
+		if ok && (last.failures == 0 || now.Before(last.at.Add(last.pause()))) {
 			fact = rotation.Proof{Port: e.name, Fingerprint: last.facts.Fingerprint, Revision: last.revision, Problem: last.problem}
 		}
 		out = append(out, fact)
@@ -122,8 +125,12 @@ func (p *proofs) last(uid types.UID, port string) (proof, bool) {
 func (p *proofs) keepOnly(cluster types.NamespacedName, keys map[agentKey]bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	kept := map[types.UID]bool{}
+	for key := range keys {
+		kept[key.uid] = true
+	}
 	for uid, of := range p.cluster {
-		if of != cluster || slices.ContainsFunc(mapKeys(keys), func(k agentKey) bool { return k.uid == uid }) {
+		if of != cluster || kept[uid] {
 			continue
 		}
 		delete(p.cluster, uid)
@@ -135,14 +142,6 @@ func (p *proofs) keepOnly(cluster types.NamespacedName, keys map[agentKey]bool) 
 	}
 }
 
-func mapKeys(m map[agentKey]bool) []agentKey {
-	keys := make([]agentKey, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	return keys
-}
-
 // proofRequest asks for handshakes with all endpoints of a pod.
 type proofRequest struct {
 	pod        *corev1.Pod
@@ -151,11 +150,12 @@ type proofRequest struct {
 	endpoints  []endpoint
 	identity   *identity
 	revision   string
+	want       string // fingerprint of the published leaf
 	now        time.Time
 }
 
 // prove handshakes with all endpoints at once and remembers what they served.
-// It returns the serial that all of them served, "" if they differ or one failed.
+// It returns the serial that all of them served, "" unless it is the published leaf's.
 func (p *proofs) prove(ctx context.Context, request proofRequest) string {
 	if request.identity == nil {
 		return ""
@@ -163,7 +163,7 @@ func (p *proofs) prove(ctx context.Context, request proofRequest) string {
 	results := make([]proof, len(request.endpoints))
 	var wait sync.WaitGroup
 	for i, e := range request.endpoints {
-		wait.Go(func() { results[i] = handshake(ctx, request, e) })
+		wait.Go(func() { results[i] = p.handshake(ctx, request, e) })
 	}
 	wait.Wait()
 	return p.remember(request, results)
@@ -173,6 +173,7 @@ func (p *proofs) remember(request proofRequest, results []proof) (serial string)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.cluster[request.pod.UID] = request.cluster
+	proven := true
 	for i, e := range request.endpoints {
 		key := proofKey{request.pod.UID, e.name}
 		result, before := results[i], p.seen[key]
@@ -180,21 +181,20 @@ func (p *proofs) remember(request proofRequest, results []proof) (serial string)
 		if before.facts.Fingerprint == result.facts.Fingerprint && !before.since.IsZero() {
 			result.since = before.since
 		}
-		if result.problem != "" {
+		if result.problem != "" || result.facts.Fingerprint != request.want {
 			result.failures = before.failures + 1
 		}
 		p.seen[key] = result
-		switch {
-		case result.problem != "" || i > 0 && serial != result.facts.Serial:
-			serial = ""
-		case i == 0:
-			serial = result.facts.Serial
-		}
+		proven = proven && result.failures == 0
+		serial = result.facts.Serial
+	}
+	if !proven {
+		return ""
 	}
 	return serial
 }
 
-func handshake(ctx context.Context, request proofRequest, e endpoint) proof {
+func (p *proofs) handshake(ctx context.Context, request proofRequest, e endpoint) proof {
 	ctx, cancel := context.WithTimeout(ctx, proofTimeout)
 	defer cancel()
 	target := probe.Target{
@@ -206,10 +206,20 @@ func handshake(ctx context.Context, request proofRequest, e endpoint) proof {
 		target.ClientCertificate = &request.identity.certificate
 		target.User, target.Database = e.user, "postgres"
 	}
-	served, err := probe.Dial(ctx, target)
+	served, err := p.dial(ctx, target)
 	result := proof{facts: served.Leaf, revision: request.revision, at: request.now}
 	if err != nil {
-		result.problem, result.facts = err.Error(), pki.CertificateFacts{}
+		result.problem, result.facts = inWords(err), pki.CertificateFacts{}
 	}
 	return result
+}
+
+// inWords leaves out the operator's own port, which is another each time: what
+// is the same must read the same, or each attempt would be a write of the status.
+func inWords(err error) string {
+	text := err.Error()
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Source != nil {
+		text = strings.ReplaceAll(text, op.Source.String()+"->", "")
+	}
+	return text
 }

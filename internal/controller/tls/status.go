@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"pgtls.dev/pgtls/api/v1beta1"
+	"pgtls.dev/pgtls/internal/agentapi"
 	"pgtls.dev/pgtls/internal/rotation"
 )
 
@@ -26,6 +27,9 @@ const (
 	reasonNoEndpoint = "NoEndpoint" // no pod runs yet
 	reasonFailed     = "Failed"     // a step failed and is tried again
 )
+
+// policyInvalid blocks a cluster whose spec asks for certificates that cannot be.
+const policyInvalid rotation.Reason = "PolicyInvalid"
 
 // Types and reasons of events.
 const (
@@ -53,15 +57,31 @@ func (r *Reconciler) writeStatus(ctx context.Context, v *view, plan rotation.Pla
 			Blockers:    blockerStatus(plan),
 		},
 	}
-	for _, b := range status.TLS.Blockers {
-		if !blockerKnown(v.cluster, b) {
-			r.event(v, eventWarning, eventRefused, "%s: %s: %s", b.Party, b.Reason, b.Message)
-		}
-	}
 	if _, err := r.applier.ApplyStatus(ctx, v.cluster, status, "tls"); err != nil {
 		return err
 	}
+	for _, b := range status.TLS.Blockers {
+		if !blockerKnown(v.cluster, b) && !v.underway(b) {
+			r.event(v, eventWarning, eventRefused, "%s: %s: %s", b.Party, b.Reason, b.Message)
+		}
+	}
 	return nil
+}
+
+// underway reports whether a blocker is a stretch of the way that every
+// activation goes: it stands in the status, and is worth no warning.
+func (v *view) underway(b v1beta1.BlockerStatus) bool {
+	switch rotation.Reason(b.Reason) {
+	case rotation.AwaitingActivation:
+		return true
+	case rotation.AgentRefused:
+		return slices.ContainsFunc(v.observed.Parties, func(party rotation.Party) bool {
+			return slices.ContainsFunc(party.Pods, func(pod rotation.Pod) bool {
+				return pod.Name == b.Party && pod.Report != nil && pod.Report.ProblemReason == string(agentapi.AwaitingDelivery)
+			})
+		})
+	}
+	return false
 }
 
 func timeText(t time.Time) string {
@@ -89,9 +109,10 @@ func authorityStatus(v *view) []v1beta1.AuthorityStatus {
 func (r *Reconciler) endpointStatus(v *view) []v1beta1.EndpointStatus {
 	var out []v1beta1.EndpointStatus
 	for i := range v.observed.Parties {
-		for _, pod := range v.observed.Parties[i].Pods {
+		party := &v.observed.Parties[i]
+		for _, pod := range party.Pods {
 			for _, e := range v.endpoints[pod.Name] {
-				out = append(out, r.endpoint(v, pod, e))
+				out = append(out, r.endpoint(v, party, pod, e))
 			}
 		}
 	}
@@ -99,23 +120,52 @@ func (r *Reconciler) endpointStatus(v *view) []v1beta1.EndpointStatus {
 	return out
 }
 
-func (r *Reconciler) endpoint(v *view, pod rotation.Pod, e endpoint) v1beta1.EndpointStatus {
+func (r *Reconciler) endpoint(v *view, party *rotation.Party, pod rotation.Pod, e endpoint) v1beta1.EndpointStatus {
 	status := v1beta1.EndpointStatus{Name: pod.Name + ":" + e.name}
 	if pod.Report != nil {
 		status.Revision = pod.Report.Active
 	}
 	last, ok := r.proofs.last(v.pods[pod.Name].UID, e.name)
 	switch {
-	case !ok:
+	case !ok || last.revision != party.Material.Revision:
 		status.Reason = string(rotation.ReasonUnproven)
 	case last.problem != "":
 		status.Reason = string(rotation.NotProven)
-	default:
+	case last.facts.Fingerprint != published(party):
+		status.Reason = string(rotation.StillServingOld)
+	}
+	if ok && last.problem == "" {
 		status.Serial, status.Issuer = last.facts.Serial, last.facts.Issuer
 		status.NotAfter = &metav1.Time{Time: last.facts.NotAfter}
 		status.LastProof = &metav1.Time{Time: last.since.Truncate(time.Second)}
+		if before := v.toldEndpoint(status.Name); before != nil && before.Serial == status.Serial && before.LastProof != nil {
+			status.LastProof = before.LastProof // of another life of the operator
+		}
 	}
 	return status
+}
+
+// toldEndpoint is what the status says of an endpoint, nil when it says nothing.
+func (v *view) toldEndpoint(name string) *v1beta1.EndpointStatus {
+	if v.cluster.Status.TLS == nil {
+		return nil
+	}
+	told := v.cluster.Status.TLS.Endpoints
+	i := slices.IndexFunc(told, func(e v1beta1.EndpointStatus) bool { return e.Name == name })
+	if i < 0 {
+		return nil
+	}
+	return &told[i]
+}
+
+// told reports whether the status says already that a pod serves a leaf on every port.
+func (v *view) told(pod, serial string) bool {
+	for _, e := range v.endpoints[pod] {
+		if before := v.toldEndpoint(pod + ":" + e.name); before == nil || before.Serial != serial || before.Reason != "" {
+			return false
+		}
+	}
+	return true
 }
 
 func blockerStatus(plan rotation.Plan) []v1beta1.BlockerStatus {
