@@ -1,7 +1,9 @@
 package tls
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -13,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
+	"pgtls.dev/pgtls/api/v1beta1"
 	"pgtls.dev/pgtls/internal/desired"
 	"pgtls.dev/pgtls/internal/pki"
 	"pgtls.dev/pgtls/internal/rotation"
@@ -25,17 +28,21 @@ type storedAuthority struct {
 	original, twin *corev1.Secret
 }
 
-// readAuthorities finds the generations among a cluster's Secrets.
+// readAuthorities finds the generations among a cluster's Secrets, by name:
+// labels can be taken away.
 func readAuthorities(v *view, secrets []corev1.Secret) []*storedAuthority {
 	found := map[string]*storedAuthority{}
 	for i := range secrets {
 		secret := &secrets[i]
-		domain := rotation.Domain(secret.Labels[domainLabel])
-		generation := parseGeneration(secret.Labels[generationLabel])
-		name := desired.AuthoritySecret(v.cluster.Name, string(domain), generation)
-		if generation == 0 || strings.TrimSuffix(secret.Name, copySuffix) != name {
+		domain, generation := authorityNamed(v.cluster.Name, secret.Name)
+		if generation == 0 {
 			continue
 		}
+		if isOrphan(v.cluster, secret) {
+			v.orphans = append(v.orphans, secret)
+			continue
+		}
+		name := strings.TrimSuffix(secret.Name, copySuffix)
 		stored := found[name]
 		if stored == nil {
 			stored = &storedAuthority{facts: rotation.Authority{Domain: domain, Generation: generation}}
@@ -48,6 +55,14 @@ func readAuthorities(v *view, secrets []corev1.Secret) []*storedAuthority {
 		out = append(out, found[name])
 	}
 	return out
+}
+
+// isOrphan reports whether an authority's Secret was an earlier cluster's of the
+// same name, and went with it: only its finalizer is left.
+func isOrphan(cluster *v1beta1.PostgresCluster, secret *corev1.Secret) bool {
+	owner := metav1.GetControllerOf(secret)
+	return !secret.DeletionTimestamp.IsZero() && owner != nil && owner.UID != cluster.UID &&
+		owner.Kind == desired.OwnerReference(cluster).Kind && owner.Name == cluster.Name
 }
 
 // add takes in one of the two Secrets. The original counts when both can be read.
@@ -112,8 +127,11 @@ func (r *Reconciler) copyAuthority(ctx context.Context, v *view, step rotation.S
 	stored := v.authority(step)
 	secret := r.authoritySecret(v, step, stored.original.Data)
 	secret.Name += copySuffix
+	if err := r.create(ctx, v, secret); err != nil {
+		return err
+	}
 	r.event(v, eventWarning, string(rotation.ReasonBeingDeleted), "Secret %s was deleted; the authority is kept and restored", stored.original.Name)
-	return r.create(ctx, v, secret)
+	return nil
 }
 
 // restoreAuthority stores an authority under its own name again.
@@ -121,11 +139,22 @@ func (r *Reconciler) restoreAuthority(ctx context.Context, v *view, step rotatio
 	return r.create(ctx, v, r.authoritySecret(v, step, v.authority(step).twin.Data))
 }
 
-// releaseAuthority lets go of one of the two Secrets; the plan says that the other one is stored.
+var errNotTheSame = errors.New("its twin does not hold the same authority")
+
+// releaseAuthority lets go of one of the two Secrets. The plan says that the
+// other one is stored; that it holds the same is looked at here.
 func (r *Reconciler) releaseAuthority(ctx context.Context, v *view, step rotation.Step) error {
-	secret := v.authority(step).original
+	stored := v.authority(step)
+	secret := stored.original
 	if step.Copy {
-		secret = v.authority(step).twin
+		secret = stored.twin
+	}
+	for _, key := range []string{authorityCertificate, authorityKey} {
+		if !bytes.Equal(stored.original.Data[key], stored.twin.Data[key]) {
+			return fmt.Errorf("keeping Secret %s: %w", secret.Name, errNotTheSame)
+		}
+	}
+	if step.Copy {
 		if secret.DeletionTimestamp.IsZero() {
 			if err := r.applier.Delete(ctx, secret); err != nil {
 				return err

@@ -2,7 +2,9 @@ package tls
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -60,10 +62,14 @@ type Reconciler struct {
 // SetupWithManager adds the controller to a manager. ctx ends its connections to agents.
 func SetupWithManager(ctx context.Context, mgr manager.Manager, options Options) error {
 	news := make(chan event.TypedGenericEvent[types.NamespacedName], 1024)
+	direct, err := client.New(mgr.GetConfig(), client.Options{HTTPClient: mgr.GetHTTPClient(), Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper()})
+	if err != nil {
+		return fmt.Errorf("setting up the TLS controller's client: %w", err)
+	}
 	r := &Reconciler{
 		client:  mgr.GetClient(),
-		live:    mgr.GetAPIReader(),
-		applier: &kube.Applier{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Owner: fieldOwner},
+		live:    direct,
+		applier: &kube.Applier{Client: direct, Owner: fieldOwner}, // compares with what is stored, not with a cache
 		events:  mgr.GetEventRecorder("pgtls-tls"),
 		options: options,
 		proofs:  newProofs(),
@@ -75,7 +81,7 @@ func SetupWithManager(ctx context.Context, mgr manager.Manager, options Options)
 		case <-ctx.Done():
 		}
 	})
-	err := ctrl.NewControllerManagedBy(mgr).
+	err = ctrl.NewControllerManagedBy(mgr).
 		Named("tls").
 		For(&v1beta1.PostgresCluster{}).
 		Owns(&corev1.Secret{}, builder.OnlyMetadata).
@@ -108,32 +114,40 @@ func (r *Reconciler) now() time.Time { return r.options.Now() }
 // Reconcile observes, decides and acts until there is nothing to do or
 // somebody to wait for, and tells the result.
 func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
+	// Read live: an old status would be told anew, with its events.
 	var cluster v1beta1.PostgresCluster
-	err := r.client.Get(ctx, request.NamespacedName, &cluster)
-	if apierrors.IsNotFound(err) {
-		return ctrl.Result{}, r.letGo(ctx, request.NamespacedName)
-	}
-	if err != nil {
+	err := r.live.Get(ctx, request.NamespacedName, &cluster)
+	if client.IgnoreNotFound(err) != nil {
 		return ctrl.Result{}, fmt.Errorf("reading PostgresCluster %s: %w", request.NamespacedName, err)
 	}
-	if !cluster.DeletionTimestamp.IsZero() {
-		return ctrl.Result{}, nil
+	if apierrors.IsNotFound(err) || !cluster.DeletionTimestamp.IsZero() {
+		return r.outcome(ctx, request.NamespacedName, 0, r.letGo(ctx, request.NamespacedName))
 	}
 	v, plan, failure := r.rotate(ctx, &cluster)
-	if v == nil {
-		return ctrl.Result{}, failure
-	}
-	if apierrors.IsConflict(failure) || apierrors.IsAlreadyExists(failure) {
-		log.FromContext(ctx).V(1).Info("the world moved on, looking again", "because", failure.Error())
-		return ctrl.Result{RequeueAfter: retryMin / 10}, nil
+	if v == nil || movedOn(failure) {
+		return r.outcome(ctx, request.NamespacedName, 0, failure)
 	}
 	if err := r.writeStatus(ctx, v, plan, failure); err != nil {
-		return ctrl.Result{}, err
+		return r.outcome(ctx, request.NamespacedName, 0, err)
 	}
 	if failure != nil {
 		return ctrl.Result{}, failure
 	}
-	return ctrl.Result{RequeueAfter: r.pause(request.NamespacedName, v, plan)}, nil
+	return r.outcome(ctx, request.NamespacedName, r.pause(request.NamespacedName, plan), nil)
+}
+
+// movedOn reports whether an error only says that somebody else wrote meanwhile: observe again.
+func movedOn(err error) bool {
+	return apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err)
+}
+
+// outcome is what a reconciliation returns; that the world moved on is no error.
+func (r *Reconciler) outcome(ctx context.Context, cluster types.NamespacedName, after time.Duration, err error) (ctrl.Result, error) {
+	if movedOn(err) {
+		log.FromContext(ctx).V(1).Info("the world moved on, looking again", "because", err.Error())
+		return ctrl.Result{RequeueAfter: r.retries.after(cluster, "the world moved on") / 10}, nil
+	}
+	return ctrl.Result{RequeueAfter: after}, err
 }
 
 // rotate executes plans until one has no step.
@@ -146,25 +160,47 @@ func (r *Reconciler) rotate(ctx context.Context, cluster *v1beta1.PostgresCluste
 			return v, plan, err
 		}
 		v = seen
+		if len(v.orphans) > 0 {
+			if err := r.releaseOrphans(ctx, v); err != nil {
+				return v, plan, err
+			}
+			continue
+		}
 		if plan, err = rotation.Next(v.policy, v.observed); err != nil {
-			return v, plan, err
+			return v, refusedPolicy(v, err), nil
 		}
 		if len(plan.Steps) == 0 {
 			return v, plan, nil
 		}
-		for _, step := range plan.Steps {
-			log.FromContext(ctx).Info("step", "step", step.String())
-		}
-		if err := r.execute(ctx, v, plan); err != nil {
+		logSteps(ctx, plan)
+		if err := r.execute(ctx, v, plan); err != nil && !errors.Is(err, errLookAgain) {
 			return v, plan, err
 		}
 	}
-	return v, plan, fmt.Errorf("after %d rounds there are still steps to take, the next is %s", maxRounds, plan.Steps[0])
+	return v, plan, fmt.Errorf("after %d rounds it has not come to rest", maxRounds)
+}
+
+// refusedPolicy waits for the user: trying again would find the same.
+func refusedPolicy(v *view, err error) rotation.Plan {
+	return rotation.Plan{State: rotation.Waiting, Blockers: []rotation.Blocker{
+		{Party: v.cluster.Name, Reason: policyInvalid, Message: err.Error()},
+	}}
+}
+
+// logSteps says what is about to be done. A look is no news: a cluster that waits takes one after the other.
+func logSteps(ctx context.Context, plan rotation.Plan) {
+	for _, step := range plan.Steps {
+		level := 0
+		if step.Op == rotation.Prove {
+			level = 1
+		}
+		log.FromContext(ctx).V(level).Info("step", "step", step.String())
+	}
 }
 
 // pause returns how long until the plan changes by itself or a blocker is looked at again.
-func (r *Reconciler) pause(cluster types.NamespacedName, v *view, plan rotation.Plan) time.Duration {
-	retry := r.retries.after(cluster, len(plan.Blockers) > 0)
+func (r *Reconciler) pause(cluster types.NamespacedName, plan rotation.Plan) time.Duration {
+	retry := r.retries.after(cluster, waitingFor(plan))
 	if plan.Wake.IsZero() {
 		return retry
 	}
@@ -175,12 +211,31 @@ func (r *Reconciler) pause(cluster types.NamespacedName, v *view, plan rotation.
 	return min(wake, retry)
 }
 
-// letGo releases the Secrets of authorities whose cluster is gone; the garbage
-// collector has deleted them and their finalizers hold them.
+// waitingFor names the blockers without what changes from one look to the next; "" when there are none.
+func waitingFor(plan rotation.Plan) string {
+	var text strings.Builder
+	for _, b := range plan.Blockers {
+		fmt.Fprintf(&text, "%s %s\n", b.Party, b.Reason)
+	}
+	return text.String()
+}
+
+// releaseOrphans lets go of what an earlier cluster of the same name left.
+func (r *Reconciler) releaseOrphans(ctx context.Context, v *view) error {
+	for _, secret := range v.orphans {
+		if err := r.removeFinalizer(ctx, secret); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// letGo releases the Secrets of authorities whose cluster is gone, or goes when
+// they are gone; the garbage collector has deleted them and their finalizers hold them.
 func (r *Reconciler) letGo(ctx context.Context, name types.NamespacedName) error {
 	r.agents.keepOnly(name, nil)
 	r.proofs.keepOnly(name, nil)
-	r.retries.after(name, false)
+	r.retries.after(name, "")
 	var secrets corev1.SecretList
 	if err := r.live.List(ctx, &secrets, client.InNamespace(name.Namespace),
 		client.MatchingLabels(desired.ComponentLabels(name.Name, desired.TLSComponent))); err != nil {
@@ -193,7 +248,7 @@ func (r *Reconciler) letGo(ctx context.Context, name types.NamespacedName) error
 	}
 	for i := range secrets.Items {
 		secret := &secrets.Items[i]
-		orphan := !secret.DeletionTimestamp.IsZero() && (apierrors.IsNotFound(err) || !metav1.IsControlledBy(secret, &cluster))
+		orphan := !secret.DeletionTimestamp.IsZero() && (apierrors.IsNotFound(err) || !cluster.DeletionTimestamp.IsZero() || !metav1.IsControlledBy(secret, &cluster))
 		if !orphan {
 			continue
 		}

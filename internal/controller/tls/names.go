@@ -2,7 +2,9 @@ package tls
 
 import (
 	"strconv"
+	"strings"
 
+	"pgtls.dev/pgtls/internal/desired"
 	"pgtls.dev/pgtls/internal/rotation"
 )
 
@@ -28,6 +30,18 @@ const copySuffix = "-copy"
 // authorityCommonName is unique per generation: OpenSSL takes authorities of one name for one.
 func authorityCommonName(cluster string, domain rotation.Domain, generation string) string {
 	return cluster + " " + string(domain) + " ca g" + generation
+}
+
+// authorityNamed reads the name of an authority's Secret, or of its copy; generation 0: it is none.
+func authorityNamed(cluster, name string) (domain rotation.Domain, generation int) {
+	name = strings.TrimSuffix(name, copySuffix)
+	for _, domain := range rotation.Domains() {
+		digits := strings.TrimPrefix(name, strings.TrimSuffix(desired.AuthoritySecret(cluster, string(domain), 0), "0"))
+		if n := parseGeneration(digits); n > 0 && name == desired.AuthoritySecret(cluster, string(domain), n) {
+			return domain, n
+		}
+	}
+	return "", 0
 }
 
 func parseGeneration(text string) int {

@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -26,13 +26,15 @@ type view struct {
 	policy      rotation.Policy
 	observed    rotation.Observed
 	authorities []*storedAuthority
+	orphans     []*corev1.Secret          // authorities of an earlier cluster of this name
 	material    map[string]*corev1.Secret // by party; absent when there is none
 	pods        map[string]*corev1.Pod    // by name
 	endpoints   map[string][]endpoint     // by pod
 }
 
-// observe reads everything. Secrets are read live, so that what was written a
-// moment ago is seen; pods come from the cache, where being late does no harm.
+// observe reads everything. What this controller writes is read live, so that
+// what was written a moment ago is seen and not written again; Services, which
+// others write, come from the cache.
 func (r *Reconciler) observe(ctx context.Context, cluster *v1beta1.PostgresCluster) (*view, error) {
 	v := &view{
 		cluster: cluster, policy: policyOf(cluster),
@@ -44,11 +46,11 @@ func (r *Reconciler) observe(ctx context.Context, cluster *v1beta1.PostgresClust
 		client.MatchingLabels(desired.ComponentLabels(cluster.Name, desired.TLSComponent))); err != nil {
 		return nil, fmt.Errorf("listing the Secrets of %s: %w", cluster.Name, err)
 	}
-	v.authorities = readAuthorities(v, secrets.Items)
-	for _, stored := range v.authorities {
-		v.observed.Authorities = append(v.observed.Authorities, stored.facts)
-	}
 	if err := r.observeParties(ctx, v, secrets.Items); err != nil {
+		return nil, err
+	}
+	v.observed.GenerationSeen = v.generationsSeen(secrets.Items)
+	if err := r.observeAuthorities(ctx, v, secrets.Items); err != nil {
 		return nil, err
 	}
 	if err := r.observePods(ctx, v); err != nil {
@@ -57,8 +59,32 @@ func (r *Reconciler) observe(ctx context.Context, cluster *v1beta1.PostgresClust
 	if err := r.observePublicTrust(ctx, v); err != nil {
 		return nil, err
 	}
-	v.observed.GenerationSeen = v.generationsSeen(secrets.Items)
 	return v, nil
+}
+
+// observeAuthorities reads the authorities. Those that are in use, or are to be
+// made, are looked for by name: a Secret without labels is in nobody's list.
+func (r *Reconciler) observeAuthorities(ctx context.Context, v *view, secrets []corev1.Secret) error {
+	for _, domain := range rotation.Domains() {
+		name := desired.AuthoritySecret(v.cluster.Name, string(domain), max(v.observed.GenerationSeen[domain], 1))
+		for _, name := range []string{name, name + copySuffix} {
+			secret, listed, err := r.findSecret(ctx, v, name, secrets)
+			if err != nil {
+				return err
+			}
+			if secret != nil && !listed {
+				secrets = append(secrets, *secret)
+			}
+			if secret != nil && secret.DeletionTimestamp.IsZero() {
+				break // a copy does not matter
+			}
+		}
+	}
+	v.authorities = readAuthorities(v, secrets)
+	for _, stored := range v.authorities {
+		v.observed.Authorities = append(v.observed.Authorities, stored.facts)
+	}
+	return nil
 }
 
 func (r *Reconciler) observeParties(ctx context.Context, v *view, secrets []corev1.Secret) error {
@@ -70,7 +96,7 @@ func (r *Reconciler) observeParties(ctx context.Context, v *view, secrets []core
 	v.observed.Parties = partiesOf(v.cluster, r.options.ClusterDomain, services.Items)
 	for i := range v.observed.Parties {
 		party := &v.observed.Parties[i]
-		secret, err := r.materialSecret(ctx, v, party.Name, secrets)
+		secret, _, err := r.findSecret(ctx, v, party.Name, secrets)
 		switch {
 		case err != nil:
 			return err
@@ -86,21 +112,21 @@ func (r *Reconciler) observeParties(ctx context.Context, v *view, secrets []core
 	return nil
 }
 
-// materialSecret finds a Secret by name, also when somebody took its labels away.
-func (r *Reconciler) materialSecret(ctx context.Context, v *view, name string, listed []corev1.Secret) (*corev1.Secret, error) {
-	i := slices.IndexFunc(listed, func(s corev1.Secret) bool { return s.Name == name })
+// findSecret finds a Secret by name, also when somebody took its labels away; nil when there is none.
+func (r *Reconciler) findSecret(ctx context.Context, v *view, name string, secrets []corev1.Secret) (secret *corev1.Secret, listed bool, err error) {
+	i := slices.IndexFunc(secrets, func(s corev1.Secret) bool { return s.Name == name })
 	if i >= 0 {
-		return &listed[i], nil
+		return &secrets[i], true, nil
 	}
-	var secret corev1.Secret
-	err := r.live.Get(ctx, client.ObjectKey{Namespace: v.cluster.Namespace, Name: name}, &secret)
+	secret = &corev1.Secret{}
+	err = r.live.Get(ctx, client.ObjectKey{Namespace: v.cluster.Namespace, Name: name}, secret)
 	if apierrors.IsNotFound(err) {
-		return nil, nil
+		return nil, false, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("reading Secret %s: %w", name, err)
+		return nil, false, fmt.Errorf("reading Secret %s: %w", name, err)
 	}
-	return &secret, nil
+	return secret, false, nil
 }
 
 func (r *Reconciler) observePublicTrust(ctx context.Context, v *view) error {
@@ -123,46 +149,53 @@ func (r *Reconciler) observePublicTrust(ctx context.Context, v *view) error {
 	return nil
 }
 
-// observePods lists the pods whose agent has started, with reports and proofs.
+// observePods lists the pods that serve, with reports and proofs.
 func (r *Reconciler) observePods(ctx context.Context, v *view) error {
 	var pods corev1.PodList
-	if err := r.client.List(ctx, &pods, client.InNamespace(v.cluster.Namespace),
+	if err := r.live.List(ctx, &pods, client.InNamespace(v.cluster.Namespace),
 		client.MatchingLabels(desired.ClusterLabels(v.cluster.Name))); err != nil {
 		return fmt.Errorf("listing the pods of %s: %w", v.cluster.Name, err)
 	}
-	slices.SortFunc(pods.Items, func(a, b corev1.Pod) int { return strings.Compare(a.Name, b.Name) })
 	identity := r.identity(v)
 	watched := map[agentKey]bool{}
 	for i := range pods.Items {
 		pod := &pods.Items[i]
-		party := v.party(partyOfPod(pod))
-		if party == nil || !agentStarted(pod) {
+		if v.party(partyOfPod(pod)) == nil || !serves(pod) {
 			continue
 		}
 		v.pods[pod.Name] = pod
-		v.endpoints[pod.Name] = endpointsOf(v.cluster, pod)
-		key := agentKey{uid: pod.UID, address: pod.Status.PodIP}
-		watched[key] = true
-		r.agents.watch(key, agentTarget{
+		watched[keyOf(pod)] = true
+		r.agents.watch(keyOf(pod), agentTarget{
 			cluster: client.ObjectKeyFromObject(v.cluster), pod: pod.Name,
 			serverName: serverName(v.cluster, pod), identity: identity,
-		})
-		report := r.agents.report(key)
-		if servesNothing(pod, report) {
-			continue
-		}
-		party.Pods = append(party.Pods, rotation.Pod{
-			Name:    pod.Name,
-			Primary: desired.IsPrimaryRole(pod.Labels[desired.RoleLabel]),
-			Asked:   pod.Annotations[activateAnnotation],
-			Report:  reportFacts(report),
-			Proofs:  r.proofs.of(pod.UID, v.endpoints[pod.Name], v.observed.Now),
 		})
 	}
 	r.agents.keepOnly(client.ObjectKeyFromObject(v.cluster), watched)
 	r.proofs.keepOnly(client.ObjectKeyFromObject(v.cluster), watched)
+	r.agents.await(ctx, watched)
+	for _, name := range slices.Sorted(maps.Keys(v.pods)) {
+		r.observePod(v, v.pods[name])
+	}
 	return nil
 }
+
+func (r *Reconciler) observePod(v *view, pod *corev1.Pod) {
+	report := r.agents.report(keyOf(pod))
+	if servesNothing(pod, report) {
+		return
+	}
+	v.endpoints[pod.Name] = endpointsOf(v.cluster, pod)
+	party := v.party(partyOfPod(pod))
+	party.Pods = append(party.Pods, rotation.Pod{
+		Name:    pod.Name,
+		Primary: desired.IsPrimaryRole(pod.Labels[desired.RoleLabel]),
+		Asked:   pod.Annotations[activateAnnotation],
+		Report:  reportFacts(report),
+		Proofs:  r.proofs.of(pod.UID, v.endpoints[pod.Name], v.observed.Now),
+	})
+}
+
+func keyOf(pod *corev1.Pod) agentKey { return agentKey{uid: pod.UID, address: pod.Status.PodIP} }
 
 // partyOfPod names the material Secret of a pod.
 func partyOfPod(pod *corev1.Pod) string {
@@ -175,17 +208,21 @@ func partyOfPod(pod *corev1.Pod) string {
 	return ""
 }
 
-// agentStarted reports whether a pod's agent has installed material and serves.
-func agentStarted(pod *corev1.Pod) bool {
+// serves reports whether a pod may serve something: its agent has started, or
+// what the agent let start runs. An agent that has crashed since is not started,
+// and the pod goes on serving: nothing is known of it, and unknown is no.
+func serves(pod *corev1.Pod) bool {
 	if !pod.DeletionTimestamp.IsZero() || pod.Status.PodIP == "" || pod.Status.Phase != corev1.PodRunning && pod.Status.Phase != corev1.PodPending {
 		return false
 	}
 	for _, status := range pod.Status.InitContainerStatuses {
-		if status.Name == desired.AgentContainer {
-			return status.Started != nil && *status.Started
+		if status.Name == desired.AgentContainer && status.Started != nil && *status.Started {
+			return true
 		}
 	}
-	return false
+	return slices.ContainsFunc(pod.Status.ContainerStatuses, func(status corev1.ContainerStatus) bool {
+		return status.State.Running != nil
+	})
 }
 
 // servesNothing reports whether the process beside the agent is known to be down:
@@ -220,11 +257,16 @@ func reportFacts(report *agentapi.Report) *rotation.Report {
 	return facts
 }
 
-// generationsSeen returns the highest generation that any material of the cluster names.
+// generationsSeen returns the highest generation that any material of the
+// cluster names, also that of parties which are no longer wanted.
 func (v *view) generationsSeen(secrets []corev1.Secret) map[rotation.Domain]int {
+	secrets = slices.Clone(secrets)
+	for _, secret := range v.material {
+		secrets = append(secrets, *secret)
+	}
 	seen := map[rotation.Domain]int{}
 	for i := range secrets {
-		if secrets[i].Labels[domainLabel] != "" || !metav1.IsControlledBy(&secrets[i], v.cluster) {
+		if !metav1.IsControlledBy(&secrets[i], v.cluster) {
 			continue
 		}
 		for _, domain := range rotation.Domains() {
@@ -260,14 +302,18 @@ func (v *view) authority(step rotation.Step) *storedAuthority {
 	return nil
 }
 
-var errNoSigner = errors.New("no authority can sign")
+var errNoSigner = errors.New("there is not exactly one that can sign")
 
 // signer returns the authority of a domain that signs.
 func (v *view) signer(domain rotation.Domain) (*storedAuthority, error) {
+	var usable []*storedAuthority
 	for _, stored := range v.authorities {
 		if stored.facts.Domain == domain && stored.facts.Problem == "" && stored.authority != nil {
-			return stored, nil
+			usable = append(usable, stored)
 		}
 	}
-	return nil, fmt.Errorf("finding the %s authority: %w", domain, errNoSigner)
+	if len(usable) != 1 {
+		return nil, fmt.Errorf("finding the %s authority: %w", domain, errNoSigner)
+	}
+	return usable[0], nil
 }

@@ -7,23 +7,34 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// retries counts how often in a row a cluster was found waiting, for pauses that grow.
+// retries counts how often in a row a cluster was found waiting for the same, for pauses that grow.
 type retries struct {
-	mu    sync.Mutex
-	count map[types.NamespacedName]int
+	mu      sync.Mutex
+	waiting map[types.NamespacedName]waiting
 }
 
-func newRetries() *retries { return &retries{count: map[types.NamespacedName]int{}} }
+type waiting struct {
+	what  string
+	count int
+}
 
-// after returns the pause until a waiting cluster is looked at again; 0 for one that does not wait.
-func (r *retries) after(cluster types.NamespacedName, waiting bool) time.Duration {
+func newRetries() *retries { return &retries{waiting: map[types.NamespacedName]waiting{}} }
+
+// after returns the pause until a cluster that waits for something is looked at
+// again; 0 for one that waits for nothing.
+func (r *retries) after(cluster types.NamespacedName, what string) time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !waiting {
-		delete(r.count, cluster)
+	if what == "" {
+		delete(r.waiting, cluster)
 		return 0
 	}
-	n := r.count[cluster]
-	r.count[cluster] = n + 1
-	return min(retryMin<<min(n, 5), retryMax)
+	w := r.waiting[cluster]
+	if w.what != what {
+		w = waiting{what: what}
+	}
+	pause := min(retryMin<<min(w.count, 5), retryMax)
+	w.count++
+	r.waiting[cluster] = w
+	return pause
 }
