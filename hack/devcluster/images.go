@@ -6,12 +6,14 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 )
 
-// load copies an image from buildah's store to every node, unless that very image is there.
+// load copies an image to every node, unless that very image is there. image
+// is a name in buildah's store, or the path of a docker archive, whose own names it then gets.
 func load(ctx context.Context, p *progress, l layout, nodes []node, image string) error {
-	id, err := buildahImageID(ctx, image)
+	id, err := imageID(ctx, image)
 	if err != nil {
 		return err
 	}
@@ -25,7 +27,26 @@ func load(ctx context.Context, p *progress, l layout, nodes []node, image string
 		p.say("image %s: cached", image)
 		return nil
 	}
-	return p.step("image "+image, func() error { return copyImage(ctx, l, lacking, image, id) })
+	return p.step("image "+image, func() error {
+		if isArchive(image) {
+			return importEverywhere(ctx, l, lacking, image, image, id)
+		}
+		return copyImage(ctx, l, lacking, image, id)
+	})
+}
+
+func isArchive(image string) bool { return filepath.IsAbs(image) && strings.HasSuffix(image, ".tar") }
+
+// imageID tells one content of an image from another: an archive's by its size and time.
+func imageID(ctx context.Context, image string) (string, error) {
+	if !isArchive(image) {
+		return buildahImageID(ctx, image)
+	}
+	info, err := os.Stat(image)
+	if err != nil {
+		return "", fmt.Errorf("loading an archive: %w", err)
+	}
+	return fmt.Sprintf("%d@%d", info.Size(), info.ModTime().UnixNano()), nil
 }
 
 func copyImage(ctx context.Context, l layout, nodes []node, image, id string) error {
@@ -42,8 +63,12 @@ func copyImage(ctx context.Context, l layout, nodes []node, image, id string) er
 	if _, err := run(ctx, "buildah", "push", "--quiet", image, "docker-archive:"+archive.Name()+":"+image); err != nil {
 		return err
 	}
+	return importEverywhere(ctx, l, nodes, archive.Name(), image, id)
+}
+
+func importEverywhere(ctx context.Context, l layout, nodes []node, archive, image, id string) error {
 	for _, n := range nodes {
-		if err := importArchive(ctx, l, n, archive.Name()); err != nil {
+		if err := importArchive(ctx, l, n, archive); err != nil {
 			return err
 		}
 		if err := writeFile(loadedFile(l, n, image), []byte(id), 0o644); err != nil {

@@ -39,6 +39,9 @@ func defaults() map[string]string {
 		"ignore_startup_parameters": "extra_float_digits",
 		"max_client_conn":           "1000",
 		"pool_mode":                 "session",
+		// A new primary is to be used as soon as it is there: the default is 15 s.
+		"server_login_retry":     "1",
+		"server_connect_timeout": "3",
 	}
 }
 
@@ -62,6 +65,8 @@ func fixed(c INI) map[string]string {
 		"client_tls_sslmode":   "require",
 		"client_tls_cert_file": current(agentapi.ServerCertificate),
 		"client_tls_key_file":  current(agentapi.ServerKey),
+		// Not to verify anybody: without it PgBouncer looks for its TLS library's default file and refuses to start.
+		"client_tls_ca_file":   current(agentapi.ClientBundle),
 		"client_tls_protocols": protocols,
 		"server_tls_sslmode":   "verify-full",
 		"server_tls_ca_file":   current(agentapi.ServerBundle),
@@ -82,7 +87,7 @@ func (c INI) port() uint16 {
 // read or written elsewhere are among them.
 func Reserved() []string {
 	names := slices.AppendSeq([]string{
-		"auth_file", "auth_hba_file", "client_tls_ca_file", "conffile", "job_name", "logfile", "pidfile",
+		"auth_file", "auth_hba_file", "conffile", "job_name", "logfile", "pidfile",
 		"resolv_conf", "service_name", "so_reuseport", "stats_users", "syslog", "user",
 	}, maps.Keys(fixed(INI{})))
 	slices.Sort(names)

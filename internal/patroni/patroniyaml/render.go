@@ -149,6 +149,8 @@ func postgresql(c Config) object {
 			"replication": replicationLogin(),
 			"rewind":      replicationLogin(),
 		},
+		// pg_basebackup would wait for the next spread checkpoint, which may be minutes away.
+		"basebackup": []any{map[string]any{"checkpoint": "fast"}},
 		"remove_data_directory_on_diverged_timelines": true,
 		"remove_data_directory_on_rewind_failure":     true,
 	}
