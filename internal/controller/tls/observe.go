@@ -93,13 +93,13 @@ func (r *Reconciler) observeParties(ctx context.Context, v *view, secrets []core
 		client.MatchingLabels(desired.ClusterLabels(v.cluster.Name))); err != nil {
 		return fmt.Errorf("listing the Services of %s: %w", v.cluster.Name, err)
 	}
-	v.observed.Parties = partiesOf(v.cluster, r.options.ClusterDomain, services.Items)
-	for i := range v.observed.Parties {
-		party := &v.observed.Parties[i]
+	for _, party := range partiesOf(v.cluster, r.options.ClusterDomain, services.Items) {
 		secret, _, err := r.findSecret(ctx, v, party.Name, secrets)
 		switch {
 		case err != nil:
 			return err
+		case secret == nil && !servicesExist(v.cluster.Name, party.Kind, services.Items):
+			continue // its addresses are not known yet: a leaf of now would lack names in a moment
 		case secret == nil:
 			party.Material.State = rotation.Missing
 		case !metav1.IsControlledBy(secret, v.cluster):
@@ -108,8 +108,27 @@ func (r *Reconciler) observeParties(ctx context.Context, v *view, secrets []core
 			v.material[party.Name] = secret
 			party.Material = inspect(secret, party.Wants, v.observed.Now)
 		}
+		v.observed.Parties = append(v.observed.Parties, party)
 	}
 	return nil
+}
+
+// servicesExist reports whether the Services that lead to a party are there, with their addresses.
+func servicesExist(cluster string, kind rotation.Kind, services []corev1.Service) bool {
+	var names []string
+	switch kind {
+	case rotation.Instance:
+		names = []string{desired.PrimaryService(cluster), desired.ReplicaService(cluster)}
+	case rotation.Pooler:
+		names = []string{desired.PoolerName(cluster)}
+	case rotation.Operator:
+	}
+	for _, name := range names {
+		if !slices.ContainsFunc(services, func(s corev1.Service) bool { return s.Name == name }) {
+			return false
+		}
+	}
+	return true
 }
 
 // findSecret finds a Secret by name, also when somebody took its labels away; nil when there is none.

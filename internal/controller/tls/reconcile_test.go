@@ -2,6 +2,7 @@ package tls
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -49,7 +50,7 @@ func newHouse(t *testing.T, objects ...client.Object) *house {
 	}
 	h := &house{t: t, now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
 	base := fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(&v1beta1.PostgresCluster{}).
-		WithObjects(append(objects, aCluster())...).Build()
+		WithObjects(append(objects, append(someServices(), aCluster())...)...).Build()
 	h.client = interceptor.NewClient(base, interceptor.Funcs{
 		Create: func(ctx context.Context, c client.WithWatch, obj client.Object, opts ...client.CreateOption) error {
 			h.writes = append(h.writes, "create "+obj.GetName())
@@ -92,6 +93,18 @@ func aCluster() *v1beta1.PostgresCluster {
 			Proxy:           &v1beta1.ProxySpec{PGBouncer: &v1beta1.PGBouncerSpec{Replicas: &one}},
 		},
 	}
+}
+
+// someServices are those that lead to the parties; the cluster controller makes them.
+func someServices() []client.Object {
+	var services []client.Object
+	for i, name := range []string{"hippo-primary", "hippo-replicas", "hippo-pgbouncer"} {
+		services = append(services, &corev1.Service{
+			ObjectMeta: metav1.ObjectMeta{Namespace: hippo.Namespace, Name: name, Labels: desired.ClusterLabels(hippo.Name)},
+			Spec:       corev1.ServiceSpec{ClusterIP: fmt.Sprintf("10.96.0.%d", i+1)},
+		})
+	}
+	return services
 }
 
 // reconcile runs one reconciliation that must go well, and returns the writes that it took.
@@ -176,6 +189,31 @@ func (r *Reconciler) inspectByName(t *testing.T, h *house, name string) rotation
 		t.Fatalf("no party %s", name)
 	}
 	return party.Material
+}
+
+func TestAPartyIsIssuedForOnceItsAddressesAreKnown(t *testing.T) {
+	h := newHouse(t)
+	var primary corev1.Service
+	if err := h.client.Get(t.Context(), types.NamespacedName{Namespace: hippo.Namespace, Name: "hippo-primary"}, &primary); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.client.Delete(t.Context(), &primary); err != nil {
+		t.Fatal(err)
+	}
+	_, writes := h.reconcile()
+	if slices.Contains(writes, "create "+instanceMaterial) {
+		t.Error("a leaf was issued that lacks the primary's address")
+	}
+	if !slices.Contains(writes, "create hippo-pgbouncer-tls") {
+		t.Errorf("the pooler's Services are there and it has no material: %v", writes)
+	}
+	primary.ResourceVersion = ""
+	if err := h.client.Create(t.Context(), &primary); err != nil {
+		t.Fatal(err)
+	}
+	if _, writes := h.reconcile(); !slices.Contains(writes, "create "+instanceMaterial) {
+		t.Errorf("the address is known and there is no material: %v", writes)
+	}
 }
 
 func TestMaterialThatIsDamagedIsRepairedAndNothingElse(t *testing.T) {
