@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,6 +24,7 @@ type real struct {
 	volume   *volume
 	pod      *volume
 	active   string
+	hideKey  atomic.Bool // make the next revisions' server key unusable for PostgreSQL
 }
 
 // startReal runs an agent; PostgreSQL is prepared but not up.
@@ -63,6 +65,9 @@ func (r *real) giveToPostgres() {
 			return nil
 		}
 		dir := filepath.Join(r.active, temporaryDir)
+		if r.hideKey.Load() {
+			return os.Chmod(filepath.Join(dir, agentapi.ServerKey), 0o666) // PostgreSQL takes no key that others may read
+		}
 		r.database.Own(r.t, dir)
 		for _, name := range materialFiles() {
 			r.database.Own(r.t, filepath.Join(dir, name))
@@ -177,13 +182,7 @@ func TestSilentStalenessIsReported(t *testing.T) {
 	r.startPostgres(t)
 	old := r.awaitActive(t, first)
 
-	give := r.agent.store.beforeStep
-	r.agent.store.beforeStep = func(step string) error {
-		if step == "complete" && os.Getuid() != 0 { // root's files PostgreSQL cannot read anyway
-			return os.Chmod(filepath.Join(r.active, temporaryDir, agentapi.ServerKey), 0o644)
-		}
-		return nil
-	}
+	r.hideKey.Store(true)
 	r.volume.deliver(second)
 	r.pod.ask(second.revision())
 	report := r.await(t, "StillServingOld", func(report agentapi.Report) bool {
@@ -193,7 +192,7 @@ func TestSilentStalenessIsReported(t *testing.T) {
 		t.Errorf("active is %s, served %+v", report.Active, report.Served)
 	}
 
-	r.agent.store.beforeStep = give
+	r.hideKey.Store(false)
 	r.pod.ask(first.revision())
 	r.awaitActive(t, first)
 }
