@@ -53,11 +53,11 @@ func statusOf(cluster *v1beta1.PostgresCluster, seen facts, done outcome) v1beta
 		ObservedGeneration: cluster.Generation,
 		Instances:          countSets(cluster, all),
 		Proxy:              countPoolers(cluster, seen),
-		Conditions:         []metav1.Condition{readiness(cluster, seen, all), progress(done)},
 	}
+	ready := readiness(cluster, seen, all)
+	status.Conditions = []metav1.Condition{ready, progress(done, ready)}
 	wanted := filter(all, func(m member) bool { return m.Wanted })
-	ready := filter(wanted, func(m member) bool { return m.Ready })
-	status.ReadyInstances = fmt.Sprintf("%d/%d", len(ready), len(wanted))
+	status.ReadyInstances = fmt.Sprintf("%d/%d", len(filter(wanted, func(m member) bool { return m.Ready })), len(wanted))
 	return status
 }
 
@@ -123,7 +123,7 @@ func readiness(cluster *v1beta1.PostgresCluster, seen facts, all []member) metav
 var stuck = map[Reason]bool{SpecInvalid: true, ForeignObject: true}
 
 // progress says what is going on. What is stuck comes first: that is what somebody has to look after.
-func progress(done outcome) metav1.Condition {
+func progress(done outcome, ready metav1.Condition) metav1.Condition {
 	condition := metav1.Condition{Type: progressingCondition, Status: metav1.ConditionTrue}
 	var blocked, waiting []string
 	var blockedBy, waitingFor Reason
@@ -148,6 +148,8 @@ func progress(done outcome) metav1.Condition {
 		condition.Reason, condition.Message = string(StepFailed), short([]string{done.err.Error()})
 	case len(waiting) > 0:
 		condition.Reason, condition.Message = string(waitingFor), short(waiting)
+	case ready.Status != metav1.ConditionTrue:
+		condition.Reason, condition.Message = ready.Reason, ready.Message
 	default:
 		condition.Status, condition.Reason, condition.Message = metav1.ConditionFalse, string(Settled), "everything is as the spec wants it"
 	}

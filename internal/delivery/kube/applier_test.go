@@ -1,0 +1,183 @@
+package kube
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+func TestApplyMakesThenRestsThenChanges(t *testing.T) {
+	w := newWorld(t)
+	if !w.apply(t, configMap("a", map[string]string{"k": "1"})) {
+		t.Error("nothing was made")
+	}
+	if w.apply(t, configMap("a", map[string]string{"k": "1"})) || len(w.writes) != 1 {
+		t.Errorf("at rest: %v", w.writes)
+	}
+	if !w.apply(t, configMap("a", map[string]string{"k": "2"})) {
+		t.Error("a changed value was not applied")
+	}
+	live := configMap("a", nil)
+	w.get(t, live)
+	if live.Data["k"] != "2" {
+		t.Errorf("live: %v", live.Data)
+	}
+}
+
+func TestAFieldThatIsDesiredNoMoreGoes(t *testing.T) {
+	w := newWorld(t)
+	w.apply(t, configMap("a", map[string]string{"k": "1", "old": "x"}))
+	if !w.apply(t, configMap("a", map[string]string{"k": "1"})) {
+		t.Fatal("the removal was not noticed")
+	}
+	live := configMap("a", nil)
+	w.get(t, live)
+	if diff := cmp.Diff(map[string]string{"k": "1"}, live.Data); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestDriftIsPutRightAndFieldsOfOthersStay(t *testing.T) {
+	w := newWorld(t)
+	w.apply(t, configMap("a", map[string]string{"k": "1"}))
+	live := configMap("a", nil)
+	w.get(t, live)
+	live.Data = map[string]string{"k": "by hand", "theirs": "x"}
+	if err := w.client.Update(t.Context(), live); err != nil {
+		t.Fatal(err)
+	}
+	if !w.apply(t, configMap("a", map[string]string{"k": "1"})) {
+		t.Fatal("the drift was not noticed")
+	}
+	w.get(t, live)
+	if diff := cmp.Diff(map[string]string{"k": "1", "theirs": "x"}, live.Data); diff != "" {
+		t.Error(diff)
+	}
+	if w.apply(t, configMap("a", map[string]string{"k": "1"})) {
+		t.Error("a field of another made a write")
+	}
+}
+
+func TestWhatBelongsToSomebodyElseIsLeftAlone(t *testing.T) {
+	stranger := metav1.OwnerReference{APIVersion: "v1", Kind: "Other", Name: "x", UID: "stranger", Controller: new(true)}
+	for name, owners := range map[string][]metav1.OwnerReference{
+		"nobody's":                    nil,
+		"another's":                   {stranger},
+		"an earlier cluster's":        {{APIVersion: owner.APIVersion, Kind: owner.Kind, Name: owner.Name, UID: "earlier", Controller: new(true)}},
+		"ours, but not as controller": {{APIVersion: owner.APIVersion, Kind: owner.Kind, Name: owner.Name, UID: owner.UID}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			theirs := configMap("a", map[string]string{"k": "theirs"})
+			theirs.OwnerReferences = owners
+			w := newWorld(t, theirs)
+			_, err := w.applier.Apply(t.Context(), configMap("a", map[string]string{"k": "ours"}))
+			foreign, ok := AsForeign(err)
+			if !ok || foreign.Kind != "ConfigMap" || foreign.Namespace != "zoo" || foreign.Name != "a" {
+				t.Fatalf("got %v", err)
+			}
+			if text := err.Error(); strings.Contains(text, "\n") || !strings.Contains(text, "delete it") {
+				t.Errorf("the message has no remedy in one line: %q", text)
+			}
+			live := configMap("a", nil)
+			w.get(t, live)
+			if live.Data["k"] != "theirs" || len(w.writes) != 0 {
+				t.Errorf("it was touched: %v %v", live.Data, w.writes)
+			}
+		})
+	}
+}
+
+// The cache holds only what bears our label: a stranger's object is absent from it.
+func TestAStrangerOutsideTheCacheIsSeen(t *testing.T) {
+	theirs := configMap("a", map[string]string{"k": "theirs"})
+	theirs.OwnerReferences = nil
+	server := newWorld(t, theirs)
+	cache := newWorld(t)
+	applier := &Applier{Client: cache.client, Live: server.client, Owner: "tester"}
+	if _, err := applier.Apply(t.Context(), configMap("a", nil)); err == nil {
+		t.Fatal("applied")
+	} else if _, ok := AsForeign(err); !ok {
+		t.Errorf("got %v", err)
+	}
+	if len(cache.writes)+len(server.writes) != 0 {
+		t.Errorf("written: %v %v", cache.writes, server.writes)
+	}
+}
+
+func TestAnObjectWithoutControllerIsRefused(t *testing.T) {
+	w := newWorld(t)
+	object := configMap("a", nil)
+	object.OwnerReferences = nil
+	if _, err := w.applier.Apply(t.Context(), object); err == nil || len(w.writes) != 0 {
+		t.Errorf("got %v, wrote %v", err, w.writes)
+	}
+}
+
+func TestTheGivenObjectStaysAsItIs(t *testing.T) {
+	w := newWorld(t)
+	object := configMap("a", map[string]string{"k": "1"})
+	before := object.DeepCopy()
+	w.apply(t, object)
+	if diff := cmp.Diff(before, object); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestDeleteTakesOnlyWhatWasLookedAt(t *testing.T) {
+	w := newWorld(t, configMap("a", map[string]string{"k": "1"}))
+	seen := configMap("a", nil)
+	w.get(t, seen)
+	changed := seen.DeepCopy()
+	changed.Data = map[string]string{"k": "2"}
+	if err := w.client.Update(t.Context(), changed); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.applier.Delete(t.Context(), seen); !apierrors.IsConflict(err) {
+		t.Fatalf("a later version: got %v", err)
+	}
+	w.get(t, seen)
+	if err := w.applier.Delete(t.Context(), seen); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.applier.Delete(t.Context(), seen); err != nil {
+		t.Errorf("one that is gone: got %v", err)
+	}
+}
+
+func TestPodAnnotationIsOnePatchAndNoneAtRest(t *testing.T) {
+	pod := &corev1.Pod{ObjectMeta: withUID(metav1.ObjectMeta{Namespace: "zoo", Name: "p", Annotations: map[string]string{"other": "stays"}}, "u1")}
+	w := newWorld(t, pod)
+	for i, want := range []bool{true, false} {
+		w.get(t, pod)
+		changed, err := w.applier.PatchPodAnnotation(t.Context(), pod, "pgtls.dev/activate", "r1")
+		if err != nil || changed != want {
+			t.Errorf("call %d: changed %v, %v", i, changed, err)
+		}
+	}
+	w.get(t, pod)
+	want := map[string]string{"other": "stays", "pgtls.dev/activate": "r1"}
+	if diff := cmp.Diff(want, pod.Annotations); diff != "" {
+		t.Error(diff)
+	}
+	if len(w.writes) != 1 {
+		t.Errorf("writes: %v", w.writes)
+	}
+}
+
+func TestAdoptSetsTheOwnerAndNothingElse(t *testing.T) {
+	patronis := configMap("hippo-ha-config", map[string]string{"k": "1"})
+	patronis.OwnerReferences, patronis.UID = nil, "u1"
+	w := newWorld(t, patronis)
+	w.get(t, patronis)
+	if err := w.applier.Adopt(t.Context(), patronis, owner); err != nil {
+		t.Fatal(err)
+	}
+	w.get(t, patronis)
+	if diff := cmp.Diff([]metav1.OwnerReference{owner}, patronis.OwnerReferences); diff != "" || patronis.Data["k"] != "1" {
+		t.Error(diff, patronis.Data)
+	}
+}
