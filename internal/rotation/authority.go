@@ -1,6 +1,9 @@
 package rotation
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 // authorities finds each domain's signer, makes a first one where there never
 // was one, and keeps a deleted one from getting lost.
@@ -35,7 +38,11 @@ func (d *decision) authority(domain Domain) {
 		d.block(name, newest.Problem, "%s", newest.Message)
 	case !d.observed.Now.Before(newest.Certificate.NotAfter):
 		d.block(name, AuthorityExpired, "the %s authority g%d expired on %s and can sign nothing any more",
-			domain, newest.Generation, newest.Certificate.NotAfter.Format("2006-01-02 15:04:05Z07:00"))
+			domain, newest.Generation, newest.Certificate.NotAfter.Format(time.RFC3339))
+	case d.observed.Now.Before(newest.Certificate.NotBefore):
+		d.block(name, AuthorityNotYetValid, "the %s authority g%d is valid from %s on: a clock is wrong, the operator's now or the one that made it",
+			domain, newest.Generation, newest.Certificate.NotBefore.Format(time.RFC3339))
+		d.wakeAt(newest.Certificate.NotBefore)
 	default:
 		d.active[domain] = newest
 		d.wakeAt(newest.Certificate.NotAfter)
@@ -84,12 +91,6 @@ func (d *decision) keep(a *Authority) {
 	d.write(s)
 }
 
-// signersReady reports whether every leaf that a party wants can be signed.
-func (d *decision) signersReady(p *Party) bool {
-	for _, w := range p.Wants {
-		if d.active[w.Domain] == nil {
-			return false
-		}
-	}
-	return true
-}
+// signersReady reports whether material can be written: it holds the bundle of
+// each domain, also of one that the party has no leaf of.
+func (d *decision) signersReady() bool { return len(d.active) == len(Domains()) }

@@ -66,6 +66,9 @@ func shift(w *world, party string, domain Domain, by time.Duration) {
 		copies = append(copies, leafOf(&c.active, domain))
 	}
 	for _, l := range copies {
+		if l == nil {
+			continue // a pod that has not started
+		}
 		l.NotBefore, l.NotAfter = l.NotBefore.Add(by), l.NotAfter.Add(by)
 	}
 }
@@ -84,7 +87,7 @@ func secretGone(party string) fact {
 // blanked is a Secret with keys and no content.
 func blanked(party string) fact {
 	return damaged(party, func(m *Material) {
-		m.Anchors = nil
+		m.Anchors = map[Domain][]string{}
 		for i := range m.Leaves {
 			m.Leaves[i] = Leaf{Domain: m.Leaves[i].Domain, Problem: string(pki.NoCertificate)}
 		}

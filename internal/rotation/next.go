@@ -35,6 +35,7 @@ type decision struct {
 	wake     time.Time
 	renewal  time.Time
 	closed   bool // the gate: an earlier party or pod is not settled
+	revives  bool // a write may bring back a revision that pods were asked for before: look again first
 	asked    bool // some pod was asked for what is published and is not settled
 }
 
@@ -56,9 +57,12 @@ func (p Policy) check(parties []Party) error {
 }
 
 func (d *decision) plan() Plan {
-	// Every repair of a bundle goes before anybody is asked to present what it is
-	// to verify: TrustBeforeUse.
-	steps := append(d.writes, d.asks...)
+	steps := d.writes
+	if !d.revives {
+		// Every repair of a bundle goes before anybody is asked to present what it
+		// is to verify: TrustBeforeUse.
+		steps = append(steps, d.asks...)
+	}
 	state := Steady
 	switch {
 	case len(steps) > 0:
@@ -126,7 +130,7 @@ func (d *decision) party(p *Party) {
 		d.block(p.Name, ForeignSecret, "Secret %s exists and does not belong to this cluster: rename or delete it", p.Name)
 		return // its pods cannot have started from it; the rest goes on
 	}
-	if !d.signersReady(p) {
+	if !d.signersReady() {
 		d.settle(p)
 		return
 	}
@@ -141,6 +145,7 @@ func (d *decision) party(p *Party) {
 		return
 	}
 	d.write(Step{Op: Publish, Party: p.Name, Reissue: need.reissue, Reason: need.reason})
+	d.revives = d.revives || len(need.reissue) == 0
 	d.activateFirst(p)
 }
 
@@ -353,30 +358,24 @@ func (d *decision) reissueReason(p *Party, w LeafWant) (reason Reason, canWait b
 	switch {
 	case p.Material.State == Missing:
 		return ReasonMissing, false
-	case leaf == nil || leaf.Problem != "" || leaf.NotAfter.After(signer.Certificate.NotAfter):
+	case leaf == nil:
+		return ReasonDamaged, false
+	case leaf.Problem == string(pki.Expired):
+		return ReasonDue, false
+	case d.observed.Now.Before(leaf.NotBefore):
+		return ReasonNotYetValid, false
+	case leaf.Problem != "" || leaf.NotAfter.After(signer.Certificate.NotAfter):
 		return ReasonDamaged, false
 	case !within(w.DNSNames, leaf.DNSNames) || !within(w.IPs, leaf.IPs) || leaf.Subject != w.subject():
 		return ReasonNamesChanged, false
 	case leaf.IssuerKeyID != signer.Certificate.KeyID:
 		return ReasonIssuerNotActive, false // with one generation nobody trusts it, and a pod that restarts would serve it
-	case d.notYetValid(leaf, signer):
-		return ReasonNotYetValid, false
 	case leaf.Algorithm != w.Algorithm:
 		return ReasonKeyAlgorithmChanged, true
 	case d.policy.RenewRequest != "" && d.policy.RenewRequest != p.Material.Answered:
 		return ReasonRequested, true
 	}
 	return d.due(p, w, leaf, signer), true
-}
-
-// notYetValid reports whether a leaf was issued by a clock that was ahead, and a
-// new one would be valid at once.
-func (d *decision) notYetValid(leaf *Leaf, signer *Authority) bool {
-	if !d.observed.Now.Before(leaf.NotBefore) {
-		return false
-	}
-	d.wakeAt(signer.Certificate.NotBefore)
-	return !d.observed.Now.Before(signer.Certificate.NotBefore)
 }
 
 // due returns ReasonDue once the renewal time of a leaf has come.
@@ -400,12 +399,8 @@ func (d *decision) due(p *Party, w LeafWant, leaf *Leaf, signer *Authority) Reas
 // trustCurrent reports whether both bundles hold what they should.
 func (d *decision) trustCurrent(p *Party) bool {
 	for _, domain := range Domains() {
-		signer := d.active[domain]
-		if signer == nil {
-			continue
-		}
 		anchors := p.Material.Anchors[domain]
-		if len(anchors) != 1 || anchors[0] != signer.Certificate.Fingerprint {
+		if len(anchors) != 1 || anchors[0] != d.active[domain].Certificate.Fingerprint {
 			return false
 		}
 	}

@@ -111,18 +111,19 @@ const (
 
 // Whom the rotation waits for, and why.
 const (
-	AgentUnreachable    Reason = "AgentUnreachable"    // the agent gives no report
-	AgentRefused        Reason = "AgentRefused"        // the agent says why it did not activate
-	AwaitingActivation  Reason = "AwaitingActivation"  // the agent was asked and has not done it yet
-	NotProven           Reason = "NotProven"           // the operator's handshake failed
-	StillServingOld     Reason = "StillServingOld"     // the handshake shows another leaf than the published one
-	ForeignSecret       Reason = "ForeignSecret"       // a Secret of the wanted name belongs to somebody else
-	MaterialUnknown     Reason = "MaterialUnknown"     // the Secret, or the clients' ConfigMap, could not be read
-	ForeignConfigMap    Reason = "ForeignConfigMap"    // a ConfigMap of the wanted name belongs to somebody else
-	AuthorityLost       Reason = "AuthorityLost"       // a generation is in use and its Secret is gone
-	AuthorityUnreadable Reason = "AuthorityUnreadable" // its Secret does not hold a usable authority
-	AuthorityForeign    Reason = "AuthorityForeign"    // a Secret of its name belongs to somebody else
-	AuthorityExpired    Reason = "AuthorityExpired"    // it can sign nothing any more
-	AuthorityEnding     Reason = "AuthorityEnding"     // a leaf cannot be renewed because it ends with its authority already
-	SeveralAuthorities  Reason = "SeveralAuthorities"  // more than one could sign
+	AgentUnreachable     Reason = "AgentUnreachable"     // the agent gives no report
+	AgentRefused         Reason = "AgentRefused"         // the agent says why it did not activate
+	AwaitingActivation   Reason = "AwaitingActivation"   // the agent was asked and has not done it yet
+	NotProven            Reason = "NotProven"            // the operator's handshake failed
+	StillServingOld      Reason = "StillServingOld"      // the handshake shows another leaf than the published one
+	ForeignSecret        Reason = "ForeignSecret"        // a Secret of the wanted name belongs to somebody else
+	MaterialUnknown      Reason = "MaterialUnknown"      // the Secret, or the clients' ConfigMap, could not be read
+	ForeignConfigMap     Reason = "ForeignConfigMap"     // a ConfigMap of the wanted name belongs to somebody else
+	AuthorityLost        Reason = "AuthorityLost"        // a generation is in use and its Secret is gone
+	AuthorityUnreadable  Reason = "AuthorityUnreadable"  // its Secret does not hold a usable authority
+	AuthorityForeign     Reason = "AuthorityForeign"     // a Secret of its name belongs to somebody else
+	AuthorityExpired     Reason = "AuthorityExpired"     // it can sign nothing any more
+	AuthorityNotYetValid Reason = "AuthorityNotYetValid" // its time has not come: a clock is wrong
+	AuthorityEnding      Reason = "AuthorityEnding"      // a leaf cannot be renewed because it ends with its authority already
+	SeveralAuthorities   Reason = "SeveralAuthorities"   // more than one could sign
 )

@@ -202,13 +202,22 @@ func (w *world) observe() Observed {
 		}
 	}
 	for _, m := range w.members {
-		o.Parties = append(o.Parties, m.observe())
+		o.Parties = append(o.Parties, m.observe(w.now))
 	}
 	return o
 }
 
-func (m *member) observe() Party {
+func (m *member) observe(now time.Time) Party {
 	p := Party{Name: m.name, Kind: m.kind, Material: cloneMaterial(m.secret)}
+	for i := range p.Material.Leaves {
+		switch l := &p.Material.Leaves[i]; {
+		case l.Problem != "":
+		case !now.Before(l.NotAfter):
+			l.Problem = string(pki.Expired)
+		case now.Before(l.NotBefore):
+			l.Problem = string(pki.NotYetValid)
+		}
+	}
 	for _, want := range m.wants {
 		want.DNSNames = slices.Clone(want.DNSNames)
 		p.Wants = append(p.Wants, want)

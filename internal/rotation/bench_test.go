@@ -1,0 +1,98 @@
+package rotation
+
+import (
+	"fmt"
+	"testing"
+	"time"
+)
+
+// BenchmarkNext times the decision. Parties counts the operator, the pooler
+// party with two pods, and instances for the rest.
+func BenchmarkNext(b *testing.B) {
+	for _, parties := range []int{10, 100, 1000} {
+		for _, c := range []struct {
+			name  string
+			facts []fact
+		}{
+			{"steady", nil},
+			{"due", []fact{everythingDue}},
+			{"rotating", []fact{everythingDue, halfDone}},
+			{"lost", []fact{func(w *world) {
+				for _, m := range w.members {
+					secretGone(m.name)(w)
+				}
+			}}},
+		} {
+			b.Run(fmt.Sprintf("parties=%d/%s", parties, c.name), func(b *testing.B) {
+				w := settledOf(parties)
+				for _, f := range c.facts {
+					f(w)
+				}
+				o := w.observe()
+				b.ReportAllocs()
+				for b.Loop() {
+					if _, err := Next(w.policy, o); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
+	}
+}
+
+// BenchmarkCheck times the invariants before one step.
+func BenchmarkCheck(b *testing.B) {
+	for _, parties := range []int{10, 100, 1000} {
+		b.Run(fmt.Sprintf("parties=%d", parties), func(b *testing.B) {
+			w := settledOf(parties)
+			o := w.observe()
+			step := Step{Op: Activate, Party: "db-0", Pod: "db-0-0", Revision: w.member("db-0").secret.Revision}
+			b.ReportAllocs()
+			for b.Loop() {
+				if v := Check(o, step); v != nil {
+					b.Fatal(v)
+				}
+			}
+		})
+	}
+}
+
+// settledOf is a settled world of so many parties.
+func settledOf(parties int) *world {
+	w := settledWorld()
+	for i := 3; i < parties-2; i++ {
+		w.join(i)
+		m := w.member(fmt.Sprintf("db-%d", i))
+		w.publish(m, Domains())
+		m.pods[0].install(m.secret, m.secret.Revision)
+		w.handshake(m, m.pods[0])
+	}
+	return w
+}
+
+// halfDone renews the first half of the parties and asks the next one.
+func halfDone(w *world) {
+	for _, m := range w.members[:len(w.members)/2] {
+		w.publish(m, Domains())
+		for _, c := range m.pods {
+			c.install(m.secret, m.secret.Revision)
+			w.handshake(m, c)
+		}
+	}
+}
+
+// TestNextIsLinear counts what cannot be timed honestly in a test: memory that
+// grows with the square of the parties.
+func TestNextIsLinear(t *testing.T) {
+	allocations := func(parties int) float64 {
+		w := settledOf(parties)
+		everythingDue(w)
+		w.now = w.now.Add(time.Hour)
+		o := w.observe()
+		return testing.AllocsPerRun(10, func() { _, _ = Next(w.policy, o) })
+	}
+	small, large := allocations(10), allocations(1000)
+	if large > 120*small {
+		t.Errorf("10 parties take %.0f allocations, 1000 take %.0f", small, large)
+	}
+}

@@ -1,0 +1,361 @@
+package rotation
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"pgtls.dev/pgtls/internal/pki"
+)
+
+// oracle is docs/rotation.md read aloud: a slow and obvious second answer to
+// what is published, asked and looked at. It shares no code with Next. It walks
+// over everybody for each question instead of remembering a gate.
+type oracle struct {
+	policy Policy
+	o      Observed
+}
+
+// choice is the main part of a plan: who is written with which leaves, who is asked, who is looked at.
+type choice struct {
+	Publish map[string][]Domain
+	Ask     []string
+	Look    []string
+}
+
+// chosen reads the same out of a plan.
+func chosen(plan Plan) choice {
+	c := choice{Publish: map[string][]Domain{}}
+	for _, s := range plan.Steps {
+		switch s.Op {
+		case Publish:
+			c.Publish[s.Party] = slices.Sorted(slices.Values(s.Reissue))
+		case Activate:
+			c.Ask = append(c.Ask, s.Pod)
+		case Prove:
+			c.Look = append(c.Look, s.Pod)
+		}
+	}
+	slices.Sort(c.Ask)
+	slices.Sort(c.Look)
+	return c
+}
+
+func (r oracle) choose() choice {
+	c := choice{Publish: map[string][]Domain{}}
+	for i := range r.o.Parties {
+		if domains, publish := r.publishes(i); publish {
+			c.Publish[r.o.Parties[i].Name] = domains
+		}
+	}
+	for _, domains := range c.Publish {
+		if len(domains) == 0 {
+			return c // it may be what somebody was asked for before: look again first
+		}
+	}
+	for i := range r.o.Parties {
+		for j := range r.o.Parties[i].Pods {
+			pod := &r.o.Parties[i].Pods[j]
+			switch {
+			case r.asks(i, j):
+				c.Ask = append(c.Ask, pod.Name)
+			case r.looks(i, j):
+				c.Look = append(c.Look, pod.Name)
+			}
+		}
+	}
+	slices.Sort(c.Ask)
+	slices.Sort(c.Look)
+	return c
+}
+
+// place orders the parties: operator 0, replicas 1, poolers 2, primary 3.
+func (r oracle) place(i int) int {
+	p := r.o.Parties[i]
+	isPrimary := slices.ContainsFunc(p.Pods, func(pod Pod) bool { return pod.Primary })
+	switch {
+	case p.Kind == Operator:
+		return 0
+	case p.Kind == Pooler:
+		return 2
+	case isPrimary:
+		return 3
+	}
+	return 1
+}
+
+// before says that one party comes before another: by place, then as they are listed, which is by name.
+func (r oracle) before(i, k int) bool {
+	return r.place(i) < r.place(k) || r.place(i) == r.place(k) && i < k
+}
+
+// signer is the one authority of a domain, if it may sign now.
+func (r oracle) signer(domain Domain) (pki.CertificateFacts, bool) {
+	var of []Authority
+	for _, a := range r.o.Authorities {
+		if a.Domain == domain {
+			of = append(of, a)
+		}
+	}
+	if len(of) != 1 || of[0].Problem != "" {
+		return pki.CertificateFacts{}, false
+	}
+	seen := r.o.GenerationSeen[domain]
+	facts := of[0].Certificate
+	valid := !r.o.Now.Before(facts.NotBefore) && r.o.Now.Before(facts.NotAfter)
+	return facts, valid && (seen == 0 || seen == of[0].Generation)
+}
+
+func (r oracle) bothSign() bool {
+	_, server := r.signer(Server)
+	_, client := r.signer(Client)
+	return server && client
+}
+
+// publishes says whether a party's material is written, and with which leaves anew.
+func (r oracle) publishes(i int) (domains []Domain, publish bool) {
+	p := r.o.Parties[i]
+	if p.Material.State != Missing && p.Material.State != Present || !r.bothSign() {
+		return nil, false
+	}
+	repair, urgent := p.Material.State == Missing || p.Material.Altered, false
+	for _, want := range p.Wants {
+		facts, _ := r.signer(want.Domain)
+		leaf := leafOf(&p.Material, want.Domain)
+		wrong, old := r.wrong(p, want, leaf, facts), r.old(p, want, leaf, facts)
+		if wrong || old {
+			domains = append(domains, want.Domain)
+		}
+		repair = repair || wrong
+		if leaf != nil && leaf.Problem == "" && !r.o.Now.Before(leaf.NotAfter.Add(-want.RenewBefore/2)) {
+			urgent = true
+		}
+	}
+	for _, domain := range Domains() {
+		facts, _ := r.signer(domain)
+		if !slices.Equal(p.Material.Anchors[domain], []string{facts.Fingerprint}) {
+			repair = true
+		}
+	}
+	slices.Sort(domains)
+	switch {
+	case repair:
+		return domains, true
+	case len(domains) == 0:
+		return nil, false
+	}
+	return domains, urgent || r.everybodyBefore(i, -1)
+}
+
+// wrong: a leaf that nobody should serve any longer.
+func (r oracle) wrong(p Party, want LeafWant, leaf *Leaf, signer pki.CertificateFacts) bool {
+	if p.Material.State == Missing || leaf == nil || leaf.Problem != "" {
+		return true
+	}
+	for _, name := range want.DNSNames {
+		if !slices.Contains(leaf.DNSNames, name) {
+			return true
+		}
+	}
+	for _, ip := range want.IPs {
+		if !slices.Contains(leaf.IPs, ip) {
+			return true
+		}
+	}
+	return leaf.Subject != "CN="+want.CommonName || leaf.IssuerKeyID != signer.KeyID ||
+		r.o.Now.Before(leaf.NotBefore) || leaf.NotAfter.After(signer.NotAfter)
+}
+
+// old: a leaf that can wait for its turn to be replaced.
+func (r oracle) old(p Party, want LeafWant, leaf *Leaf, signer pki.CertificateFacts) bool {
+	if leaf == nil {
+		return false
+	}
+	requested := r.policy.RenewRequest != "" && r.policy.RenewRequest != p.Material.Answered
+	due := !r.o.Now.Before(pki.RenewalTime(leaf.NotBefore, leaf.NotAfter, want.RenewBefore, p.Name+"/"+string(want.Domain)))
+	return requested || leaf.Algorithm != want.Algorithm || due && leaf.NotAfter.Before(signer.NotAfter)
+}
+
+// everybodyBefore says that all pods before a party, or before pod j of it, are settled and stay so.
+func (r oracle) everybodyBefore(i, j int) bool {
+	for k, p := range r.o.Parties {
+		if p.Material.State == Foreign {
+			continue
+		}
+		for n := range p.Pods {
+			earlier := r.before(k, i) || k == i && n < j
+			if earlier && !r.stays(k, n) {
+				return false
+			}
+		}
+		if p.Material.State == Unknown && r.before(k, i) {
+			return false
+		}
+	}
+	return true
+}
+
+// stays says that a pod is settled and that nothing new is about to be published for it.
+func (r oracle) stays(i, j int) bool {
+	_, publish := r.publishes(i)
+	return !publish && r.settled(i, j)
+}
+
+func (r oracle) settled(i, j int) bool {
+	p := r.o.Parties[i]
+	pod := p.Pods[j]
+	leaf := leafOf(&p.Material, Server)
+	if pod.Report == nil || pod.Report.Active != p.Material.Revision || leaf == nil {
+		return false
+	}
+	seen := 0
+	for _, proof := range pod.Proofs {
+		if proof.Revision == p.Material.Revision && proof.Fingerprint == leaf.Fingerprint && leaf.Fingerprint != "" {
+			seen++
+		}
+	}
+	return seen > 0 && seen == len(pod.Proofs)
+}
+
+// inDoubt says that some pod other than one was asked for what its Secret holds and is not settled.
+func (r oracle) inDoubt(i, j int) bool {
+	for k, p := range r.o.Parties {
+		for n, pod := range p.Pods {
+			other := k != i || n != j
+			if other && p.Material.State == Present && pod.Asked == p.Material.Revision && !r.settled(k, n) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// whole says that a party's material could be used by a pod.
+func (r oracle) whole(i int) bool {
+	p := r.o.Parties[i]
+	for _, want := range p.Wants {
+		if leaf := leafOf(&p.Material, want.Domain); leaf == nil || leaf.Problem != "" {
+			return false
+		}
+	}
+	return p.Material.State == Present && !p.Material.Altered && len(p.Material.Anchors[Server]) > 0 && len(p.Material.Anchors[Client]) > 0
+}
+
+func (r oracle) asks(i, j int) bool {
+	p := r.o.Parties[i]
+	pod := p.Pods[j]
+	if pod.Report == nil || p.Material.State == Foreign || p.Material.State == Unknown || !r.bothSign() {
+		return false
+	}
+	if _, publish := r.publishes(i); publish {
+		return j == 0 && r.mayBeAsked(i, j) && !r.doubtOfItself(i, j)
+	}
+	return !r.settled(i, j) && r.whole(i) && pod.Report.Active != p.Material.Revision && pod.Asked != p.Material.Revision && r.mayBeAsked(i, j)
+}
+
+// mayBeAsked is the gate of Activate.
+func (r oracle) mayBeAsked(i, j int) bool {
+	return r.urgent(i, j) || r.everybodyBefore(i, j) && !r.inDoubt(i, j)
+}
+
+// doubtOfItself: the pod is asked for what the Secret holds now, and that is
+// about to change: it is asked again when the change was read back.
+func (r oracle) doubtOfItself(i, j int) bool {
+	p := r.o.Parties[i]
+	asked := p.Material.State == Present && p.Pods[j].Asked == p.Material.Revision && !r.settled(i, j)
+	return asked && !r.urgent(i, j)
+}
+
+func (r oracle) urgent(i, j int) bool {
+	p := r.o.Parties[i]
+	report := p.Pods[j].Report
+	if report == nil || report.ActiveUntil.IsZero() || len(p.Wants) == 0 {
+		return false
+	}
+	half := time.Duration(1<<63 - 1)
+	for _, want := range p.Wants {
+		half = min(half, want.RenewBefore/2)
+	}
+	return report.ActiveUntil.Sub(r.o.Now) <= half
+}
+
+func (r oracle) looks(i, j int) bool {
+	p := r.o.Parties[i]
+	pod := p.Pods[j]
+	if _, publish := r.publishes(i); publish || !r.whole(i) || r.settled(i, j) {
+		return false
+	}
+	looked := len(pod.Proofs) > 0 && !slices.ContainsFunc(pod.Proofs, func(proof Proof) bool { return proof.Revision != p.Material.Revision })
+	return pod.Report != nil && pod.Report.Active == p.Material.Revision && !looked
+}
+
+// TestAgreement compares Next with the oracle on random observations: whatever a
+// few random facts make of the settled world.
+func TestAgreement(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := randomWorld(t)
+		o := w.observe()
+		plan, err := Next(w.policy, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(oracle{w.policy, o}.choose(), chosen(plan)); diff != "" {
+			t.Fatalf("-oracle +Next:\n%s", diff)
+		}
+	})
+}
+
+// randomWorld is the settled one with up to eight random facts.
+func randomWorld(t *rapid.T) *world {
+	w := settledWorld()
+	parties := []string{"operator", "db-0", "db-1", "db-2", "pgbouncer"}
+	pods := []string{"db-0-0", "db-1-0", "db-2-0", "pgbouncer-x", "pgbouncer-y"}
+	of := func(values []string) string { return values[rapid.IntRange(0, len(values)-1).Draw(t, "which")] }
+	for range rapid.IntRange(0, 8).Draw(t, "facts") {
+		party, pod := of(parties), of(pods)
+		domain := Domains()[rapid.IntRange(0, 1).Draw(t, "domain")]
+		started := func(f fact) fact {
+			if _, c := w.pod(pod); !c.started {
+				return func(*world) {}
+			}
+			return f
+		}
+		whole := func(f fact) fact {
+			if m := w.member(party); m.secret.State != Present || m.leaf(domain) == nil || m.leaf(Client) == nil {
+				return func(*world) {}
+			}
+			return f
+		}
+		activatable := func(f fact) fact {
+			if m, _ := w.pod(pod); m.secret.State != Present || m.leaf(Server) == nil || m.leaf(Client) == nil {
+				return func(*world) {}
+			}
+			return f
+		}
+		facts := []fact{
+			secretGone(party), whole(blanked(party)), whole(garbled(party, domain)), whole(altered(party)), whole(withoutLeaf(party, domain)),
+			whole(leafOfStranger(party, domain)), whole(bundleGone(party, domain)), whole(bundleReplaced(party, domain, "stranger")),
+			foreignSecret(party), unreadableSecret(party), published(party), whole(due(party, domain)), whole(urgent(party)),
+			whole(endsIn(party, domain, time.Duration(rapid.IntRange(-2, 40).Draw(t, "days"))*day)),
+			wantsName(party, "extra"), wantsAlgorithm(party, domain, pki.RSA2048), renewRequested(fmt.Sprint(domain)),
+
+			asked(pod), activatable(activated(pod)), activatable(selfActivated(pod)), started(proven(pod)), unproven(pod), unreachable(pod), refusing(pod), notStarted(pod),
+			servesOld(pod), portSilent(pod, "patroni"),
+			func(w *world) { w.failover(party) }, everythingUrgent,
+		}
+		if rapid.IntRange(0, 9).Draw(t, "authority") == 0 {
+			facts = append(facts, authorityProblem(domain, AuthorityUnreadable), authorityEndsIn(domain, 20*day), later(-3*time.Hour))
+			facts[len(facts)-1-rapid.IntRange(0, 2).Draw(t, "what")](w)
+			continue
+		}
+		facts[rapid.IntRange(0, len(facts)-1).Draw(t, "fact")](w)
+	}
+	return w
+}
+
+// everythingUrgent brings the last days of every client leaf.
+func everythingUrgent(w *world) { w.now = w.now.Add(26 * day) }
