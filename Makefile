@@ -28,7 +28,7 @@ export GOFLAGS ?= -buildvcs=false
 ##@ Use
 
 .PHONY: demo
-demo: build ## Everything on a real Kubernetes: renew every certificate under load, print what clients saw (KUBE_CONTEXT=... for your own cluster)
+demo: ## Everything on a real Kubernetes: renew every certificate under load, print what clients saw (KUBE_CONTEXT=... for your own cluster)
 	$(GO) run ./hack/demo
 
 .PHONY: up

@@ -14,7 +14,8 @@ import (
 )
 
 // TestEveryReasonIsDocumented compares the constants of every type that is
-// called Reason, or ends so, with the table in docs/reasons.md.
+// called Reason, or ends so, and plain strings called reasonX or eventX, with
+// the tables in docs/reasons.md.
 func TestEveryReasonIsDocumented(t *testing.T) {
 	inCode := reasonsInCode(t)
 	if len(inCode) == 0 {
@@ -82,6 +83,8 @@ func goFiles(tree string) ([]string, error) {
 	return files, err
 }
 
+var plainReason = regexp.MustCompile(`^(reason|event)[A-Z]`)
+
 // reasonConstants returns the values of constants of a type named ...Reason,
 // written as "X Reason = ..." or "X = Reason(...)".
 func reasonConstants(file *ast.File) map[string]token.Pos {
@@ -91,8 +94,12 @@ func reasonConstants(file *ast.File) map[string]token.Pos {
 		if !ok {
 			return true
 		}
-		for _, expression := range spec.Values {
-			if value, ok := reasonValue(spec.Type, expression); ok {
+		for i, expression := range spec.Values {
+			declared := spec.Type
+			if _, isLiteral := expression.(*ast.BasicLit); isLiteral && declared == nil && plainReason.MatchString(spec.Names[i].Name) {
+				declared = ast.NewIdent("Reason")
+			}
+			if value, ok := reasonValue(declared, expression); ok {
 				found[value] = spec.Pos()
 			}
 		}
@@ -105,8 +112,15 @@ func reasonValue(declared, expression ast.Expr) (string, bool) {
 	if call, ok := expression.(*ast.CallExpr); ok && declared == nil && len(call.Args) == 1 {
 		declared, expression = call.Fun, call.Args[0]
 	}
+	if !isReasonType(declared) {
+		return "", false
+	}
+	// Reason = kube.ForeignObject: by convention a reason's constant is called what it says.
+	if other, ok := expression.(*ast.SelectorExpr); ok {
+		return other.Sel.Name, true
+	}
 	literal, ok := expression.(*ast.BasicLit)
-	if !ok || !isReasonType(declared) || literal.Kind != token.STRING {
+	if !ok || literal.Kind != token.STRING {
 		return "", false
 	}
 	value, err := strconv.Unquote(literal.Value)
