@@ -156,10 +156,15 @@ func (s *Server) write(t testing.TB, name, content string) {
 func (s *Server) command(ctx context.Context, program string, args ...string) *exec.Cmd {
 	command := exec.CommandContext(ctx, filepath.Join(binDir(), program), args...)
 	command.Dir = filepath.Dir(s.DataDir)
+	s.RunAs(command)
+	return command
+}
+
+// RunAs makes a command run under the user that the server runs under, as the processes of a pod do.
+func (s *Server) RunAs(command *exec.Cmd) {
 	if os.Getuid() == 0 {
 		command.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(s.uid), Gid: uint32(s.gid)}}
 	}
-	return command
 }
 
 func unprivileged(t testing.TB) (uid, gid int) {
