@@ -36,6 +36,22 @@ type house struct {
 	now    time.Time
 	writes []string
 	r      *Reconciler
+	told   *events.FakeRecorder
+	stop   context.CancelFunc // ends the Reconciler's goroutines
+
+	// around is called for each write; it may do it, or fail, or both.
+	around func(write string, do func() error) error
+	wire   *wire
+	pods   map[string]*simPod // by address
+}
+
+// write notes a write and takes it, unless the test has other plans.
+func (h *house) write(what string, do func() error) error {
+	h.writes = append(h.writes, what)
+	if h.around != nil {
+		return h.around(what, do)
+	}
+	return do()
 }
 
 var hippo = types.NamespacedName{Namespace: "zoo", Name: "hippo"}
@@ -48,25 +64,27 @@ func newHouse(t *testing.T, objects ...client.Object) *house {
 			t.Fatal(err)
 		}
 	}
-	h := &house{t: t, now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
-	base := fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(&v1beta1.PostgresCluster{}).
+	h := &house{t: t, now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), wire: newWire(), pods: map[string]*simPod{}}
+	base := fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(&v1beta1.PostgresCluster{}, &corev1.Pod{}).
 		WithObjects(append(objects, append(someServices(), aCluster())...)...).Build()
 	h.client = interceptor.NewClient(base, interceptor.Funcs{
 		Create: func(ctx context.Context, c client.WithWatch, obj client.Object, opts ...client.CreateOption) error {
-			h.writes = append(h.writes, "create "+obj.GetName())
-			return c.Create(ctx, obj, opts...)
+			return h.write("create "+obj.GetName(), func() error { return c.Create(ctx, obj, opts...) })
 		},
 		Update: func(ctx context.Context, c client.WithWatch, obj client.Object, opts ...client.UpdateOption) error {
-			h.writes = append(h.writes, "update "+obj.GetName())
-			return c.Update(ctx, obj, opts...)
+			return h.write("update "+obj.GetName(), func() error { return c.Update(ctx, obj, opts...) })
+		},
+		Delete: func(ctx context.Context, c client.WithWatch, obj client.Object, opts ...client.DeleteOption) error {
+			return h.write("delete "+obj.GetName(), func() error { return c.Delete(ctx, obj, opts...) })
 		},
 		Patch: func(ctx context.Context, c client.WithWatch, obj client.Object, patch client.Patch, opts ...client.PatchOption) error {
-			h.writes = append(h.writes, "patch "+obj.GetName())
-			return c.Patch(ctx, obj, patch, opts...)
+			return h.write("patch "+obj.GetName(), func() error { return c.Patch(ctx, obj, patch, opts...) })
 		},
 		Apply: func(ctx context.Context, c client.WithWatch, obj runtime.ApplyConfiguration, opts ...client.ApplyOption) error {
-			h.writes = append(h.writes, "apply")
-			return c.Apply(ctx, obj, opts...)
+			return h.write("apply", func() error { return c.Apply(ctx, obj, opts...) })
+		},
+		SubResourceApply: func(ctx context.Context, c client.Client, sub string, obj runtime.ApplyConfiguration, opts ...client.SubResourceApplyOption) error {
+			return h.write("apply "+sub, func() error { return c.SubResource(sub).Apply(ctx, obj, opts...) })
 		},
 	})
 	h.restart()
@@ -75,11 +93,30 @@ func newHouse(t *testing.T, objects ...client.Object) *house {
 
 // restart is what a crash leaves: nothing in memory.
 func (h *house) restart() {
+	if h.stop != nil {
+		h.stop()
+	}
 	now := func() time.Time { return h.now }
+	ctx, stop := context.WithCancel(h.t.Context())
+	h.stop, h.told = stop, events.NewFakeRecorder(1000)
 	h.r = &Reconciler{
-		client: h.client, live: h.client, events: events.NewFakeRecorder(1000), options: Options{ClusterDomain: "cluster.local", Now: now},
+		client: h.client, live: h.client, events: h.told, options: Options{ClusterDomain: "cluster.local", Now: now},
 		applier: &kube.Applier{Client: h.client, Owner: fieldOwner},
-		agents:  newAgents(h.t.Context(), now, func(types.NamespacedName) {}), proofs: newProofs(), retries: newRetries(),
+		agents:  newAgents(ctx, now, func(types.NamespacedName) {}), proofs: newProofs(), retries: newRetries(),
+	}
+	h.r.agents.dial, h.r.proofs.dial = h.wire.dial, h.look
+}
+
+// events returns those since the last call, without their type.
+func (h *house) events() []string {
+	var out []string
+	for {
+		select {
+		case e := <-h.told.Events:
+			out = append(out, e)
+		default:
+			return out
+		}
 	}
 }
 
@@ -356,7 +393,7 @@ func TestAnAuthorityThatIsLostIsNeverMadeASecondTime(t *testing.T) {
 	}
 	_, writes := h.reconcile()
 	for _, w := range writes {
-		if w != "apply" { // of the status
+		if w != "apply status" {
 			t.Errorf("wrote %q without an authority", w)
 		}
 	}

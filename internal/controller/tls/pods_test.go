@@ -1,0 +1,451 @@
+package tls
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"pgtls.dev/pgtls/internal/agentapi"
+	"pgtls.dev/pgtls/internal/desired"
+	"pgtls.dev/pgtls/internal/pki"
+	"pgtls.dev/pgtls/internal/probe"
+)
+
+// wire is a network in memory, so that tests may stand in a bubble of synctest.
+type wire struct {
+	mu      sync.Mutex
+	servers map[string]*wireListener
+	dials   int
+}
+
+func newWire() *wire { return &wire{servers: map[string]*wireListener{}} }
+
+var errNobodyListens = errors.New("connection refused")
+
+func (w *wire) dial(ctx context.Context, _, address string) (net.Conn, error) {
+	w.mu.Lock()
+	w.dials++
+	l := w.servers[address]
+	w.mu.Unlock()
+	if l == nil {
+		return nil, errNobodyListens
+	}
+	near, far := net.Pipe()
+	select {
+	case l.connections <- far:
+		return near, nil
+	case <-l.closed:
+		return nil, errNobodyListens
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (w *wire) dialed() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.dials
+}
+
+func (w *wire) listen(address string) *wireListener {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	l := &wireListener{wire: w, address: address, connections: make(chan net.Conn), closed: make(chan struct{})}
+	w.servers[address] = l
+	return l
+}
+
+// blackhole takes connections and never says a word.
+func (w *wire) blackhole(address string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.servers[address] = &wireListener{address: address, connections: make(chan net.Conn), closed: make(chan struct{})}
+}
+
+type wireListener struct {
+	wire        *wire
+	address     string
+	connections chan net.Conn
+	once        sync.Once
+	closed      chan struct{}
+}
+
+func (l *wireListener) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.connections:
+		return c, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *wireListener) Close() error {
+	l.once.Do(func() {
+		close(l.closed)
+		l.wire.mu.Lock()
+		defer l.wire.mu.Unlock()
+		if l.wire.servers[l.address] == l {
+			delete(l.wire.servers, l.address)
+		}
+	})
+	return nil
+}
+
+func (l *wireListener) Addr() net.Addr { return &net.UnixAddr{Name: l.address} }
+
+// fakeAgent answers as agentapi says that an agent does.
+type fakeAgent struct {
+	now func() time.Time
+
+	mu       sync.Mutex
+	report   agentapi.Report
+	changed  chan struct{}
+	pair     *pki.KeyPair // that it presents
+	data     map[string][]byte
+	asked    []string // queries
+	identity []string // serials of the client leaves that it saw
+	status   int      // to answer instead of a report, 0: none
+	close    func()
+}
+
+func newFakeAgent(pod string, now func() time.Time, data map[string][]byte) *fakeAgent {
+	a := &fakeAgent{now: now, changed: make(chan struct{})}
+	a.report = agentapi.Report{Pod: pod, Kind: agentapi.Instance, Boot: "boot-1", Sequence: 1}
+	a.use(data)
+	return a
+}
+
+// use makes material what the agent presents and trusts.
+func (a *fakeAgent) use(data map[string][]byte) {
+	pair, err := pki.ParseKeyPair(data[agentapi.ServerCertificate], data[agentapi.ServerKey])
+	if err != nil {
+		panic(err)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.pair, a.data = pair, data
+}
+
+// say changes the report, and wakes those who wait for it.
+func (a *fakeAgent) say(how func(*agentapi.Report)) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	how(&a.report)
+	a.report.Sequence++
+	close(a.changed)
+	a.changed = make(chan struct{})
+}
+
+func (a *fakeAgent) set(how func()) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	how()
+}
+
+func (a *fakeAgent) queries() []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return append([]string(nil), a.asked...)
+}
+
+func (a *fakeAgent) identities() []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return append([]string(nil), a.identity...)
+}
+
+func (a *fakeAgent) serve(t *testing.T, w *wire, address string) {
+	t.Helper()
+	config := &tls.Config{
+		MinVersion: tls.VersionTLS13, ClientAuth: tls.RequestClientCert, Time: a.now, SessionTicketsDisabled: true,
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			certificate := tlsCertificate(a.pair)
+			return &certificate, nil
+		},
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	server := &http.Server{Handler: a, BaseContext: func(net.Listener) context.Context { return ctx }}
+	listener := w.listen(address)
+	go func() { _ = server.Serve(tls.NewListener(listener, config)) }() // ends with close
+	a.close = func() {
+		stop()
+		_ = server.Close()
+	}
+	t.Cleanup(a.close)
+}
+
+func (a *fakeAgent) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	a.mu.Lock()
+	a.asked = append(a.asked, r.URL.RawQuery)
+	status, refusal := a.status, a.refuse(r)
+	a.mu.Unlock()
+	switch {
+	case r.Method != http.MethodGet || r.URL.Path != agentapi.PathReport:
+		http.NotFound(w, r)
+	case refusal != nil:
+		http.Error(w, refusal.Error(), http.StatusForbidden)
+	case status != 0:
+		w.WriteHeader(status)
+	default:
+		a.answer(w, r)
+	}
+}
+
+// refuse lets only the operator through.
+func (a *fakeAgent) refuse(r *http.Request) error {
+	if len(r.TLS.PeerCertificates) == 0 {
+		return errors.New("no client certificate")
+	}
+	leaf := pki.Facts(r.TLS.PeerCertificates[0])
+	a.identity = append(a.identity, leaf.Serial)
+	anchors, err := pki.ParseBundle(a.data[agentapi.ClientBundle])
+	if err != nil {
+		return err
+	}
+	if leaf.Subject != "CN="+agentapi.OperatorIdentity {
+		return fmt.Errorf("%s may not ask", leaf.Subject)
+	}
+	return pki.Verify(pki.VerifyRequest{Chain: r.TLS.PeerCertificates, Anchors: anchors, At: a.now(), Usage: pki.ClientAuth})
+}
+
+func (a *fakeAgent) answer(w http.ResponseWriter, r *http.Request) {
+	query := r.URL.Query()
+	after, _ := strconv.ParseUint(query.Get("after"), 10, 64)
+	seconds, _ := strconv.Atoi(query.Get("wait"))
+	end := time.After(time.Duration(seconds) * time.Second)
+	for {
+		a.mu.Lock()
+		report, changed := a.report, a.changed
+		a.mu.Unlock()
+		if report.Boot != query.Get("boot") || report.Sequence > after {
+			_ = json.NewEncoder(w).Encode(report) // the client may be gone
+			return
+		}
+		select {
+		case <-changed:
+		case <-r.Context().Done():
+			return
+		case <-end:
+			w.WriteHeader(http.StatusNotModified)
+			return
+		}
+	}
+}
+
+// simPod is a pod with its agent, which does what it is asked when the test says so.
+type simPod struct {
+	h     *house
+	name  string
+	party string
+	agent *fakeAgent
+	mute  error // every handshake with it fails with this
+	stuck bool  // PostgreSQL goes on serving what it serves
+	facts pki.CertificateFacts
+}
+
+// aPod makes a running pod whose agent has installed what is published.
+func (h *house) aPod(name, party, component, role string) *simPod {
+	h.t.Helper()
+	address := fmt.Sprintf("10.0.0.%d", len(h.pods)+1)
+	beside := desired.DatabaseContainer
+	if component == desired.PoolerComponent {
+		beside = desired.PoolerContainer
+	}
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: hippo.Namespace, Name: name, UID: types.UID(name + "-uid"),
+			Labels: map[string]string{
+				desired.ClusterLabel: hippo.Name, desired.ComponentLabel: component,
+				desired.InstanceLabel: strings.TrimSuffix(party, "-tls"), desired.RoleLabel: role,
+			},
+		},
+		Status: corev1.PodStatus{
+			Phase: corev1.PodRunning, PodIP: address,
+			InitContainerStatuses: []corev1.ContainerStatus{{Name: desired.AgentContainer, Started: ptr.To(true)}},
+			ContainerStatuses: []corev1.ContainerStatus{{Name: beside, Ready: true,
+				State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}}},
+		},
+	}
+	if err := h.client.Create(h.t.Context(), pod); err != nil {
+		h.t.Fatal(err)
+	}
+	p := &simPod{h: h, name: name, party: party}
+	p.agent = newFakeAgent(name, func() time.Time { return h.now }, h.secret(party).Data)
+	p.install()
+	h.pods[address] = p
+	p.agent.serve(h.t, h.wire, net.JoinHostPort(address, strconv.Itoa(agentapi.AgentPort)))
+	return p
+}
+
+// install is what the agent does: take what is published, and report.
+func (p *simPod) install() {
+	data := p.h.secret(p.party).Data
+	p.agent.use(data)
+	if !p.stuck {
+		p.facts = pki.Facts(p.agent.pair.Leaf())
+	}
+	client, err := pki.ParseKeyPair(data[agentapi.ClientCertificate], data[agentapi.ClientKey])
+	if err != nil {
+		p.h.t.Fatal(err)
+	}
+	leafOf := func(pair *pki.KeyPair) *agentapi.Leaf {
+		facts := pki.Facts(pair.Leaf())
+		return &agentapi.Leaf{Serial: facts.Serial, NotAfter: facts.NotAfter}
+	}
+	p.agent.say(func(r *agentapi.Report) {
+		r.Mounted, r.Active, r.Problem = pki.Revision(data), pki.Revision(data), nil
+		r.ServerLeaf, r.ClientLeaf = leafOf(p.agent.pair), leafOf(client)
+	})
+}
+
+func (p *simPod) object() *corev1.Pod {
+	p.h.t.Helper()
+	var pod corev1.Pod
+	if err := p.h.client.Get(p.h.t.Context(), types.NamespacedName{Namespace: hippo.Namespace, Name: p.name}, &pod); err != nil {
+		p.h.t.Fatal(err)
+	}
+	return &pod
+}
+
+func (p *simPod) change(how func(*corev1.Pod)) {
+	p.h.t.Helper()
+	pod := p.object()
+	how(pod)
+	status := pod.Status
+	if err := p.h.client.Update(p.h.t.Context(), pod); err != nil {
+		p.h.t.Fatal(err)
+	}
+	pod.Status = status
+	if err := p.h.client.Status().Update(p.h.t.Context(), pod); err != nil {
+		p.h.t.Fatal(err)
+	}
+}
+
+// asked reports whether the pod is asked for something that it does not use.
+func (p *simPod) asked() bool {
+	asked := p.object().Annotations[activateAnnotation]
+	return asked != "" && asked != p.agent.report.Active
+}
+
+// look is the operator's handshake: what a pod serves, verified as package probe does.
+func (h *house) look(_ context.Context, target probe.Target) (probe.Served, error) {
+	host, _, err := net.SplitHostPort(target.Address)
+	if err != nil {
+		return probe.Served{}, err
+	}
+	p := h.pods[host]
+	if p == nil {
+		return probe.Served{}, errNobodyListens
+	}
+	if p.mute != nil {
+		return probe.Served{}, p.mute
+	}
+	return probe.Served{Leaf: p.facts}, nil
+}
+
+// countingDial counts handshakes.
+func countingDial(n *int, dial func(context.Context, probe.Target) (probe.Served, error)) func(context.Context, probe.Target) (probe.Served, error) {
+	var mu sync.Mutex
+	return func(ctx context.Context, target probe.Target) (probe.Served, error) {
+		mu.Lock()
+		*n++
+		mu.Unlock()
+		return dial(ctx, target)
+	}
+}
+
+// hippos are a primary, two replicas and two poolers, all at rest.
+func hippos(t *testing.T) (*house, map[string]*simPod) {
+	t.Helper()
+	h := newHouse(t)
+	cluster := h.cluster()
+	cluster.Spec.Instances[0].Replicas, cluster.Spec.Proxy.PGBouncer.Replicas = ptr.To(int32(3)), ptr.To(int32(2))
+	if err := h.client.Update(t.Context(), cluster); err != nil {
+		t.Fatal(err)
+	}
+	h.reconcile()
+	pods := map[string]*simPod{}
+	for _, p := range []*simPod{
+		h.aPod("hippo-a-0-0", "hippo-a-0-tls", desired.InstanceComponent, "primary"),
+		h.aPod("hippo-a-1-0", "hippo-a-1-tls", desired.InstanceComponent, "replica"),
+		h.aPod("hippo-a-2-0", "hippo-a-2-tls", desired.InstanceComponent, "replica"),
+		h.aPod("hippo-pgbouncer-x", "hippo-pgbouncer-tls", desired.PoolerComponent, ""),
+		h.aPod("hippo-pgbouncer-y", "hippo-pgbouncer-tls", desired.PoolerComponent, ""),
+	} {
+		pods[p.name] = p
+	}
+	h.quiet()
+	return h, pods
+}
+
+// quiet reconciles until there is nothing to write, and forgets the events.
+func (h *house) quiet() {
+	h.t.Helper()
+	for range 10 {
+		if _, writes := h.reconcile(); len(writes) == 0 {
+			h.events()
+			return
+		}
+		synctest.Wait() // for what the agents report
+	}
+	h.t.Fatalf("it does not come to rest: %v", h.writes)
+}
+
+// asks reconciles once, after all that the agents said has been heard, and
+// returns the pods that are asked for what they do not use.
+func (h *house) asks(pods map[string]*simPod) []string {
+	h.t.Helper()
+	synctest.Wait()
+	h.reconcile()
+	var asked []string
+	for _, name := range sortedKeys(pods) {
+		if pods[name].asked() {
+			asked = append(asked, name)
+		}
+	}
+	return asked
+}
+
+func (h *house) request(value string) {
+	h.t.Helper()
+	cluster := h.cluster()
+	metav1.SetMetaDataAnnotation(&cluster.ObjectMeta, renewRequestAnnotation, value)
+	if err := h.client.Update(h.t.Context(), cluster); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+func (h *house) delete(object client.Object) {
+	h.t.Helper()
+	if err := h.client.Delete(h.t.Context(), object); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// bubble runs a test in a bubble of synctest, and fails when it leaves a goroutine behind.
+func bubble(t *testing.T, test func(*testing.T)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		// Runs last: on a pipe a farewell that nobody reads takes its time.
+		t.Cleanup(func() { time.Sleep(time.Minute) })
+		test(t)
+	})
+}
