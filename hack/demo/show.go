@@ -16,6 +16,8 @@ import (
 const (
 	namespace = "pgtls-demo"
 	name      = "hippo"
+	instances = 3
+	poolers   = 2
 	renewals  = 3
 
 	birthLimit   = 5 * time.Minute
@@ -67,7 +69,7 @@ func (d *demo) tell(ctx context.Context) error {
 }
 
 func (d *demo) born(ctx context.Context) error {
-	wanted := harness.NewCluster(namespace, name).WithInstances(3).WithPoolers(2).Build()
+	wanted := harness.NewCluster(namespace, name).WithInstances(instances).WithPoolers(poolers).Build()
 	var err error
 	if d.cluster, err = harness.Create(ctx, d.kube, wanted); err != nil {
 		return err
@@ -75,8 +77,10 @@ func (d *demo) born(ctx context.Context) error {
 	if err := d.cluster.AwaitReady(ctx, birthLimit); err != nil {
 		return err
 	}
-	d.client, err = d.cluster.StartClient(ctx, d.images)
-	return err
+	if d.client, err = d.cluster.StartClient(ctx, d.images); err != nil {
+		return err
+	}
+	return d.client.AwaitStreaming(ctx, instances-1)
 }
 
 func (d *demo) renewUnderLoad(ctx context.Context) (*outcome, error) {

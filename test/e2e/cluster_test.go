@@ -12,6 +12,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"pgtls.dev/pgtls/api/v1beta1"
 	"pgtls.dev/pgtls/test/harness"
 )
 
@@ -32,17 +33,24 @@ func (s *story) cluster() *harness.Builder { return harness.NewCluster("e2e-"+s.
 // born makes the cluster and waits until it is ready; the story's end removes it.
 func (s *story) born(wanted *harness.Builder) *living {
 	s.Helper()
-	cluster := s.created(wanted)
+	object := wanted.Build()
+	cluster := s.created(object)
 	s.must(cluster.AwaitReady(s.Context(), birthLimit))
+	return s.withClient(cluster, object)
+}
+
+// withClient starts the client pod of a cluster that is ready, and waits for its replicas.
+func (s *story) withClient(cluster *harness.Cluster, object *v1beta1.PostgresCluster) *living {
+	s.Helper()
 	client, err := cluster.StartClient(s.Context(), images)
 	s.must(err)
+	s.must(client.AwaitStreaming(s.Context(), int(*object.Spec.Instances[0].Replicas)-1))
 	return &living{Cluster: cluster, client: client}
 }
 
 // created makes the cluster in a fresh namespace and waits for nothing.
-func (s *story) created(wanted *harness.Builder) *harness.Cluster {
+func (s *story) created(object *v1beta1.PostgresCluster) *harness.Cluster {
 	s.Helper()
-	object := wanted.Build()
 	s.must(kube.RemoveNamespace(s.Context(), object.Namespace))
 	s.Cleanup(func() { removeInBackground(s.T, object.Namespace) })
 	cluster, err := harness.Create(s.Context(), kube, object)
@@ -93,9 +101,7 @@ func (s *story) standing() *living {
 		s.Cleanup(func() { explainFailure(s.T, cluster) })
 		s.must(cluster.AwaitReady(s.Context(), birthLimit))
 		s.fact("secondsUntilReady", time.Since(begun).Round(100*time.Millisecond).Seconds())
-		client, err := cluster.StartClient(s.Context(), images)
-		s.must(err)
-		standing.cluster = &living{Cluster: cluster, client: client}
+		standing.cluster = s.withClient(cluster, object)
 		return standing.cluster
 	}
 	s.Cleanup(func() { explainFailure(s.T, standing.cluster.Cluster) })

@@ -176,3 +176,18 @@ func (p *ClientPod) AsPrimary(ctx context.Context, statement string) ([]string, 
 func (p *ClientPod) Replication(ctx context.Context) ([]string, error) {
 	return p.AsPrimary(ctx, "select application_name, pid, backend_start, state from pg_stat_replication order by 1")
 }
+
+// AwaitStreaming waits until that many replicas stream. A cluster may be ready before: a
+// replica that serves what it has is ready, and asks for more only some seconds later.
+func (p *ClientPod) AwaitStreaming(ctx context.Context, replicas int) error {
+	return Await(ctx, fmt.Sprintf("%d replicas to stream", replicas), time.Minute, func(ctx context.Context) string {
+		rows, err := p.AsPrimary(ctx, "select application_name from pg_stat_replication where state = 'streaming' and replay_lsn = pg_current_wal_lsn()")
+		if err != nil {
+			return err.Error()
+		}
+		if len(rows) != replicas {
+			return fmt.Sprintf("%d stream and have caught up", len(rows))
+		}
+		return ""
+	})
+}
