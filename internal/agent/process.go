@@ -81,7 +81,7 @@ func notRunning(err error) bool {
 // Timing of one attempt to make the process serve what is installed.
 const (
 	reloadTimeout  = 3 * time.Second
-	servedTimeout  = 3 * time.Second // PostgreSQL takes about 10 ms
+	servedTimeout  = time.Second // PostgreSQL takes about 10 ms; a longer look would hold up an undo
 	firstLook      = 2 * time.Millisecond
 	longestLook    = 100 * time.Millisecond
 	handshakeLimit = time.Second
