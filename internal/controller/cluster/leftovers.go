@@ -29,6 +29,7 @@ func clearLeftovers(ctx context.Context, r *round) ([]Wait, error) {
 		if err := r.applier.Delete(ctx, leftover); err != nil {
 			return nil, err
 		}
+		delete(r.facts.configMaps, leftover.Name)
 		r.tell(leftover, LeftoverDeleted, "Delete", "deleted ConfigMap %s of an earlier cluster of this name", leftover.Name)
 	}
 	return nil, nil

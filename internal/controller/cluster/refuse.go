@@ -14,7 +14,7 @@ import (
 // refusal finds what cannot work in a spec and what the CRD's rules cannot see. While there is one nothing of the
 // cluster is changed: what runs goes on as it is.
 func refusal(cluster *v1beta1.PostgresCluster, settings desired.Settings) *Wait {
-	for _, check := range []func(*v1beta1.PostgresCluster, desired.Settings) string{refuseDynamicConfiguration, refuseImages, refuseNames} {
+	for _, check := range []func(*v1beta1.PostgresCluster, desired.Settings) string{refuseDynamicConfiguration, refuseImages, refuseNames, refusePooler} {
 		if message := check(cluster, settings); message != "" {
 			return &Wait{Party: cluster.Name, Reason: SpecInvalid, Message: message}
 		}
@@ -92,6 +92,17 @@ func refuseNames(cluster *v1beta1.PostgresCluster, _ desired.Settings) string {
 			return fmt.Sprintf("spec.instances[].name: sets %q and %q both make an instance %s; rename one", other, instance.Set.Name, instance.Name)
 		}
 		sets[instance.Name] = instance.Set.Name
+	}
+	return ""
+}
+
+// refusePooler finds settings of PgBouncer that its renderer does not take.
+func refusePooler(cluster *v1beta1.PostgresCluster, _ desired.Settings) string {
+	if desired.Pooler(cluster) == nil {
+		return ""
+	}
+	if _, err := desired.PoolerConfig(cluster); err != nil {
+		return "spec.proxy.pgBouncer.config.global: " + err.Error()
 	}
 	return ""
 }
