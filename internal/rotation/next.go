@@ -139,10 +139,12 @@ func (d *decision) party(p *Party) {
 		d.settle(p)
 		return
 	}
-	if d.closed && need.canWait && d.observed.Now.Before(need.urgentAt) {
-		d.wakeAt(need.urgentAt)
-		d.settle(p)
-		return
+	if d.closed && need.canWait {
+		if urgentAt := p.publishUrgentAt(); d.observed.Now.Before(urgentAt) {
+			d.wakeAt(urgentAt)
+			d.settle(p)
+			return
+		}
 	}
 	d.write(Step{Op: Publish, Party: p.Name, Reissue: need.reissue, Reason: need.reason})
 	d.revives = d.revives || len(need.reissue) == 0
@@ -293,10 +295,9 @@ func (d *decision) prove(p *Party, pod *Pod) {
 
 // need is why and how a party's material is to be written.
 type need struct {
-	reason   Reason
-	reissue  []Domain
-	canWait  bool      // for its turn
-	urgentAt time.Time // from then on it no longer can; zero: at once
+	reason  Reason
+	reissue []Domain
+	canWait bool // for its turn
 }
 
 // sound reports whether every wanted leaf is there and usable, and the bundles too.
@@ -321,8 +322,8 @@ func (d *decision) need(p *Party) need {
 			n.reason = ReasonMissing
 		}
 	}
-	for _, w := range p.Wants {
-		d.needLeaf(&n, p, w)
+	for i := range p.Wants {
+		d.needLeaf(&n, p, &p.Wants[i])
 	}
 	if !d.trustCurrent(p) {
 		n.canWait = false
@@ -334,14 +335,8 @@ func (d *decision) need(p *Party) need {
 }
 
 // needLeaf adds to n what one leaf needs.
-func (d *decision) needLeaf(n *need, p *Party, w LeafWant) {
+func (d *decision) needLeaf(n *need, p *Party, w *LeafWant) {
 	reason, canWait := d.reissueReason(p, w)
-	if leaf := p.material(w.Domain); leaf != nil && leaf.Problem == "" {
-		urgentAt := leaf.NotAfter.Add(-w.RenewBefore / 2)
-		if n.urgentAt.IsZero() || urgentAt.Before(n.urgentAt) {
-			n.urgentAt = urgentAt
-		}
-	}
 	if reason == "" {
 		return
 	}
@@ -353,7 +348,7 @@ func (d *decision) needLeaf(n *need, p *Party, w LeafWant) {
 }
 
 // reissueReason says why a leaf is to be issued anew, "" if it is not, and whether it can wait for its turn.
-func (d *decision) reissueReason(p *Party, w LeafWant) (reason Reason, canWait bool) {
+func (d *decision) reissueReason(p *Party, w *LeafWant) (reason Reason, canWait bool) {
 	leaf, signer := p.material(w.Domain), d.active[w.Domain]
 	switch {
 	case p.Material.State == Missing:
@@ -379,7 +374,11 @@ func (d *decision) reissueReason(p *Party, w LeafWant) (reason Reason, canWait b
 }
 
 // due returns ReasonDue once the renewal time of a leaf has come.
-func (d *decision) due(p *Party, w LeafWant, leaf *Leaf, signer *Authority) Reason {
+func (d *decision) due(p *Party, w *LeafWant, leaf *Leaf, signer *Authority) Reason {
+	earliest := leaf.NotAfter.Add(-w.RenewBefore - w.RenewBefore/10 - time.Second) // jitter is below a tenth
+	if d.observed.Now.Before(earliest) && !d.renewal.IsZero() && !earliest.Before(d.renewal) {
+		return "" // not before somebody else's, which is noted
+	}
 	at := pki.RenewalTime(leaf.NotBefore, leaf.NotAfter, w.RenewBefore, p.Name+"/"+string(w.Domain))
 	if d.observed.Now.Before(at) {
 		d.wakeAt(at)

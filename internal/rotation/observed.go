@@ -182,6 +182,21 @@ func (p *Party) material(d Domain) *Leaf {
 	return nil
 }
 
+// publishUrgentAt returns when less than half of its renewal window is left of
+// one of a party's published leaves; zero when it has none.
+func (p *Party) publishUrgentAt() (first time.Time) {
+	for _, w := range p.Wants {
+		leaf := p.material(w.Domain)
+		if leaf == nil {
+			continue
+		}
+		if at := leaf.NotAfter.Add(-w.RenewBefore / 2); first.IsZero() || at.Before(first) {
+			first = at
+		}
+	}
+	return first
+}
+
 // urgentAt returns when less than half of the shortest renewal window is left of
 // what a pod uses, and whether that is known: UnknownIsNo.
 func (p *Party) urgentAt(pod *Pod) (time.Time, bool) {

@@ -101,7 +101,7 @@ func (r oracle) signer(domain Domain) (pki.CertificateFacts, bool) {
 			of = append(of, a)
 		}
 	}
-	if len(of) != 1 || of[0].Problem != "" {
+	if _, managed := r.policy.Authorities[domain]; !managed || len(of) != 1 || of[0].Problem != "" {
 		return pki.CertificateFacts{}, false
 	}
 	seen := r.o.GenerationSeen[domain]

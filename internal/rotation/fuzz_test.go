@@ -1,0 +1,249 @@
+package rotation
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"reflect"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"pgtls.dev/pgtls/internal/pki"
+)
+
+// FuzzNext reads any bytes as an observation, also ones that no cluster can
+// give. Next must not panic, must not change what it is given, must decide the
+// same twice, and must plan nothing that Check refuses.
+func FuzzNext(f *testing.F) {
+	f.Add([]byte{})
+	f.Add([]byte("an ordinary cluster of which little is known"))
+	for seed := range 40 {
+		bytes := make([]byte, 400)
+		for i := range bytes {
+			bytes[i] = byte(i*i*(seed+3) + i*seed)
+		}
+		f.Add(bytes)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		policy, o := (&reader{data: data}).observation()
+		policyBefore, before := (&reader{data: data}).observation()
+		plan, err := Next(policy, o)
+		again, errAgain := Next(policy, o)
+		if diff := cmp.Diff(plan, again); diff != "" || fmt.Sprint(err) != fmt.Sprint(errAgain) {
+			t.Fatalf("decides otherwise the second time, %v and %v:\n%s", err, errAgain, diff)
+		}
+		if !reflect.DeepEqual(o, before) || !reflect.DeepEqual(policy, policyBefore) {
+			t.Fatal("changes what it was given")
+		}
+		if err != nil {
+			if !cmp.Equal(plan, Plan{}) {
+				t.Fatalf("a plan with the error %v", err)
+			}
+			return
+		}
+		allowed(t, o, plan)
+	})
+}
+
+// allowed says that every step may be taken, in its order. What Publish would
+// make is not known here, so bundles are taken for repaired and an Activate of
+// it is looked at by the gates alone.
+func allowed(t failer, o Observed, plan Plan) {
+	t.Helper()
+	published := map[string]bool{}
+	for _, s := range plan.Steps {
+		switch s.Op {
+		case Publish:
+			published[s.Party] = true
+		case Activate:
+			fresh := afterPublish(o, published)
+			if s.Revision == "" {
+				s.Revision = fresh.party(s.Party).Material.Revision
+			}
+			mustPass(t, fresh, s)
+			continue
+		}
+		mustPass(t, o, s)
+	}
+}
+
+// TestRandomObservations is the fuzz target and the second opinion over many
+// random bytes, the same in every run. It counts what was decided, so that it
+// cannot come to look at nothing.
+func TestRandomObservations(t *testing.T) {
+	decided := map[Op]int{}
+	for seed := range uint64(20000) {
+		bytes := make([]byte, 400)
+		random := rand.New(rand.NewPCG(seed, 0))
+		for i := range bytes {
+			bytes[i] = byte(random.Uint32())
+		}
+		policy, o := (&reader{data: bytes}).observation()
+		plan, err := Next(policy, o)
+		if err != nil {
+			continue
+		}
+		for _, s := range plan.Steps {
+			decided[s.Op]++
+		}
+		allowed(t, o, plan)
+		if diff := cmp.Diff(oracle{policy, o}.choose(), chosen(plan)); diff != "" {
+			t.Errorf("seed %d (-oracle +Next):\n%s", seed, diff)
+		}
+		if len(plan.Steps) == 0 {
+			changesExactlyAtWake(t, policy, o)
+		}
+		if t.Failed() {
+			t.Fatalf("seed %d", seed)
+		}
+	}
+	for _, op := range []Op{CreateAuthority, CopyAuthority, ReleaseAuthority, RestoreAuthority, PublishTrust, Publish, Activate, Prove} {
+		if decided[op] < 100 {
+			t.Errorf("%s was decided %d times only", op, decided[op])
+		}
+	}
+}
+
+func mustPass(t failer, o Observed, s Step) {
+	t.Helper()
+	if v := Check(o, s); v != nil {
+		t.Fatalf("%s is planned and refused: %v", s, v)
+	}
+}
+
+// afterPublish is an observation in which some parties have new and right material.
+func afterPublish(o Observed, published map[string]bool) Observed {
+	o.Parties = slices.Clone(o.Parties)
+	for i := range o.Parties {
+		p := &o.Parties[i]
+		if !published[p.Name] {
+			continue
+		}
+		m := Material{State: Present, Revision: "new " + p.Name, Anchors: map[Domain][]string{}}
+		for _, a := range o.Authorities {
+			m.Anchors[a.Domain] = []string{a.Certificate.Fingerprint}
+			for _, want := range p.Wants {
+				if want.Domain == a.Domain {
+					m.Leaves = append(m.Leaves, Leaf{Domain: a.Domain, CertificateFacts: pki.CertificateFacts{
+						IssuerKeyID: a.Certificate.KeyID, NotAfter: a.Certificate.NotAfter}})
+				}
+			}
+		}
+		p.Material = m
+	}
+	return o
+}
+
+// reader turns bytes into choices; where they end every choice is the first.
+type reader struct{ data []byte }
+
+func (r *reader) n(below int) int {
+	if len(r.data) == 0 {
+		return 0
+	}
+	b := r.data[0]
+	r.data = r.data[1:]
+	return int(b) % below
+}
+
+func (r *reader) flag() bool { return r.n(2) == 1 }
+
+func (r *reader) text(choices ...string) string { return choices[r.n(len(choices))] }
+
+// time is near the dawn, and zero now and then.
+func (r *reader) time() time.Time {
+	if r.n(16) == 15 {
+		return time.Time{}
+	}
+	return dawn.Add(time.Duration(r.n(200)-100) * day)
+}
+
+func (r *reader) observation() (Policy, Observed) {
+	policy := Policy{RenewRequest: r.text("", "one", "two"), Authorities: map[Domain]CertificatePolicy{}}
+	o := Observed{Now: dawn.Add(time.Duration(r.n(60)) * day), GenerationSeen: map[Domain]int{}}
+	for _, domain := range Domains() {
+		if r.n(8) != 7 {
+			policy.Authorities[domain] = CertificatePolicy{Life: time.Duration(1-r.n(200)/199) * day}
+		}
+		o.GenerationSeen[domain] = mostly1[r.n(len(mostly1))]
+		for range mostly1[r.n(len(mostly1))] {
+			o.Authorities = append(o.Authorities, r.authority(domain))
+		}
+	}
+	o.PublicTrust = Trust{State: r.state(), Anchors: r.anchors()}
+	for i := range r.n(5) {
+		o.Parties = append(o.Parties, r.party(i))
+	}
+	return policy, o
+}
+
+// mostly1 are generations, and numbers of them.
+var mostly1 = []int{1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 2}
+
+func (r *reader) authority(domain Domain) Authority {
+	return Authority{Domain: domain, Generation: mostly1[r.n(len(mostly1))], Problem: Reason(r.text("", "", "", "", "", "", "", string(AuthorityUnreadable))),
+		Certificate: pki.CertificateFacts{KeyID: r.text("a", "a", "a", "b"), Fingerprint: r.text("a", "a", "a", "b"), NotBefore: dawn.Add(-100 * day), NotAfter: r.time().Add(100 * day)},
+		Original:    Store{Present: r.flag(), Deleting: r.flag()}, Copy: Store{Present: r.flag(), Deleting: r.flag()}}
+}
+
+func (r *reader) state() MaterialState {
+	return MaterialState(r.text(string(Present), string(Present), string(Present), string(Missing), string(Foreign), string(Unknown)))
+}
+
+func (r *reader) anchors() []string {
+	return [][]string{{"a"}, {"a"}, {"a"}, {"a"}, {"a"}, {"a"}, {"b"}, {"a", "b"}, {}, nil}[r.n(10)]
+}
+
+// party wants what the parties of docs/rotation.md want.
+func (r *reader) party(i int) Party {
+	p := Party{Name: fmt.Sprintf("party-%d", i), Kind: Kind(r.text(string(Instance), string(Pooler), string(Operator)))}
+	domains := Domains()
+	if p.Kind == Operator {
+		domains = domains[1:]
+	}
+	p.Material = Material{State: r.state(), Revision: r.text("r1", "r2", ""), Answered: r.text("", "one"), Altered: r.n(8) == 7, Anchors: map[Domain][]string{}}
+	for _, domain := range Domains() {
+		if r.n(6) != 5 {
+			p.Material.Anchors[domain] = r.anchors()
+		}
+	}
+	for _, domain := range domains {
+		p.Wants = append(p.Wants, r.want(domain))
+		if r.n(6) != 5 {
+			p.Material.Leaves = append(p.Material.Leaves, r.leaf(domain))
+		}
+	}
+	if p.Material.State != Present {
+		p.Material = Material{State: p.Material.State}
+	}
+	if p.Kind != Operator {
+		for j := range r.n(4) {
+			p.Pods = append(p.Pods, r.pod(i, j))
+		}
+	}
+	return p
+}
+
+func (r *reader) want(domain Domain) LeafWant {
+	return LeafWant{Domain: domain, CommonName: "cn", DNSNames: [][]string{nil, {"a"}, {"a", "b"}}[r.n(3)],
+		CertificatePolicy: CertificatePolicy{Life: time.Duration(1+r.n(90)) * day, RenewBefore: time.Duration(r.n(40)) * 12 * time.Hour, Algorithm: pki.Algorithms()[r.n(2)]}}
+}
+
+func (r *reader) leaf(domain Domain) Leaf {
+	return Leaf{Domain: domain, Problem: r.text("", "", "", "", string(pki.KeyMismatch), string(pki.Expired)), CertificateFacts: pki.CertificateFacts{
+		Subject: r.text("CN=cn", "CN=cn", "CN=cn", ""), IssuerKeyID: r.text("a", "a", "a", "b"), Algorithm: pki.Algorithms()[r.n(2)], Fingerprint: r.text("leaf", "other", ""),
+		NotBefore: r.time(), NotAfter: r.time().Add(30 * day), DNSNames: [][]string{nil, {"a"}, {"a", "b"}}[r.n(3)]}}
+}
+
+func (r *reader) pod(i, j int) Pod {
+	pod := Pod{Name: fmt.Sprintf("party-%d-%d", i, j), Primary: r.n(4) == 3, Asked: r.text("", "r1", "r2")}
+	if r.n(5) != 4 {
+		pod.Report = &Report{Active: r.text("r1", "r2", ""), ActiveUntil: r.time(), ProblemReason: r.text("", "ReloadFailed")}
+	}
+	for range r.n(3) {
+		pod.Proofs = append(pod.Proofs, Proof{Port: "port", Fingerprint: r.text("leaf", "other", ""), Revision: r.text("r1", "r2", "")})
+	}
+	return pod
+}
