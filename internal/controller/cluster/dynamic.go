@@ -2,12 +2,16 @@ package cluster
 
 import (
 	"context"
+	"errors"
+	"net/http"
+	"strconv"
 	"time"
 
 	"k8s.io/utils/ptr"
 
 	"pgtls.dev/pgtls/api/v1beta1"
 	"pgtls.dev/pgtls/internal/desired"
+	"pgtls.dev/pgtls/internal/patroni"
 )
 
 // configurePatroni makes Patroni's dynamic configuration what the spec says, once there is a primary to hold it.
@@ -28,18 +32,27 @@ func configurePatroni(ctx context.Context, r *round) ([]Wait, error) {
 	}
 	have, err := ha.answers.Config(ctx)
 	if err != nil {
-		return []Wait{{Party: r.cluster.Name, Reason: AwaitingPatroni, Message: err.Error(), Again: soon}}, nil
+		return []Wait{r.awaitPatroni(err)}, nil
 	}
-	changed, err := ha.answers.PatchConfig(ctx, withRemovals(have, want))
-	if err != nil {
-		return nil, err
-	}
-	if !changed {
+	want = withRemovals(have, want)
+	if len(patroni.Difference(have, want)) == 0 {
 		return nil, nil
+	}
+	if _, err := ha.answers.PatchConfig(ctx, want); err != nil {
+		return []Wait{r.awaitPatroni(err)}, nil
 	}
 	r.tell(nil, ConfigurationChanged, "Configure", "changed Patroni's dynamic configuration")
 	// Patroni says only at its next loop whether PostgreSQL needs a restart.
 	return []Wait{{Party: r.cluster.Name, Reason: ConfigurationChanged, Message: "Patroni takes its changed configuration", Again: patroniLoop(r.cluster)}}, nil
+}
+
+// awaitPatroni says in one line that Patroni does not do what it was asked; its own pages of HTML tell nobody anything.
+func (r *round) awaitPatroni(err error) Wait {
+	message := err.Error()
+	if refused := (*patroni.StatusError)(nil); errors.As(err, &refused) {
+		message = "Patroni answers " + strconv.Itoa(refused.Status) + " " + http.StatusText(refused.Status)
+	}
+	return Wait{Party: r.cluster.Name, Reason: AwaitingPatroni, Message: message, Again: soon}
 }
 
 // patroniLoop is how long until Patroni has looked at everything again.
