@@ -36,7 +36,7 @@ type decision struct {
 	renewal  time.Time
 	closed   bool // the gate: an earlier party or pod is not settled
 	revives  bool // a write may bring back a revision that pods were asked for before: look again first
-	asked    bool // some pod was asked for what is published and is not settled
+	asked    bool // some pod was asked for what is published and was not seen to use it
 }
 
 func (p Policy) check(parties []Party) error {
@@ -168,8 +168,8 @@ func (d *decision) activateFirst(p *Party) {
 }
 
 // open reports whether a pod may be activated now: nobody before it is
-// unsettled and nobody anywhere is being asked (the order changes with a
-// failover), or it cannot wait for them any longer.
+// unsettled and nobody anywhere is in doubt after being asked (the order changes
+// with a failover), or it cannot wait for them any longer.
 func (d *decision) open(p *Party, pod *Pod) bool {
 	if !d.closed && !d.asked {
 		return true
@@ -218,11 +218,13 @@ func (d *decision) trusted(p *Party) bool {
 
 // settled reports whether a pod is known and seen to use its party's material.
 func settled(p *Party, pod *Pod) bool {
-	if pod.Report == nil || pod.Report.Active != p.Material.Revision || len(pod.Proofs) == 0 {
-		return false
-	}
+	return pod.Report != nil && pod.Report.Active == p.Material.Revision && seen(p, pod)
+}
+
+// seen reports whether the operator's last look at each port of a pod showed its party's material.
+func seen(p *Party, pod *Pod) bool {
 	want := p.material(Server)
-	if want == nil {
+	if want == nil || len(pod.Proofs) == 0 {
 		return false
 	}
 	for _, proof := range pod.Proofs {
@@ -234,13 +236,14 @@ func settled(p *Party, pod *Pod) bool {
 }
 
 // askedPod returns a pod of a party, other than one, that was asked for what is
-// published and is not settled, or "".
+// published and was never seen to use it, or "". One that was seen and has become
+// unreachable is not in doubt.
 func askedPod(p *Party, other string) string {
 	if p.Material.State != Present {
 		return ""
 	}
 	for i := range p.Pods {
-		if pod := &p.Pods[i]; pod.Asked == p.Material.Revision && pod.Name != other && !settled(p, pod) {
+		if pod := &p.Pods[i]; pod.Asked == p.Material.Revision && pod.Name != other && !seen(p, pod) {
 			return pod.Name
 		}
 	}

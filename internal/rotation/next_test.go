@@ -244,6 +244,8 @@ func TestActivateGate(t *testing.T) {
 		{"one that was asked keeps the gate closed when a failover puts it last",
 			[]fact{published("db-1"), asked("db-1-0"), published("db-2"), func(w *world) { w.failover("db-1") }},
 			[]string{"wait for db-1-0: AwaitingActivation"}, Waiting},
+		{"one that was seen and then became unreachable holds up only those behind it", []fact{unreachable("db-0-0"), published("db-1")},
+			[]string{"activate db-1-0", "wait for db-0-0: AgentUnreachable"}, ""},
 		{"a self-activated pod is proven and not asked", []fact{published("db-1"), selfActivated("db-1-0")},
 			[]string{"prove db-1-0"}, ""},
 		{"a stale proof proves nothing", []fact{published("db-1"), activated("db-1-0")}, []string{"prove db-1-0"}, ""},

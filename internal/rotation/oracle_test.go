@@ -208,8 +208,14 @@ func (r oracle) stays(i, j int) bool {
 func (r oracle) settled(i, j int) bool {
 	p := r.o.Parties[i]
 	pod := p.Pods[j]
+	return pod.Report != nil && pod.Report.Active == p.Material.Revision && r.seen(i, j)
+}
+
+func (r oracle) seen(i, j int) bool {
+	p := r.o.Parties[i]
+	pod := p.Pods[j]
 	leaf := leafOf(&p.Material, Server)
-	if pod.Report == nil || pod.Report.Active != p.Material.Revision || leaf == nil {
+	if leaf == nil {
 		return false
 	}
 	seen := 0
@@ -221,12 +227,12 @@ func (r oracle) settled(i, j int) bool {
 	return seen > 0 && seen == len(pod.Proofs)
 }
 
-// inDoubt says that some pod other than one was asked for what its Secret holds and is not settled.
+// inDoubt says that some pod other than one was asked for what its Secret holds and was not seen to serve it.
 func (r oracle) inDoubt(i, j int) bool {
 	for k, p := range r.o.Parties {
 		for n, pod := range p.Pods {
 			other := k != i || n != j
-			if other && p.Material.State == Present && pod.Asked == p.Material.Revision && !r.settled(k, n) {
+			if other && p.Material.State == Present && pod.Asked == p.Material.Revision && !r.seen(k, n) {
 				return true
 			}
 		}
@@ -266,7 +272,7 @@ func (r oracle) mayBeAsked(i, j int) bool {
 // about to change: it is asked again when the change was read back.
 func (r oracle) doubtOfItself(i, j int) bool {
 	p := r.o.Parties[i]
-	asked := p.Material.State == Present && p.Pods[j].Asked == p.Material.Revision && !r.settled(i, j)
+	asked := p.Material.State == Present && p.Pods[j].Asked == p.Material.Revision && !r.seen(i, j)
 	return asked && !r.urgent(i, j)
 }
 
