@@ -121,14 +121,14 @@ func (s *story) awaitSteady(c *living, d *harness.Deliveries, limit time.Duratio
 }
 
 // byPod is the time to served of each pod.
-func (l *load) byPod() map[string]*harness.Spread {
+func (l *load) byPod() map[string]harness.Spread {
 	times := map[string][]time.Duration{}
 	for _, delivery := range l.deliveries.Done() {
 		times[delivery.Pod] = append(times[delivery.Pod], delivery.Took())
 	}
-	spreads := map[string]*harness.Spread{}
+	spreads := map[string]harness.Spread{}
 	for pod, taken := range times {
-		spreads[pod] = harness.SpreadOf(taken)
+		spreads[pod] = *harness.SpreadOf(taken)
 	}
 	return spreads
 }
