@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -19,7 +20,8 @@ import (
 type certified struct {
 	*pgtest.Server
 	client *tls.Config
-	serial string // of the client's leaf
+	serial string                                      // of the client's leaf
+	leaf   func(name string) (certificate, key string) // files with a client's leaf that PostgreSQL can read
 }
 
 func startCertified(t *testing.T) certified {
@@ -55,12 +57,22 @@ func startCertified(t *testing.T) certified {
 	write("ca.crt", authority.EncodeCertificate())
 	server.Start(t, pgtest.Options{
 		Settings: map[string]string{"ssl": "on", "ssl_ca_file": "ca.crt", "ssl_min_protocol_version": "TLSv1.3"},
-		HBA:      []string{"hostssl all all all cert"},
+		HBA:      []string{"hostssl all all all cert", "hostssl replication _pgtlsrepl all cert"},
 	})
+	leaf := func(name string) (certificateFile, keyFile string) {
+		pair := issue(pki.LeafRequest{CommonName: name, Usage: pki.ClientAuth})
+		key, err := pair.EncodeKey()
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(name+".crt", pair.EncodeChain())
+		write(name+".key", key)
+		return filepath.Join(server.DataDir, name+".crt"), filepath.Join(server.DataDir, name+".key")
+	}
 	roots := x509.NewCertPool()
 	roots.AddCert(authority.Certificate)
 	client := issue(pki.LeafRequest{CommonName: "_pgtls", Usage: pki.ClientAuth})
-	return certified{Server: server, serial: pki.Facts(client.Leaf()).Serial, client: &tls.Config{
+	return certified{Server: server, leaf: leaf, serial: pki.Facts(client.Leaf()).Serial, client: &tls.Config{
 		RootCAs: roots, ServerName: "localhost", MinVersion: tls.VersionTLS13,
 		Certificates: []tls.Certificate{{Certificate: [][]byte{client.Leaf().Raw}, PrivateKey: client.Key}},
 	}}
@@ -98,6 +110,52 @@ func TestSessionsOfARealServer(t *testing.T) {
 	}
 	if standbys, err := Replication(t.Context(), conn); err != nil || len(standbys) != 0 {
 		t.Errorf("standbys are %+v, %v", standbys, err)
+	}
+}
+
+// A standby that streams with its certificate is seen as such, and a reload of the primary does not disconnect it.
+func TestReplicationOfARealServer(t *testing.T) {
+	server := startCertified(t)
+	server.SQL(t, "postgres", `CREATE ROLE _pgtls SUPERUSER LOGIN; CREATE ROLE _pgtlsrepl REPLICATION LOGIN`)
+	certificate, key := server.leaf("_pgtlsrepl")
+	standby := server.Standby(t, fmt.Sprintf("host=localhost port=%d user=_pgtlsrepl sslmode=verify-full sslrootcert=%s sslcert=%s sslkey=%s application_name=hippo-a-1-0",
+		server.Port, filepath.Join(server.DataDir, "ca.crt"), certificate, key))
+	conn, err := server.connect(t, "_pgtls")
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := awaitStreaming(t, conn, standby)
+	if first.Application != "hippo-a-1-0" || first.ClientDN != "/CN=_pgtlsrepl" || first.IssuerDN != "/CN=hippo ca g1" || first.TLSVersion != "TLSv1.3" || first.Database != "" {
+		t.Errorf("standby is %+v", first)
+	}
+	if err := (Local{SocketDir: server.SocketDir, Port: server.Port}).Reload(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	server.SQL(t, "postgres", `CREATE TABLE after_the_reload ()`)
+	for deadline := time.Now().Add(20 * time.Second); standby.SQL(t, "postgres", `SELECT to_regclass('after_the_reload') IS NOT NULL`) != "t"; {
+		if time.Now().After(deadline) {
+			t.Fatalf("the standby does not follow\n%s", standby.Log(t))
+		}
+	}
+	if second := awaitStreaming(t, conn, standby); second.PID != first.PID || !second.Started.Equal(first.Started) {
+		t.Errorf("the reload disconnected %+v, now it is %+v", first, second)
+	}
+}
+
+// awaitStreaming returns the only standby once it streams and has replayed everything.
+func awaitStreaming(t *testing.T, conn *Conn, standby *pgtest.Server) Standby {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		standbys, err := Replication(t.Context(), conn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(standbys) == 1 && standbys[0].State == "streaming" && standbys[0].LagBytes == 0 {
+			return standbys[0]
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("standbys are %+v\n%s", standbys, standby.Log(t))
+		}
 	}
 }
 

@@ -121,6 +121,34 @@ func (s *Server) awaitUp(t testing.TB) {
 	t.Fatalf("PostgreSQL did not come up:\n%s", s.Log(t))
 }
 
+// Standby starts a copy of a running server that streams from it until the test ends. connection is the
+// primary_conninfo without application_name.
+func (s *Server) Standby(t testing.TB, connection string) *Server {
+	t.Helper()
+	root, err := os.MkdirTemp("/tmp", "pgtest")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(root) })
+	copied := &Server{SocketDir: filepath.Join(root, "s"), DataDir: filepath.Join(root, "data"), Port: freePort(t), Major: s.Major, uid: s.uid, gid: s.gid}
+	for _, dir := range []string{copied.SocketDir, copied.DataDir} {
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Chmod(root, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	s.Own(t, copied.SocketDir, copied.DataDir)
+	out, err := copied.command(t.Context(), "pg_basebackup", "-D", copied.DataDir, "-h", s.SocketDir, "-p", strconv.Itoa(int(s.Port)), "-U", "postgres", "--checkpoint=fast", "--no-sync").CombinedOutput()
+	if err != nil {
+		t.Fatalf("pg_basebackup: %v\n%s", err, out)
+	}
+	copied.write(t, "standby.signal", "")
+	copied.Start(t, Options{Settings: map[string]string{"primary_conninfo": strings.ReplaceAll(connection, "'", "''")}})
+	return copied
+}
+
 // Log is what the server has written so far.
 func (s *Server) Log(t testing.TB) string {
 	t.Helper()
