@@ -37,6 +37,10 @@ func restartInstances(ctx context.Context, r *round) ([]Wait, error) {
 	}
 	ha := r.patroni(ctx)
 	all := members(desired.Instances(r.cluster), r.facts, ha)
+	done := r.restarts.of(r.key(), r.cluster.UID, r.cluster.Generation)
+	for i := range all {
+		all[i].Restarted = done[all[i].Instance]
+	}
 	for _, m := range all {
 		if m.Outdated || m.Exists && !m.Wanted {
 			return nil, nil
@@ -72,7 +76,7 @@ func (r *round) execute(ctx context.Context, d decision, ha *haView) ([]Wait, er
 	case Switchover:
 		return r.did(d, SwitchingOver, r.switchover(ctx, d, ha))
 	case Restart:
-		return r.did(d, RestartingInstance, ha.api(desired.PodName(d.Instance)).Restart(ctx))
+		return r.did(d, RestartingInstance, r.restart(ctx, d.Instance, ha))
 	default:
 		return nil, fmt.Errorf("deciding on %s: unknown action %q", d.Instance, d.Action)
 	}
@@ -104,6 +108,14 @@ func (r *round) deletePod(ctx context.Context, instance string) error {
 	err := r.applier.Client.Delete(ctx, pod, client.Preconditions{UID: &pod.UID})
 	return client.IgnoreNotFound(err)
 }
+
+func (r *round) restart(ctx context.Context, instance string, ha *haView) error {
+	pod := desired.PodName(instance)
+	r.restarts.note(r.key(), r.cluster.UID, r.cluster.Generation, instance, ha.members[pod].Leader)
+	return ha.api(pod).Restart(ctx)
+}
+
+func (r *round) key() client.ObjectKey { return client.ObjectKeyFromObject(r.cluster) }
 
 func (r *round) switchover(ctx context.Context, d decision, ha *haView) error {
 	return ha.answers.Switchover(ctx, desired.PodName(d.Instance), desired.PodName(d.Candidate))

@@ -54,12 +54,19 @@ func nextRestart(all []member) decision {
 	if len(pending) == 0 {
 		return decision{}
 	}
-	// The primary is not switched over: its new settings come with the restart, and a smaller max_connections
-	// must reach the primary first in any case.
-	if replica, ok := first(pending, func(m member) bool { return !m.Primary }); ok {
-		return whenOthersHealthy(all, replica, Restart)
+	// A replica that was restarted and still asks for it waits for the primary: a smaller max_connections has to
+	// reach the primary first.
+	for _, turn := range []func(member) bool{
+		func(m member) bool { return !m.Primary && !m.Restarted },
+		func(m member) bool { return m.Primary && !m.Restarted },
+	} {
+		if next, ok := first(pending, turn); ok {
+			return whenOthersHealthy(all, next, Restart)
+		}
 	}
-	return whenOthersHealthy(all, pending[0], Restart)
+	rest := await(pending[0].Instance, RestartingInstance, "PostgreSQL was restarted, and Patroni has not yet said that it needs no other restart")
+	rest.Wait.Again = later // it may never say so: then somebody has to look after it
+	return rest
 }
 
 func replaceServing(all, outdated []member, action Action) decision {

@@ -19,14 +19,15 @@ func instance(name string, options ...option) member {
 	return m
 }
 
-func primary(m *member)      { m.Primary = true }
-func outdated(m *member)     { m.Outdated = true }
-func notReady(m *member)     { m.Ready = false }
-func notStreaming(m *member) { m.Streaming = false }
-func extra(m *member)        { m.Wanted = false }
-func terminating(m *member)  { m.Terminating, m.Ready = true, false }
-func absent(m *member)       { m.Exists, m.Ready, m.Streaming = false, false, false }
-func pending(m *member)      { m.PendingRestart = true }
+func primary(m *member)       { m.Primary = true }
+func outdated(m *member)      { m.Outdated = true }
+func notReady(m *member)      { m.Ready = false }
+func notStreaming(m *member)  { m.Streaming = false }
+func extra(m *member)         { m.Wanted = false }
+func terminating(m *member)   { m.Terminating, m.Ready = true, false }
+func absent(m *member)        { m.Exists, m.Ready, m.Streaming = false, false, false }
+func pending(m *member)       { m.PendingRestart = true }
+func restartedOnce(m *member) { m.Restarted = true }
 
 type story struct {
 	name      string
@@ -186,16 +187,29 @@ func TestNextRestart(t *testing.T) {
 			members: []member{instance("a-0", primary, pending)},
 			action:  Restart, instance: "a-0",
 		},
+		{
+			name:    "a replica that cannot take the setting before the primary does not hold it up",
+			members: []member{instance("a-0", primary, pending), instance("a-1", pending, restartedOnce)},
+			action:  Restart, instance: "a-0",
+		},
+		{
+			name:    "nobody is restarted for ever",
+			members: []member{instance("a-0", primary), instance("a-1", pending, restartedOnce)},
+			action:  Await, instance: "a-1", reason: RestartingInstance,
+		},
 	})
 }
 
 // A model of a cluster under Patroni and Kubernetes: it does what was decided, and heals by and by.
-type model struct{ members []member }
+type model struct {
+	members []member
+	smaller bool // the setting has to reach the primary first
+}
 
 func drawModel(t *rapid.T) *model {
 	wanted := rapid.IntRange(1, 4).Draw(t, "wanted")
 	extras := rapid.IntRange(0, 3).Draw(t, "extras")
-	m := &model{}
+	m := &model{smaller: rapid.Bool().Draw(t, "smaller")}
 	for i := range wanted + extras {
 		one := instance(fmt.Sprintf("a-%d", i))
 		one.Wanted = i < wanted
@@ -250,8 +264,8 @@ func (m *model) check(t *rapid.T, d decision) {
 			t.Fatalf("switchover from %+v to %+v", target, heir)
 		}
 	case Restart:
-		if !target.PendingRestart {
-			t.Fatalf("%s needs no restart", target.Instance)
+		if !target.PendingRestart || target.Restarted {
+			t.Fatalf("%s needs no restart: %+v", target.Instance, m.members)
 		}
 	}
 }
@@ -271,8 +285,18 @@ func (m *model) do(d decision) {
 	case Switchover:
 		target.Primary, m.find(d.Candidate).Primary = false, true
 	case Restart:
-		target.PendingRestart = false
+		m.restart(target)
 	}
+}
+
+func (m *model) restart(target *member) {
+	primaryPends := false
+	for i := range m.members {
+		primaryPends = primaryPends || m.members[i].Primary && m.members[i].PendingRestart
+		m.members[i].Restarted = m.members[i].Restarted && !target.Primary
+	}
+	target.Restarted = true
+	target.PendingRestart = m.smaller && primaryPends && !target.Primary
 }
 
 // heal is what Kubernetes and Patroni do when left alone: pods come, become ready, stream; a leader is elected.

@@ -24,6 +24,7 @@ type member struct {
 	Primary        bool
 	Streaming      bool // the primary, or a replica that streams from it
 	PendingRestart bool // a setting takes effect only with a restart of PostgreSQL
+	Restarted      bool // it was restarted for the present spec already
 }
 
 // healthy members need no patience with them.

@@ -25,6 +25,7 @@ type reconciler struct {
 	events   events.EventRecorder
 	settings desired.Settings
 	connect  connector
+	restarts *restarts
 	now      func() time.Time
 }
 
@@ -66,6 +67,7 @@ type outcome struct {
 func (c *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
 	cluster := &v1beta1.PostgresCluster{}
 	if err := c.client.Get(ctx, request.NamespacedName, cluster); err != nil {
+		c.restarts.forget(request.NamespacedName)
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
 	if cluster.DeletionTimestamp != nil {
@@ -77,7 +79,7 @@ func (c *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	}
 	round := &round{
 		cluster: cluster, settings: c.settings, applier: c.applier, events: c.events, random: rand.Reader,
-		connect: c.connect, facts: seen, refused: map[string]bool{},
+		connect: c.connect, restarts: c.restarts, facts: seen, refused: map[string]bool{},
 	}
 	outcome := round.run(ctx)
 	err = c.report(ctx, round, outcome)

@@ -76,6 +76,7 @@ func newWorld(t *testing.T, objects ...client.Object) *world {
 		events:   w.events,
 		settings: settings(),
 		connect:  silence{},
+		restarts: newRestarts(),
 		now:      func() time.Time { return time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC) },
 	}
 	return w

@@ -23,6 +23,7 @@ type round struct {
 	events   events.EventRecorder
 	random   io.Reader
 	connect  connector
+	restarts *restarts
 
 	facts   facts
 	refused map[string]bool // objects that belong to somebody else, by objectName

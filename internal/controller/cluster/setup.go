@@ -49,6 +49,7 @@ func SetupWithManager(m manager.Manager, options Options) error {
 		events:   m.GetEventRecorder(reportingController),
 		settings: options.Settings,
 		connect:  wire{},
+		restarts: newRestarts(),
 		now:      options.Now,
 	}
 	concurrency := options.Concurrency
