@@ -91,6 +91,13 @@ func (d *decision) keep(a *Authority) {
 	d.write(s)
 }
 
-// signersReady reports whether material can be written: it holds the bundle of
-// each domain, also of one that the party has no leaf of.
-func (d *decision) signersReady() bool { return len(d.active) == len(Domains()) }
+// writable reports whether a party's material can be written: every leaf that it
+// wants can be signed, and the bundle of a domain that cannot sign is there to be kept.
+func (d *decision) writable(p *Party) bool {
+	for _, domain := range Domains() {
+		if d.active[domain] == nil && (p.wants(domain) || len(p.Material.Anchors[domain]) == 0) {
+			return false
+		}
+	}
+	return true
+}

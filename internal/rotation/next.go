@@ -130,7 +130,7 @@ func (d *decision) party(p *Party) {
 		d.block(p.Name, ForeignSecret, "Secret %s exists and does not belong to this cluster: rename or delete it", p.Name)
 		return // its pods cannot have started from it; the rest goes on
 	}
-	if !d.signersReady() {
+	if !d.writable(p) {
 		d.settle(p)
 		return
 	}
@@ -401,8 +401,12 @@ func (d *decision) due(p *Party, w *LeafWant, leaf *Leaf, signer *Authority) Rea
 // trustCurrent reports whether both bundles hold what they should.
 func (d *decision) trustCurrent(p *Party) bool {
 	for _, domain := range Domains() {
+		signer := d.active[domain]
+		if signer == nil {
+			continue // what the party holds is kept
+		}
 		anchors := p.Material.Anchors[domain]
-		if len(anchors) != 1 || anchors[0] != d.active[domain].Certificate.Fingerprint {
+		if len(anchors) != 1 || anchors[0] != signer.Certificate.Fingerprint {
 			return false
 		}
 	}

@@ -297,11 +297,14 @@ func TestFirstGeneration(t *testing.T) {
 func TestAuthorityThatCannotSign(t *testing.T) {
 	trouble := []fact{secretGone("db-2"), due("operator", Client), unproven("db-0-0")}
 	with := func(f ...fact) []fact { return append(append([]fact{}, trouble...), f...) }
+	// The operator has no server leaf, and its bundle of that domain is kept.
 	blocked := func(reason Reason) []string {
-		return []string{"prove db-0-0", "wait for server ca g1: " + string(reason)}
+		return []string{"publish operator [client]: Due", "prove db-0-0", "wait for server ca g1: " + string(reason)}
 	}
 	run(t, []sentence{
-		{"lost: nothing is signed, and looks go on", with(noAuthority(Server)), blocked(AuthorityLost), ""},
+		{"and no bundle to keep: nothing can be written", with(noAuthority(Server), bundleGone("operator", Server)),
+			[]string{"prove db-0-0", "wait for server ca g1: AuthorityLost"}, ""},
+		{"lost: nothing is signed of it, and looks go on", with(noAuthority(Server)), blocked(AuthorityLost), ""},
 		{"lost with both copies", with(authorityStored(Server, Store{}, Store{})), blocked(AuthorityLost), ""},
 		{"unreadable", with(authorityProblem(Server, AuthorityUnreadable)), blocked(AuthorityUnreadable), ""},
 		{"foreign", with(authorityProblem(Server, AuthorityForeign)), blocked(AuthorityForeign), ""},

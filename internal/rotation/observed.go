@@ -1,6 +1,7 @@
 package rotation
 
 import (
+	"slices"
 	"time"
 
 	"pgtls.dev/pgtls/internal/pki"
@@ -180,6 +181,10 @@ func (p *Party) material(d Domain) *Leaf {
 		}
 	}
 	return nil
+}
+
+func (p *Party) wants(d Domain) bool {
+	return slices.ContainsFunc(p.Wants, func(w LeafWant) bool { return w.Domain == d })
 }
 
 // publishUrgentAt returns when less than half of its renewal window is left of

@@ -110,6 +110,22 @@ func (r oracle) signer(domain Domain) (pki.CertificateFacts, bool) {
 	return facts, valid && (seen == 0 || seen == of[0].Generation)
 }
 
+// writable: material holds a leaf of each wanted domain and both bundles; where
+// nobody signs, nothing is wanted and there is a bundle to keep.
+func (r oracle) writable(p Party) bool {
+	wanted := map[Domain]bool{}
+	for _, want := range p.Wants {
+		wanted[want.Domain] = true
+	}
+	for _, domain := range Domains() {
+		_, signs := r.signer(domain)
+		if keeps := !wanted[domain] && len(p.Material.Anchors[domain]) > 0; !signs && !keeps {
+			return false
+		}
+	}
+	return true
+}
+
 func (r oracle) bothSign() bool {
 	_, server := r.signer(Server)
 	_, client := r.signer(Client)
@@ -119,7 +135,7 @@ func (r oracle) bothSign() bool {
 // publishes says whether a party's material is written, and with which leaves anew.
 func (r oracle) publishes(i int) (domains []Domain, publish bool) {
 	p := r.o.Parties[i]
-	if p.Material.State != Missing && p.Material.State != Present || !r.bothSign() {
+	if p.Material.State != Missing && p.Material.State != Present || !r.writable(p) {
 		return nil, false
 	}
 	repair, urgent := p.Material.State == Missing || p.Material.Altered, false
@@ -136,8 +152,8 @@ func (r oracle) publishes(i int) (domains []Domain, publish bool) {
 		}
 	}
 	for _, domain := range Domains() {
-		facts, _ := r.signer(domain)
-		if !slices.Equal(p.Material.Anchors[domain], []string{facts.Fingerprint}) {
+		facts, signs := r.signer(domain)
+		if signs && !slices.Equal(p.Material.Anchors[domain], []string{facts.Fingerprint}) {
 			repair = true
 		}
 	}

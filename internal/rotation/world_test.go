@@ -328,6 +328,8 @@ func (w *world) publish(m *member, reissue []Domain) {
 	for _, domain := range Domains() {
 		if a := w.authorities[domain]; a != nil {
 			material.Anchors[domain] = []string{a.facts.Fingerprint}
+		} else if kept, found := m.secret.Anchors[domain]; found {
+			material.Anchors[domain] = kept
 		}
 	}
 	for _, want := range m.wants {
