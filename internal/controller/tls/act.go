@@ -94,11 +94,11 @@ func answered(v *view, party *rotation.Party, step rotation.Step) string {
 func (r *Reconciler) materialData(v *view, party *rotation.Party, step rotation.Step) (map[string][]byte, error) {
 	data := map[string][]byte{}
 	for _, domain := range rotation.Domains() {
-		bundle, err := v.bundle(party, domain)
+		signer, err := v.signer(domain)
 		if err != nil {
 			return nil, err
 		}
-		data[bundleFiles[domain]] = bundle
+		data[bundleFiles[domain]] = signer.authority.EncodeCertificate()
 	}
 	for _, want := range party.Wants {
 		files := pairFiles[want.Domain]
@@ -116,19 +116,6 @@ func (r *Reconciler) materialData(v *view, party *rotation.Party, step rotation.
 		}
 	}
 	return data, nil
-}
-
-// bundle is what a party is to trust in a domain. While nobody can sign there it
-// keeps what it holds, so that the other domain's leaf can be renewed.
-func (v *view) bundle(party *rotation.Party, domain rotation.Domain) ([]byte, error) {
-	signer, err := v.signer(domain)
-	if err == nil {
-		return signer.authority.EncodeCertificate(), nil
-	}
-	if old := v.material[party.Name]; old != nil && len(party.Material.Anchors[domain]) > 0 {
-		return old.Data[bundleFiles[domain]], nil
-	}
-	return nil, err
 }
 
 // issue makes a leaf with a fresh key. It ends no later than its authority.

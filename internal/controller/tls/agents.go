@@ -206,11 +206,17 @@ func (a *agents) ask(ctx context.Context, key agentKey, w *watcher) (*agentapi.R
 }
 
 // client makes a client for one question: a connection is never kept, so that
-// each one is made, and verified, with the certificates of the moment.
+// each one is made, and verified, with the certificates of the moment. It has
+// limits of its own because http.Transport goes on dialing after a request has ended.
 func (a *agents) client(target agentTarget) *http.Client {
 	return &http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
-		DialContext:       a.dial,
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			ctx, cancel := context.WithTimeout(ctx, answerTime)
+			defer cancel()
+			return a.dial(ctx, network, address)
+		},
+		TLSHandshakeTimeout: answerTime,
 		TLSClientConfig: &tls.Config{
 			MinVersion:         tls.VersionTLS13,
 			ServerName:         target.serverName,

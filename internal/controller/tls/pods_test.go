@@ -6,8 +6,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"net"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -71,11 +74,35 @@ func (w *wire) listen(address string) *wireListener {
 	return l
 }
 
-// blackhole takes connections and never says a word.
-func (w *wire) blackhole(address string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.servers[address] = &wireListener{address: address, connections: make(chan net.Conn), closed: make(chan struct{})}
+// blackhole answers nothing: neither a connection nor, if it takes connections, a word on one.
+func (w *wire) blackhole(t *testing.T, address string, takes bool) {
+	l := w.listen(address)
+	if !takes {
+		return
+	}
+	var taken []net.Conn
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			taken = append(taken, c)
+		}
+	}()
+	t.Cleanup(func() {
+		time.Sleep(2 * answerTime) // of the bubble: nobody may wait for longer
+		_ = l.Close()
+		<-done
+		for _, c := range taken {
+			_ = c.SetReadDeadline(time.Now())
+			if _, err := io.Copy(io.Discard, c); errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Error("a connection that nobody answers is still open")
+			}
+		}
+	})
 }
 
 type wireListener struct {
@@ -182,7 +209,7 @@ func (a *fakeAgent) serve(t *testing.T, w *wire, address string) {
 		},
 	}
 	ctx, stop := context.WithCancel(t.Context())
-	server := &http.Server{Handler: a, BaseContext: func(net.Listener) context.Context { return ctx }}
+	server := &http.Server{Handler: a, ErrorLog: log.New(io.Discard, "", 0), BaseContext: func(net.Listener) context.Context { return ctx }}
 	listener := w.listen(address)
 	go func() { _ = server.Serve(tls.NewListener(listener, config)) }() // ends with close
 	a.close = func() {
@@ -288,7 +315,7 @@ func (h *house) aPod(name, party, component, role string) *simPod {
 		h.t.Fatal(err)
 	}
 	p := &simPod{h: h, name: name, party: party}
-	p.agent = newFakeAgent(name, func() time.Time { return h.now }, h.secret(party).Data)
+	p.agent = newFakeAgent(name, h.clock, h.secret(party).Data)
 	p.install()
 	h.pods[address] = p
 	p.agent.serve(h.t, h.wire, net.JoinHostPort(address, strconv.Itoa(agentapi.AgentPort)))
@@ -448,4 +475,8 @@ func bubble(t *testing.T, test func(*testing.T)) {
 		t.Cleanup(func() { time.Sleep(time.Minute) })
 		test(t)
 	})
+}
+
+func (h *house) key(name string) client.ObjectKey {
+	return client.ObjectKey{Namespace: hippo.Namespace, Name: name}
 }

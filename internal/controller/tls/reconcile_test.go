@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -33,6 +34,7 @@ import (
 type house struct {
 	t      *testing.T
 	client client.Client
+	mu     sync.Mutex
 	now    time.Time
 	writes []string
 	r      *Reconciler
@@ -65,7 +67,7 @@ func newHouse(t *testing.T, objects ...client.Object) *house {
 		}
 	}
 	h := &house{t: t, now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), wire: newWire(), pods: map[string]*simPod{}}
-	base := fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(&v1beta1.PostgresCluster{}, &corev1.Pod{}).
+	base := fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(&v1beta1.PostgresCluster{}, &corev1.Pod{}, &corev1.Service{}).
 		WithObjects(append(objects, append(someServices(), aCluster())...)...).Build()
 	h.client = interceptor.NewClient(base, interceptor.Funcs{
 		Create: func(ctx context.Context, c client.WithWatch, obj client.Object, opts ...client.CreateOption) error {
@@ -96,7 +98,7 @@ func (h *house) restart() {
 	if h.stop != nil {
 		h.stop()
 	}
-	now := func() time.Time { return h.now }
+	now := h.clock
 	ctx, stop := context.WithCancel(h.t.Context())
 	h.stop, h.told = stop, events.NewFakeRecorder(1000)
 	h.r = &Reconciler{
@@ -105,6 +107,19 @@ func (h *house) restart() {
 		agents:  newAgents(ctx, now, func(types.NamespacedName) {}), proofs: newProofs(), retries: newRetries(),
 	}
 	h.r.agents.dial, h.r.proofs.dial = h.wire.dial, h.look
+}
+
+// clock is read by many goroutines, and set by the test alone.
+func (h *house) clock() time.Time {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.now
+}
+
+func (h *house) pass(d time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.now = h.now.Add(d)
 }
 
 // events returns those since the last call, without their type.
@@ -331,11 +346,11 @@ func TestARenewalIsAskedForOncePerValue(t *testing.T) {
 func TestALeafIsRenewedAtItsTime(t *testing.T) {
 	h := newHouse(t)
 	result, _ := h.reconcile()
-	h.now = h.now.Add(result.RequeueAfter - time.Second)
+	h.pass(result.RequeueAfter - time.Second)
 	if _, writes := h.reconcile(); len(writes) > 0 {
 		t.Errorf("a second early there were writes: %v", writes)
 	}
-	h.now = h.now.Add(2 * time.Second)
+	h.pass(2 * time.Second)
 	_, writes := h.reconcile()
 	if len(writes) == 0 || !strings.HasPrefix(writes[0], "update hippo-") {
 		t.Errorf("when due, the writes were %v, want the update of a material", writes)

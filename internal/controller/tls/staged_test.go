@@ -69,7 +69,7 @@ func TestAPodThatAgreesButServesTheOldStopsTheStage(t *testing.T) {
 		}
 		canary.stuck = false
 		canary.install() // the reload takes effect, and the agent has nothing new to say of its revision
-		h.now = h.now.Add(proofPauseMax)
+		h.pass(proofPauseMax)
 		if got := h.asks(pods); !slices.Equal(got, []string{"hippo-a-2-0"}) {
 			t.Errorf("the canary serves the new leaf, and asked are %v", got)
 		}
@@ -111,7 +111,7 @@ func TestAPodThatDoesNotConfirmStopsTheStageAndIsNamed(t *testing.T) {
 				c.how(pods["hippo-a-1-0"])
 				for range 5 {
 					h.asks(pods)
-					h.now = h.now.Add(retryMax)
+					h.pass(retryMax)
 				}
 				for name, p := range pods {
 					if got := p.object().Annotations[activateAnnotation]; name != "hippo-a-1-0" && got != before[name] {
@@ -152,7 +152,7 @@ func TestWaitingWritesNothingAndPausesGrow(t *testing.T) {
 				t.Errorf("waiting, and there were writes: %v", writes)
 			}
 			pauses = append(pauses, result.RequeueAfter)
-			h.now = h.now.Add(result.RequeueAfter)
+			h.pass(result.RequeueAfter)
 		}
 		if !slices.IsSorted(pauses) || pauses[0] > 4*time.Second || pauses[6] != retryMax {
 			t.Errorf("pauses %v do not grow from a second to half a minute", pauses)
@@ -207,7 +207,7 @@ func TestARestartProvesEverythingAgainAndTellsNothingNew(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h, pods := hippos(t)
 		before := h.cluster().Status
-		h.now = h.now.Add(time.Hour)
+		h.pass(time.Hour)
 		h.restart()
 		looked := 0
 		dial := h.r.proofs.dial
@@ -307,7 +307,7 @@ func TestAnExpiredIdentityIsRenewedFirstAndTheAgentsReachedWithIt(t *testing.T) 
 	bubble(t, func(t *testing.T) {
 		h, pods := hippos(t)
 		h.stop()
-		h.now = h.now.Add(31 * 24 * time.Hour) // client leaves are over, server leaves are not
+		h.pass(31 * 24 * time.Hour) // client leaves are over, server leaves are not
 		h.restart()
 		h.reconcile()
 		if m := h.r.inspectByName(t, h, "hippo-operator-tls"); m.Leaves[0].Problem != "" {
@@ -327,7 +327,7 @@ func TestUrgencyPassesAStoppedStage(t *testing.T) {
 		h, pods := hippos(t)
 		h.request("monday")
 		h.asks(pods) // the canary is asked and never answers
-		h.now = h.now.Add(26 * 24 * time.Hour)
+		h.pass(26 * 24 * time.Hour)
 		h.asks(pods)
 		if got := h.asks(pods); len(got) < 2 {
 			t.Errorf("leaves end in four days, and asked are %v", got)

@@ -1,0 +1,466 @@
+package tls
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"pgtls.dev/pgtls/api/v1beta1"
+	"pgtls.dev/pgtls/internal/agentapi"
+	"pgtls.dev/pgtls/internal/rotation"
+)
+
+var errCrash = errors.New("the operator crashed")
+
+// crashAfter lets n writes through. The last of them is done and not answered,
+// and nothing later is done: what a crash looks like from the API server.
+func (h *house) crashAfter(n int, seen func()) (crashed *bool) {
+	count, crashed := 0, new(bool)
+	h.around = func(_ string, do func() error) error {
+		if count >= n {
+			*crashed = true
+			return errCrash
+		}
+		count++
+		if err := do(); err != nil {
+			return err
+		}
+		if seen != nil {
+			seen()
+		}
+		if count == n {
+			*crashed = true
+			return errCrash
+		}
+		return nil
+	}
+	return crashed
+}
+
+// ends reconciles to the end after a crash, in a new process.
+func (h *house) ends() {
+	h.t.Helper()
+	h.around = nil
+	h.restart()
+	h.reconcile()
+	if _, writes := h.reconcile(); len(writes) > 0 {
+		h.t.Errorf("after a crash and a reconciliation there are still writes: %v", writes)
+	}
+}
+
+// stored are the Secrets of the cluster by name.
+func (h *house) stored() map[string]*corev1.Secret {
+	h.t.Helper()
+	var list corev1.SecretList
+	if err := h.client.List(h.t.Context(), &list); err != nil {
+		h.t.Fatal(err)
+	}
+	out := map[string]*corev1.Secret{}
+	for i := range list.Items {
+		out[list.Items[i].Name] = &list.Items[i]
+	}
+	return out
+}
+
+var allSecrets = []string{"hippo-a-0-tls", "hippo-a-1-tls", "hippo-client-ca-g1", "hippo-operator-tls", "hippo-pgbouncer-tls", "hippo-server-ca-g1"}
+
+// crashes runs a scene with a crash after its first write, its second, and so on until it needs no more.
+func crashes(t *testing.T, scene func(t *testing.T, n int) (crashed bool)) {
+	t.Helper()
+	for n := 1; ; n++ {
+		crashed := false
+		if !t.Run(fmt.Sprintf("after %d", n), func(t *testing.T) { crashed = scene(t, n) }) || !crashed {
+			if n < 3 {
+				t.Errorf("the scene has %d writes: it shows nothing", n-1)
+			}
+			return
+		}
+	}
+}
+
+func TestACrashWhileAClusterIsMadeIsMadeGood(t *testing.T) {
+	crashes(t, func(t *testing.T, n int) bool {
+		h := newHouse(t)
+		crashed := h.crashAfter(n, nil)
+		_, err := h.r.Reconcile(t.Context(), ctrl.Request{NamespacedName: hippo})
+		if *crashed && !errors.Is(err, errCrash) {
+			t.Errorf("err = %v, want the crash", err)
+		}
+		before := h.stored()
+		h.ends()
+		after := h.stored()
+		if got := sortedKeys(after); !slices.Equal(got, allSecrets) {
+			t.Errorf("Secrets = %v, want %v", got, allSecrets)
+		}
+		for name, secret := range before {
+			if !cmp.Equal(secret.Data, after[name].Data) {
+				t.Errorf("%s was good, and was made anew", name)
+			}
+		}
+		if c := h.cluster().Status.Conditions[0]; c.Reason != reasonNoEndpoint {
+			t.Errorf("condition = %+v", c)
+		}
+		return *crashed
+	})
+}
+
+func TestACrashDuringARenewalIsMadeGood(t *testing.T) {
+	crashes(t, func(t *testing.T, n int) bool {
+		h := newHouse(t)
+		h.reconcile()
+		old := h.stored()
+		h.pass(21 * 24 * time.Hour) // every client leaf is due, no server leaf is
+		crashed := h.crashAfter(n, nil)
+		_, _ = h.r.Reconcile(t.Context(), ctrl.Request{NamespacedName: hippo}) // its error is the crash
+		before := h.stored()
+		h.ends()
+		for name, secret := range h.stored() {
+			switch {
+			case strings.Contains(name, "-ca-g1"):
+				if !cmp.Equal(secret.Data, old[name].Data) {
+					t.Errorf("%s is another", name)
+				}
+				continue
+			case cmp.Equal(secret.Data[agentapi.ClientCertificate], old[name].Data[agentapi.ClientCertificate]):
+				t.Errorf("%s: the client leaf was due and is the old one", name)
+			case !cmp.Equal(secret.Data[agentapi.ServerCertificate], old[name].Data[agentapi.ServerCertificate]):
+				t.Errorf("%s: the server leaf was good and was issued anew", name)
+			}
+			if renewed := before[name]; !cmp.Equal(renewed.Data, old[name].Data) && !cmp.Equal(renewed.Data, secret.Data) {
+				t.Errorf("%s was renewed twice", name)
+			}
+		}
+		return *crashed
+	})
+}
+
+// keyStored fails unless a Secret of the cluster holds this key now.
+func (h *house) keyStored(name string, key []byte) {
+	h.t.Helper()
+	stored := h.stored()
+	for _, name := range []string{name, name + copySuffix} {
+		if secret := stored[name]; secret != nil && cmp.Equal(secret.Data[authorityKey], key) {
+			return
+		}
+	}
+	h.t.Error("at this instant no Secret stores the key")
+}
+
+func TestACrashWhileADeletedAuthorityIsRestoredLosesNothing(t *testing.T) {
+	const name = "hippo-server-ca-g1"
+	crashes(t, func(t *testing.T, n int) bool {
+		h := newHouse(t)
+		h.reconcile()
+		original := h.secret(name)
+		h.delete(original)
+		crashed := h.crashAfter(n, func() { h.keyStored(name, original.Data[authorityKey]) })
+		_, _ = h.r.Reconcile(t.Context(), ctrl.Request{NamespacedName: hippo}) // its error is the crash
+		h.keyStored(name, original.Data[authorityKey])
+		h.ends()
+		if got := sortedKeys(h.stored()); !slices.Equal(got, allSecrets) {
+			t.Errorf("Secrets = %v, want %v", got, allSecrets)
+		}
+		after := h.secret(name)
+		if !cmp.Equal(after.Data, original.Data) || !after.DeletionTimestamp.IsZero() ||
+			!slices.Equal(after.Finalizers, []string{authorityFinalizer}) || after.Immutable == nil || !*after.Immutable {
+			t.Errorf("the authority is not as it was: %+v", after.ObjectMeta)
+		}
+		return *crashed
+	})
+}
+
+func TestBothSecretsOfAnAuthorityDeletedAtOnceLoseNothing(t *testing.T) {
+	const name = "hippo-client-ca-g1"
+	crashes(t, func(t *testing.T, n int) bool {
+		h := newHouse(t)
+		h.reconcile()
+		original := h.secret(name)
+		h.delete(original)
+		h.crashAfter(1, nil)
+		_, _ = h.r.Reconcile(t.Context(), ctrl.Request{NamespacedName: hippo}) // the copy is stored
+		h.around = nil
+		h.delete(h.secret(name + copySuffix))
+		h.restart()
+		crashed := h.crashAfter(n, func() { h.keyStored(name, original.Data[authorityKey]) })
+		_, _ = h.r.Reconcile(t.Context(), ctrl.Request{NamespacedName: hippo}) // its error is the crash
+		h.ends()
+		if got := sortedKeys(h.stored()); !slices.Equal(got, allSecrets) {
+			t.Errorf("Secrets = %v, want %v", got, allSecrets)
+		}
+		if !cmp.Equal(h.secret(name).Data, original.Data) {
+			t.Error("the key is another")
+		}
+		return *crashed
+	})
+}
+
+func TestATwinThatHoldsSomethingElseIsNoReasonToLetGo(t *testing.T) {
+	h := newHouse(t)
+	h.reconcile()
+	original := h.secret("hippo-server-ca-g1")
+	twin := original.DeepCopy()
+	twin.Name, twin.ResourceVersion, twin.Data = original.Name+copySuffix, "", map[string][]byte{authorityKey: []byte("nonsense")}
+	if err := h.client.Create(t.Context(), twin); err != nil {
+		t.Fatal(err)
+	}
+	h.delete(original)
+	_, err := h.r.Reconcile(t.Context(), ctrl.Request{NamespacedName: hippo})
+	if !errors.Is(err, errNotTheSame) {
+		t.Errorf("err = %v, want %v", err, errNotTheSame)
+	}
+	if !cmp.Equal(h.secret(original.Name).Data, original.Data) {
+		t.Error("the authority is gone")
+	}
+	if c := h.cluster().Status.Conditions[0]; c.Reason != reasonFailed || !strings.Contains(c.Message, original.Name) {
+		t.Errorf("condition = %+v, want it to name the Secret", c)
+	}
+}
+
+func TestThatSomebodyElseWroteMeanwhileIsNoFailure(t *testing.T) {
+	resource := schema.GroupResource{Resource: "secrets"}
+	for name, refusal := range map[string]error{
+		"Conflict":      apierrors.NewConflict(resource, "x", errors.New("the object has been modified")),
+		"AlreadyExists": apierrors.NewAlreadyExists(resource, "x"),
+		"NotFound":      apierrors.NewNotFound(resource, "x"),
+	} {
+		for _, at := range []string{"create hippo-server-ca-g1", "create hippo-a-0-tls", "apply", "apply status"} {
+			t.Run(name+" at "+at, func(t *testing.T) {
+				h := newHouse(t)
+				h.around = func(write string, do func() error) error {
+					if write == at {
+						return refusal
+					}
+					return do()
+				}
+				var pauses []time.Duration
+				for range 3 {
+					result, _ := h.reconcile() // which fails on an error
+					pauses = append(pauses, result.RequeueAfter)
+				}
+				if want := []time.Duration{100 * time.Millisecond, 200 * time.Millisecond, 400 * time.Millisecond}; !slices.Equal(pauses, want) {
+					t.Errorf("pauses = %v, want %v", pauses, want)
+				}
+				if conditions := h.cluster().Status.Conditions; len(conditions) > 0 {
+					t.Errorf("it was told as a failure: %+v", conditions)
+				}
+				h.ends()
+				if got := sortedKeys(h.stored()); !slices.Equal(got, allSecrets) {
+					t.Errorf("Secrets = %v", got)
+				}
+			})
+		}
+	}
+}
+
+func TestAFailureIsToldAndReturned(t *testing.T) {
+	h := newHouse(t)
+	h.around = func(write string, do func() error) error {
+		if strings.HasPrefix(write, "create hippo-a-1") {
+			return errors.New("quota exceeded")
+		}
+		return do()
+	}
+	_, err := h.r.Reconcile(t.Context(), ctrl.Request{NamespacedName: hippo})
+	if err == nil || strings.Count(err.Error(), "quota exceeded") != 1 || !strings.Contains(err.Error(), "hippo-a-1-tls") {
+		t.Errorf("err = %v, want it to say once what failed", err)
+	}
+	if c := h.cluster().Status.Conditions[0]; c.Reason != reasonFailed || c.Status != metav1.ConditionFalse || c.Message != err.Error() {
+		t.Errorf("condition = %+v", c)
+	}
+	h.ends()
+}
+
+func TestAnImpossiblePolicyIsABlockerAndNoError(t *testing.T) {
+	h := newHouse(t)
+	h.reconcile()
+	h.events()
+	spec := func(renewBefore string) {
+		cluster := h.cluster()
+		d := v1beta1.CertificateDuration("10h")
+		before := v1beta1.CertificateDuration(renewBefore)
+		cluster.Spec.TLS = &v1beta1.TLSSpec{Client: &v1beta1.ClientTLSSpec{Operator: &v1beta1.CertificateSpec{Duration: &d, RenewBefore: &before}}}
+		if err := h.client.Update(t.Context(), cluster); err != nil {
+			t.Fatal(err)
+		}
+	}
+	spec("10h")
+	result, writes := h.reconcile()
+	if !slices.Equal(writes, []string{"apply status"}) || result.RequeueAfter < retryMin {
+		t.Errorf("writes %v, again in %s", writes, result.RequeueAfter)
+	}
+	status := h.cluster().Status
+	if c := status.Conditions[0]; c.Reason != "PolicyInvalid" || !strings.Contains(c.Message, "renewBefore") {
+		t.Errorf("condition = %+v", c)
+	}
+	if status.TLS.State != string(rotation.Waiting) || len(status.TLS.Blockers) != 1 || status.TLS.Blockers[0].Party != hippo.Name {
+		t.Errorf("status = %+v", status.TLS)
+	}
+	if events := h.events(); len(events) != 1 || !strings.Contains(events[0], "PolicyInvalid") {
+		t.Errorf("events = %v", events)
+	}
+	if _, writes := h.reconcile(); len(writes)+len(h.events()) > 0 {
+		t.Errorf("looked again, and wrote %v", writes)
+	}
+	spec("5h")
+	h.reconcile()
+	if c := h.cluster().Status.Conditions[0]; c.Reason != reasonNoEndpoint {
+		t.Errorf("mended, and the condition is %+v", c)
+	}
+}
+
+func TestAnAuthorityWithoutItsLabelsIsNotLost(t *testing.T) {
+	h := newHouse(t)
+	h.reconcile()
+	before := h.stored()
+	for _, name := range []string{"hippo-server-ca-g1", "hippo-client-ca-g1"} {
+		h.damage(name, func(s *corev1.Secret) { s.Labels = nil })
+	}
+	if _, writes := h.reconcile(); len(writes) > 0 {
+		t.Errorf("writes = %v", writes)
+	}
+	h.pass(21 * 24 * time.Hour)
+	h.reconcile()
+	if m := h.r.inspectByName(t, h, instanceMaterial); m.Leaves[1].Serial == "" || m.Leaves[1].NotAfter.Before(h.now.Add(29*24*time.Hour)) {
+		t.Errorf("the client leaf was not renewed: %+v", m.Leaves[1])
+	}
+	if !cmp.Equal(before["hippo-client-ca-g1"].Data, h.secret("hippo-client-ca-g1").Data) {
+		t.Error("the authority is another")
+	}
+}
+
+func TestASecretInTheAuthoritysPlaceIsNamedAndNotFoughtOver(t *testing.T) {
+	foreign := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: hippo.Namespace, Name: "hippo-server-ca-g1"}}
+	h := newHouse(t, foreign)
+	h.reconcile()
+	result, writes := h.reconcile()
+	if len(writes) > 0 || result.RequeueAfter < retryMin {
+		t.Errorf("writes %v, again in %s", writes, result.RequeueAfter)
+	}
+	if c := h.cluster().Status.Conditions[0]; c.Reason != string(rotation.AuthorityForeign) || !strings.Contains(c.Message, foreign.Name) {
+		t.Errorf("condition = %+v", c)
+	}
+}
+
+func TestMaterialThatCannotBeWrittenIsMadeAnew(t *testing.T) {
+	h := newHouse(t)
+	h.reconcile()
+	immutable := true
+	h.damage(instanceMaterial, func(s *corev1.Secret) {
+		s.Immutable = &immutable
+		s.Data[agentapi.ServerCertificate] = []byte("nonsense")
+	})
+	_, writes := h.reconcile()
+	if want := []string{"delete " + instanceMaterial, "create " + instanceMaterial}; len(writes) < 2 || !slices.Equal(writes[:2], want) {
+		t.Errorf("writes = %v, want first %v", writes, want)
+	}
+	if m := h.r.inspectByName(t, h, instanceMaterial); m.Leaves[0].Problem != "" {
+		t.Errorf("material = %+v", m)
+	}
+}
+
+func TestMaterialThatCanNeitherBeWrittenNorGoIsTold(t *testing.T) {
+	h := newHouse(t)
+	h.reconcile()
+	immutable := true
+	h.damage(instanceMaterial, func(s *corev1.Secret) {
+		s.Immutable, s.Finalizers, s.Data = &immutable, []string{"somebody.else/holds"}, nil
+	})
+	_, err := h.r.Reconcile(t.Context(), ctrl.Request{NamespacedName: hippo})
+	if err == nil || !strings.Contains(err.Error(), "somebody.else/holds") {
+		t.Errorf("err = %v, want it to name the finalizer", err)
+	}
+}
+
+func TestWhatOthersNoteOnMaterialIsTheirs(t *testing.T) {
+	h := newHouse(t)
+	h.reconcile()
+	h.damage(instanceMaterial, func(s *corev1.Secret) {
+		metav1.SetMetaDataLabel(&s.ObjectMeta, "team", "zoo")
+		metav1.SetMetaDataAnnotation(&s.ObjectMeta, "backup", "yes")
+		s.Finalizers = []string{"somebody.else/holds"}
+		delete(s.Data, agentapi.ServerKey)
+	})
+	h.reconcile()
+	after := h.secret(instanceMaterial)
+	if after.Labels["team"] != "zoo" || after.Annotations["backup"] != "yes" || len(after.Finalizers) != 1 {
+		t.Errorf("metadata = %+v", after.ObjectMeta)
+	}
+	if after.Annotations[revisionAnnotation] != h.r.inspectByName(t, h, instanceMaterial).Revision {
+		t.Error("the annotation names another revision than the content")
+	}
+}
+
+// orphan makes an authority what the garbage collector leaves of an earlier cluster.
+func (h *house) orphan(name string) {
+	h.t.Helper()
+	h.damage(name, func(s *corev1.Secret) { s.OwnerReferences[0].UID = "an-earlier-hippo" })
+	h.delete(h.secret(name))
+}
+
+func TestAClusterMadeAgainUnderItsNameGetsItsOwnAuthority(t *testing.T) {
+	h := newHouse(t)
+	h.reconcile()
+	old := h.secret("hippo-server-ca-g1")
+	h.orphan("hippo-server-ca-g1")
+	h.orphan("hippo-client-ca-g1")
+	for _, name := range materials {
+		h.delete(h.secret(name))
+	}
+	h.reconcile()
+	if cmp.Equal(old.Data, h.secret("hippo-server-ca-g1").Data) {
+		t.Error("it uses the earlier cluster's key")
+	}
+	if got := sortedKeys(h.stored()); !slices.Equal(got, allSecrets) {
+		t.Errorf("Secrets = %v", got)
+	}
+}
+
+func TestAuthoritiesAreLetGoOfWhileTheirClusterIsBeingDeleted(t *testing.T) {
+	h := newHouse(t)
+	h.reconcile()
+	cluster := h.cluster()
+	cluster.Finalizers = []string{"foregroundDeletion"} // it goes when what it owns has gone
+	if err := h.client.Update(t.Context(), cluster); err != nil {
+		t.Fatal(err)
+	}
+	h.delete(cluster)
+	if _, writes := h.reconcile(); len(writes) > 0 {
+		t.Errorf("nobody has deleted a Secret, and there were writes: %v", writes)
+	}
+	h.delete(h.secret("hippo-server-ca-g1"))
+	h.reconcile()
+	stored := h.stored()
+	if stored["hippo-server-ca-g1"] != nil || stored["hippo-client-ca-g1"] == nil {
+		t.Errorf("Secrets = %v, want the deleted one gone and the other kept", sortedKeys(stored))
+	}
+}
+
+func TestAConflictWhileLettingGoIsNoFailure(t *testing.T) {
+	h := newHouse(t)
+	h.reconcile()
+	h.delete(h.cluster())
+	h.delete(h.secret("hippo-server-ca-g1"))
+	h.around = func(string, func() error) error {
+		return apierrors.NewConflict(schema.GroupResource{Resource: "secrets"}, "x", errors.New("modified"))
+	}
+	if result, _ := h.reconcile(); result.RequeueAfter == 0 {
+		t.Error("it is not tried again")
+	}
+	h.around = nil
+	h.reconcile()
+	var gone corev1.Secret
+	if err := h.client.Get(t.Context(), client.ObjectKey{Namespace: hippo.Namespace, Name: "hippo-server-ca-g1"}, &gone); !apierrors.IsNotFound(err) {
+		t.Errorf("err = %v, want it gone", err)
+	}
+}

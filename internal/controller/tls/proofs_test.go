@@ -1,0 +1,367 @@
+package tls
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"pgtls.dev/pgtls/internal/agentapi"
+	"pgtls.dev/pgtls/internal/desired"
+	"pgtls.dev/pgtls/internal/pki"
+	"pgtls.dev/pgtls/internal/probe"
+	"pgtls.dev/pgtls/internal/rotation"
+)
+
+// stand is a pod with real listeners on loopback, and an operator that proves it.
+type stand struct {
+	t      *testing.T
+	world  *authorities
+	proofs *proofs
+	now    time.Time
+	leaf   *pki.KeyPair // served
+	ports  map[string]string
+	mu     sync.Mutex
+	dials  map[string]int
+	pod    *corev1.Pod
+}
+
+func newStand(t *testing.T) *stand {
+	t.Helper()
+	s := &stand{t: t, now: time.Now(), proofs: newProofs(), ports: map[string]string{}, dials: map[string]int{}}
+	s.world = newAuthorities(t, s.now)
+	s.leaf = s.renewed()
+	s.pod = &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: "hippo-a-0-0", UID: "pod-uid", Labels: map[string]string{desired.ComponentLabel: desired.InstanceComponent}},
+		Status: corev1.PodStatus{PodIP: "10.0.0.1", ContainerStatuses: []corev1.ContainerStatus{
+			{Name: desired.DatabaseContainer, Ready: true}}},
+	}
+	for _, address := range []string{"10.0.0.1:8443", "10.0.0.1:8008", "10.0.0.1:5432"} {
+		s.listen(address)
+	}
+	s.proofs.dial = func(ctx context.Context, target probe.Target) (probe.Served, error) {
+		s.mu.Lock()
+		s.dials[target.Address]++
+		target.Address = s.ports[target.Address]
+		s.mu.Unlock()
+		return probe.Dial(ctx, target)
+	}
+	return s
+}
+
+// renewed is another leaf of the pod.
+func (s *stand) renewed() *pki.KeyPair {
+	return s.world.leaf(s.t, rotation.Server, "hippo-a-0", podHost)
+}
+
+func (s *stand) serve(pair *pki.KeyPair) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.leaf = pair
+}
+
+// listen serves TLS on loopback; behind the port of PostgreSQL, as PostgreSQL does.
+func (s *stand) listen(address string) net.Listener {
+	s.t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.ports[address] = listener.Addr().String()
+	s.t.Cleanup(func() { _ = listener.Close() })
+	go func() {
+		for {
+			connection, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go s.shake(connection, strings.HasSuffix(address, ":5432"))
+		}
+	}()
+	return listener
+}
+
+func (s *stand) shake(connection net.Conn, postgres bool) {
+	defer func() { _ = connection.Close() }()
+	if postgres {
+		if _, err := io.ReadFull(connection, make([]byte, 8)); err != nil {
+			return
+		}
+		_, _ = connection.Write([]byte("S"))
+	}
+	s.mu.Lock()
+	certificate := tlsCertificate(s.leaf)
+	s.mu.Unlock()
+	server := tls.Server(connection, &tls.Config{
+		MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{certificate}, ClientAuth: tls.RequestClientCert,
+	})
+	if server.Handshake() != nil || !postgres {
+		return
+	}
+	if _, err := server.Read(make([]byte, 1024)); err == nil { // the start-up
+		_, _ = server.Write([]byte{'R', 0, 0, 0, 8, 0, 0, 0, 0, 'Z', 0, 0, 0, 5, 'I'}) // logged in, ready
+	}
+}
+
+func (s *stand) endpoints() []endpoint { return endpointsOf(aCluster(), s.pod) }
+
+// prove handshakes now, wanting this leaf, and returns what is known after it.
+func (s *stand) prove(revision string, want *pki.KeyPair) (string, []rotation.Proof) {
+	s.t.Helper()
+	serial := s.proofs.prove(s.t.Context(), proofRequest{
+		pod: s.pod, cluster: hippo, serverName: podHost, endpoints: s.endpoints(),
+		identity: s.world.identity(s.t, agentapi.OperatorIdentity, "r1"), revision: revision,
+		want: pki.Facts(want.Leaf()).Fingerprint, now: s.now,
+	})
+	return serial, s.known()
+}
+
+func (s *stand) known() []rotation.Proof { return s.proofs.of(s.pod.UID, s.endpoints(), s.now) }
+
+func TestAProofIsWhatThePortsServe(t *testing.T) {
+	s := newStand(t)
+	facts := pki.Facts(s.leaf.Leaf())
+	serial, got := s.prove("r1", s.leaf)
+	if serial != facts.Serial {
+		t.Errorf("serial = %s, want %s", serial, facts.Serial)
+	}
+	want := []rotation.Proof{
+		{Port: "agent", Fingerprint: facts.Fingerprint, Revision: "r1"},
+		{Port: "patroni", Fingerprint: facts.Fingerprint, Revision: "r1"},
+		{Port: "postgres", Fingerprint: facts.Fingerprint, Revision: "r1"},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("proofs (-want +got):\n%s", diff)
+	}
+	s.now = s.now.Add(1000 * time.Hour)
+	if diff := cmp.Diff(want, s.known()); diff != "" {
+		t.Errorf("a proof of what is wanted does not fade (-want +got):\n%s", diff)
+	}
+}
+
+func TestNothingIsKnownOfWhatWasNeverSeen(t *testing.T) {
+	s := newStand(t)
+	want := []rotation.Proof{{Port: "agent"}, {Port: "patroni"}, {Port: "postgres"}}
+	if diff := cmp.Diff(want, s.known()); diff != "" {
+		t.Errorf("before any handshake (-want +got):\n%s", diff)
+	}
+	s.prove("r1", s.leaf)
+	s.proofs = newProofs()
+	if diff := cmp.Diff(want, s.known()); diff != "" {
+		t.Errorf("after a restart (-want +got):\n%s", diff)
+	}
+	if _, ok := s.proofs.last(s.pod.UID, "agent"); ok {
+		t.Error("a restart forgets")
+	}
+}
+
+func TestAProofNamesTheRevisionItWasMadeFor(t *testing.T) {
+	s := newStand(t)
+	s.prove("r1", s.leaf)
+	next := s.renewed()
+	s.serve(next)
+	if known := s.known(); known[0].Revision != "r1" {
+		t.Errorf("revision = %s, want r1: nobody has looked since", known[0].Revision)
+	}
+	if serial, known := s.prove("r2", next); serial == "" || known[0].Revision != "r2" {
+		t.Errorf("after another look: serial %q, %+v", serial, known)
+	}
+}
+
+func TestALookThatShowsTheOldLeafIsRepeated(t *testing.T) {
+	s := newStand(t)
+	old, next := s.leaf, s.renewed()
+	serial, known := s.prove("r2", next)
+	if serial != "" {
+		t.Errorf("serial = %s although the old leaf is served", serial)
+	}
+	if known[2].Fingerprint != pki.Facts(old.Leaf()).Fingerprint || known[2].Problem != "" {
+		t.Errorf("known = %+v, want the old leaf's fingerprint", known[2])
+	}
+	s.now = s.now.Add(proofPauseMin)
+	if known := s.known(); known[2].Revision != "" {
+		t.Errorf("known = %+v, want it forgotten, to be tried again", known[2])
+	}
+	s.serve(next)
+	if serial, _ := s.prove("r2", next); serial == "" {
+		t.Error("the new leaf is served, and was not seen")
+	}
+}
+
+func TestAFailureIsTriedAgainAfterPausesThatGrow(t *testing.T) {
+	s := newStand(t)
+	s.proofs.dial = func(context.Context, probe.Target) (probe.Served, error) {
+		return probe.Served{}, errors.New("no route")
+	}
+	for _, pause := range []time.Duration{1, 2, 4, 8, 16, 30, 30, 30} {
+		pause *= time.Second
+		serial, known := s.prove("r1", s.leaf)
+		if want := (rotation.Proof{Port: "agent", Revision: "r1", Problem: "no route"}); serial != "" || known[0] != want {
+			t.Fatalf("serial %q, known %+v, want %+v", serial, known[0], want)
+		}
+		s.now = s.now.Add(pause - time.Nanosecond)
+		if known := s.known(); known[0].Problem == "" {
+			t.Errorf("forgotten before %s have passed", pause)
+		}
+		s.now = s.now.Add(time.Nanosecond)
+		if known := s.known(); known[0] != (rotation.Proof{Port: "agent"}) {
+			t.Errorf("after %s it is still known: %+v", pause, known[0])
+		}
+	}
+}
+
+func TestASuccessEndsTheRowOfFailures(t *testing.T) {
+	s := newStand(t)
+	dial := s.proofs.dial
+	fail := func(context.Context, probe.Target) (probe.Served, error) { return probe.Served{}, errors.New("no") }
+	for _, d := range []func(context.Context, probe.Target) (probe.Served, error){fail, fail, fail, dial, fail} {
+		s.proofs.dial = d
+		s.prove("r1", s.leaf)
+	}
+	if last, ok := s.proofs.last(s.pod.UID, "agent"); !ok || last.failures != 1 || last.pause() != proofPauseMin {
+		t.Errorf("last = %+v", last)
+	}
+}
+
+func TestOnePortThatFailsIsNoProof(t *testing.T) {
+	s := newStand(t)
+	s.listen("10.0.0.1:8008").Close()
+	serial, known := s.prove("r1", s.leaf)
+	if serial != "" {
+		t.Error("one port cannot be reached, and the pod counts as proven")
+	}
+	if known[0].Problem != "" || known[1].Problem == "" || known[2].Problem != "" {
+		t.Errorf("known = %+v, want patroni alone to fail", known)
+	}
+	if !strings.Contains(known[1].Problem, string(probe.Refused)) {
+		t.Errorf("problem = %q, want the reason %s", known[1].Problem, probe.Refused)
+	}
+}
+
+func TestACertificateThatDoesNotVerifyIsNoProof(t *testing.T) {
+	for name, leaf := range map[string]func(s *stand) *pki.KeyPair{
+		"another authority": func(s *stand) *pki.KeyPair {
+			return newAuthorities(s.t, s.now).leaf(s.t, rotation.Server, "hippo-a-0", podHost)
+		},
+		"another name": func(s *stand) *pki.KeyPair { return s.world.leaf(s.t, rotation.Server, "hippo-a-0", "elsewhere") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStand(t)
+			s.serve(leaf(s))
+			serial, known := s.prove("r1", s.leaf)
+			if serial != "" || known[0].Problem == "" || known[0].Fingerprint != "" {
+				t.Errorf("serial %q, known %+v", serial, known[0])
+			}
+		})
+	}
+}
+
+func TestTheTimeOfALeafIsThatOfTheFirstLook(t *testing.T) {
+	s := newStand(t)
+	first := s.now
+	since := func() time.Time {
+		last, _ := s.proofs.last(s.pod.UID, "postgres")
+		return last.since
+	}
+	s.prove("r1", s.leaf)
+	s.now = s.now.Add(time.Hour)
+	s.prove("r1", s.leaf)
+	if !since().Equal(first) {
+		t.Errorf("since = %s, want %s", since(), first)
+	}
+	s.serve(s.renewed())
+	s.prove("r2", s.leaf)
+	if !since().Equal(s.now) {
+		t.Errorf("since = %s, want that of the new leaf, %s", since(), s.now)
+	}
+}
+
+func TestProofsOfOthersAreKept(t *testing.T) {
+	s := newStand(t)
+	rhino := types.NamespacedName{Namespace: "zoo", Name: "rhino"}
+	s.prove("r1", s.leaf)
+	s.proofs.keepOnly(rhino, nil)
+	s.proofs.keepOnly(hippo, map[agentKey]bool{{uid: s.pod.UID, address: "another"}: true})
+	if s.known()[0].Fingerprint == "" {
+		t.Fatal("forgotten, although it is neither rhino's nor gone")
+	}
+	s.proofs.keepOnly(hippo, nil)
+	if s.known()[0].Fingerprint != "" || len(s.proofs.seen)+len(s.proofs.cluster) > 0 {
+		t.Error("the pod is gone and is remembered")
+	}
+}
+
+func TestWithoutAnIdentityNothingIsProven(t *testing.T) {
+	s := newStand(t)
+	if serial := s.proofs.prove(t.Context(), proofRequest{pod: s.pod, cluster: hippo, endpoints: s.endpoints(), now: s.now}); serial != "" {
+		t.Errorf("serial = %q", serial)
+	}
+	if len(s.dials) > 0 {
+		t.Errorf("dialed %v", s.dials)
+	}
+}
+
+func TestEachKindOfPodHasItsPorts(t *testing.T) {
+	pod := func(component string, ready bool) *corev1.Pod {
+		name := map[string]string{desired.InstanceComponent: desired.DatabaseContainer, desired.PoolerComponent: desired.PoolerContainer}[component]
+		return &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Name: "hippo-a-0-0", Labels: map[string]string{desired.ComponentLabel: component}},
+			Status:     corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{{Name: name, Ready: ready}}},
+		}
+	}
+	cluster := aCluster()
+	port := int32(6432)
+	cluster.Spec.Proxy.PGBouncer.Port = &port
+	agent := endpoint{name: "agent", port: 8443, protocol: probe.HTTPS}
+	patroni := endpoint{name: "patroni", port: 8008, protocol: probe.HTTPS}
+	cases := map[string]struct {
+		pod  *corev1.Pod
+		want []endpoint
+		host string
+	}{
+		"instance": {pod(desired.InstanceComponent, true),
+			[]endpoint{agent, patroni, {name: "postgres", port: 5432, protocol: probe.Postgres, user: "_pgtls"}}, podHost},
+		"instance, starting": {pod(desired.InstanceComponent, false), []endpoint{agent, patroni}, podHost},
+		"pooler": {pod(desired.PoolerComponent, true),
+			[]endpoint{agent, {name: "pgbouncer", port: 6432, protocol: probe.PGBouncer}}, "hippo-pgbouncer.zoo.svc"},
+		"pooler, starting": {pod(desired.PoolerComponent, false), []endpoint{agent}, "hippo-pgbouncer.zoo.svc"},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			got := endpointsOf(cluster, c.pod)
+			if diff := cmp.Diff(c.want, got, cmp.AllowUnexported(endpoint{})); diff != "" {
+				t.Errorf("endpoints (-want +got):\n%s", diff)
+			}
+			if host := serverName(cluster, c.pod); host != c.host {
+				t.Errorf("host = %s, want %s", host, c.host)
+			}
+			if len(got) == 0 {
+				t.Error("a pod without ports would never be proven")
+			}
+		})
+	}
+}
+
+func TestAProblemReadsTheSameEachTime(t *testing.T) {
+	words := func(port int) string {
+		inner := &net.OpError{Op: "read", Net: "tcp", Source: &net.TCPAddr{IP: net.IPv4(10, 9, 9, 9), Port: port},
+			Addr: &net.TCPAddr{IP: net.IPv4(10, 0, 0, 1), Port: 5432}, Err: errors.New("connection reset by peer")}
+		return inWords(&probe.Error{Reason: probe.HandshakeFailed, Address: "10.0.0.1:5432", Err: inner})
+	}
+	if words(40001) != words(40002) {
+		t.Errorf("%q and %q differ", words(40001), words(40002))
+	}
+	if want := "probing 10.0.0.1:5432: HandshakeFailed: read tcp 10.0.0.1:5432: connection reset by peer"; words(1) != want {
+		t.Errorf("got %q, want %q", words(1), want)
+	}
+}
