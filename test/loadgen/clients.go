@@ -90,6 +90,10 @@ func keepBenching(ctx context.Context, t target, o connectOptions, a account, co
 	for ctx.Err() == nil {
 		tried, failures := bench(context.WithoutCancel(ctx), t, o, a)
 		counted.add(t.name, "pgbench", tried, failures...)
+		if len(failures) > 0 {
+			// A run that fails ends at once: without this a target that is down would get many a second.
+			sleep(ctx, time.Duration(float64(time.Second)/o.rates.pgbench))
+		}
 	}
 }
 

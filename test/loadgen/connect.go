@@ -18,7 +18,7 @@ type connectOptions struct {
 type rates struct{ pgx, psql, pgbench float64 }
 
 // inFlight bounds the attempts of one client on one target at a time: a target that hangs gets no pile of them.
-const inFlight = 8
+const inFlight = 4
 
 // totalsEvery is how often the figures are printed.
 const totalsEvery = 5 * time.Second
