@@ -259,8 +259,17 @@ func (d *decision) activate(p *Party, pod *Pod) {
 	d.ask(Step{Op: Activate, Party: p.Name, Pod: pod.Name, Revision: p.Material.Revision, Reason: ReasonPublished})
 }
 
-// await says why a pod that was asked does not use its party's material yet.
+// await says why a pod that was asked does not use its party's material yet. A
+// kubelet that has looked a moment too early is told to look again: by itself it
+// would take a minute or more.
 func (d *decision) await(p *Party, pod *Pod) {
+	if pod.Report != nil && pod.Report.Mounted != p.Material.Revision && !pod.NudgeAt.IsZero() {
+		if !d.observed.Now.Before(pod.NudgeAt) {
+			d.ask(Step{Op: Nudge, Party: p.Name, Pod: pod.Name, Revision: p.Material.Revision, Reason: ReasonUndelivered})
+			return
+		}
+		d.wakeAt(pod.NudgeAt)
+	}
 	switch {
 	case pod.Report == nil:
 		d.unreachable(pod)

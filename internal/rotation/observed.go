@@ -150,6 +150,8 @@ type Pod struct {
 	Primary bool
 	// Asked is the revision in the pod's annotation, "" when there is none.
 	Asked string
+	// NudgeAt is when the kubelet may be told again to deliver what was asked for; zero: not.
+	NudgeAt time.Time
 	// Report of its agent; nil when it is unknown.
 	Report *Report
 	// Proofs are the operator's own handshakes, one for each port that is to be proven.

@@ -41,6 +41,7 @@ const (
 	PublishTrust     Op = "PublishTrust"     // write the ConfigMap with the bundle for clients
 	Publish          Op = "Publish"          // write a party's material
 	Activate         Op = "Activate"         // ask a pod to use its party's material
+	Nudge            Op = "Nudge"            // make the kubelet look again at a pod that was asked and has not got the files
 	Prove            Op = "Prove"            // handshake with each port of a pod
 )
 
@@ -69,7 +70,7 @@ func (s Step) String() string {
 		return fmt.Sprintf("%s %s %v (%s)", s.Op, s.Party, s.Reissue, s.Reason)
 	case Activate:
 		return fmt.Sprintf("%s %s %s (%s)", s.Op, s.Pod, s.Revision, s.Reason)
-	case Prove:
+	case Prove, Nudge:
 		return fmt.Sprintf("%s %s (%s)", s.Op, s.Pod, s.Reason)
 	case PublishTrust:
 		return fmt.Sprintf("%s (%s)", s.Op, s.Reason)
@@ -103,6 +104,7 @@ const (
 // Why a pod is activated or proven, or an authority stored.
 const (
 	ReasonPublished       Reason = "Published"       // new material is published for it
+	ReasonUndelivered     Reason = "Undelivered"     // the kubelet has not delivered what was asked for
 	ReasonUnproven        Reason = "Unproven"        // its agent says it is active, and nobody else has seen it yet
 	ReasonFirstGeneration Reason = "FirstGeneration" // the domain has no authority yet
 	ReasonBeingDeleted    Reason = "BeingDeleted"    // somebody deleted the authority's Secret

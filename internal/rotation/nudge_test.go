@@ -1,0 +1,79 @@
+package rotation
+
+import (
+	"testing"
+	"time"
+)
+
+// undelivered is an observation in which a pod was asked and its kubelet has not
+// delivered; it may be told to look again at a time.
+func undelivered(nudgeAt time.Time) (*world, Observed) {
+	w := given(published("db-1"), asked("db-1-0"), slow("db-1-0"))
+	o := w.observe()
+	for i := range o.Parties {
+		for j := range o.Parties[i].Pods {
+			if pod := &o.Parties[i].Pods[j]; pod.Name == "db-1-0" {
+				pod.NudgeAt, pod.Report.Mounted = nudgeAt, "what was there before"
+			}
+		}
+	}
+	return w, o
+}
+
+func TestAKubeletThatLookedTooEarlyIsToldToLookAgain(t *testing.T) {
+	for name, c := range map[string]struct {
+		at   func(now time.Time) time.Time
+		want Op
+	}{
+		"when its time has come":     {func(now time.Time) time.Time { return now }, Nudge},
+		"when it is over":            {func(now time.Time) time.Time { return now.Add(-time.Hour) }, Nudge},
+		"not before":                 {func(now time.Time) time.Time { return now.Add(time.Second) }, ""},
+		"not when nobody tells when": {func(time.Time) time.Time { return time.Time{} }, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := settledWorld()
+			_, o := undelivered(c.at(w.now))
+			plan, err := Next(w.policy, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got Op
+			for _, s := range plan.Steps {
+				if s.Pod == "db-1-0" {
+					got = s.Op
+				}
+			}
+			if got != c.want {
+				t.Errorf("steps %v, want %q for db-1-0", plan.Steps, c.want)
+			}
+			if c.want == "" && message(plan, "db-1-0") == "" {
+				t.Error("the rotation waits for db-1-0 and does not say so")
+			}
+		})
+	}
+}
+
+func TestItIsLookedAgainWhenTheKubeletMayBeTold(t *testing.T) {
+	w := settledWorld()
+	at := w.now.Add(700 * time.Millisecond)
+	_, o := undelivered(at)
+	plan, err := Next(w.policy, o)
+	if err != nil || !plan.Wake.Equal(at) {
+		t.Errorf("Wake = %v, %v; want %v", plan.Wake, err, at)
+	}
+}
+
+func TestAKubeletThatHasDeliveredIsLeftAlone(t *testing.T) {
+	w, o := undelivered(settledWorld().now)
+	for i := range o.Parties {
+		for j := range o.Parties[i].Pods {
+			if pod := &o.Parties[i].Pods[j]; pod.Name == "db-1-0" {
+				pod.Report.Mounted = o.Parties[i].Material.Revision
+			}
+		}
+	}
+	plan, err := Next(w.policy, o)
+	if err != nil || len(plan.Steps) > 0 || message(plan, "db-1-0") == "" {
+		t.Errorf("plan %+v, %v; want it to wait for db-1-0", plan, err)
+	}
+}
