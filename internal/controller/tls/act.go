@@ -49,6 +49,8 @@ func (r *Reconciler) take(ctx context.Context, v *view, step rotation.Step) erro
 		return r.publish(ctx, v, step)
 	case rotation.Activate:
 		return r.activate(ctx, v, step)
+	case rotation.Nudge:
+		return r.nudge(ctx, v, step)
 	case rotation.Prove:
 		return r.prove(ctx, v, step)
 	}
@@ -154,6 +156,13 @@ func (r *Reconciler) activate(ctx context.Context, v *view, step rotation.Step) 
 		r.event(v, eventNormal, eventActivated, "pod %s was asked to use revision %s of %s", step.Pod, step.Revision, step.Party)
 	}
 	return nil
+}
+
+// nudge changes a pod, so that its kubelet looks again at what is to be delivered.
+func (r *Reconciler) nudge(ctx context.Context, v *view, step rotation.Step) error {
+	pod := v.pods[step.Pod]
+	_, err := r.applier.PatchPodAnnotation(ctx, pod, nudgeAnnotation, r.nudges.take(pod.UID, step.Revision, r.now()))
+	return client.IgnoreNotFound(err)
 }
 
 // prove handshakes with every port of a pod. What it sees is a fact for the next plan, not an error.

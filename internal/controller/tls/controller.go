@@ -56,6 +56,7 @@ type Reconciler struct {
 	options Options
 	agents  *agents
 	proofs  *proofs
+	nudges  *nudges
 	retries *retries
 }
 
@@ -73,6 +74,7 @@ func SetupWithManager(ctx context.Context, mgr manager.Manager, options Options)
 		events:  mgr.GetEventRecorder("pgtls-tls"),
 		options: options,
 		proofs:  newProofs(),
+		nudges:  newNudges(),
 		retries: newRetries(),
 	}
 	r.agents = newAgents(ctx, options.Now, func(cluster types.NamespacedName) {

@@ -11,6 +11,7 @@ import (
 // Annotations and labels of the objects that this controller writes.
 const (
 	activateAnnotation     = "pgtls.dev/activate"           // on a pod: the revision to use
+	nudgeAnnotation        = "pgtls.dev/nudge"              // on a pod: any new value, so that its kubelet looks again
 	renewRequestAnnotation = "pgtls.dev/renew-requested-at" // on a PostgresCluster, by a user: any new value
 	answeredAnnotation     = "pgtls.dev/renew-answered"     // on a material Secret: the request it was issued for
 	revisionAnnotation     = "pgtls.dev/revision"           // on a material Secret: for people

@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"pgtls.dev/pgtls/api/v1beta1"
@@ -192,26 +193,36 @@ func (r *Reconciler) observePods(ctx context.Context, v *view) error {
 	r.agents.keepOnly(client.ObjectKeyFromObject(v.cluster), watched)
 	r.proofs.keepOnly(client.ObjectKeyFromObject(v.cluster), watched)
 	r.agents.await(ctx, watched)
+	undelivered := map[types.UID]bool{}
 	for _, name := range slices.Sorted(maps.Keys(v.pods)) {
-		r.observePod(v, v.pods[name])
+		if pod := v.pods[name]; r.observePod(v, pod) {
+			undelivered[pod.UID] = true
+		}
 	}
+	r.nudges.keepOnly(client.ObjectKeyFromObject(v.cluster), undelivered)
 	return nil
 }
 
-func (r *Reconciler) observePod(v *view, pod *corev1.Pod) {
+// observePod adds what is known of a pod, and tells whether the kubelet has not delivered what the pod was asked for.
+func (r *Reconciler) observePod(v *view, pod *corev1.Pod) (undelivered bool) {
 	report := r.agents.report(keyOf(pod))
 	if servesNothing(pod, report) {
-		return
+		return false
 	}
 	v.endpoints[pod.Name] = endpointsOf(v.cluster, pod)
-	party := v.party(partyOfPod(pod))
-	party.Pods = append(party.Pods, rotation.Pod{
+	seen := rotation.Pod{
 		Name:    pod.Name,
 		Primary: desired.IsPrimaryRole(pod.Labels[desired.RoleLabel]),
 		Asked:   pod.Annotations[activateAnnotation],
 		Report:  reportFacts(report),
 		Proofs:  r.proofs.of(pod.UID, v.endpoints[pod.Name], v.observed.Now),
-	})
+	}
+	if undelivered = report != nil && seen.Asked != "" && report.Mounted != seen.Asked; undelivered {
+		seen.NudgeAt = r.nudges.due(client.ObjectKeyFromObject(v.cluster), pod.UID, seen.Asked, v.observed.Now)
+	}
+	party := v.party(partyOfPod(pod))
+	party.Pods = append(party.Pods, seen)
+	return undelivered
 }
 
 func keyOf(pod *corev1.Pod) agentKey { return agentKey{uid: pod.UID, address: pod.Status.PodIP} }

@@ -104,7 +104,7 @@ func (h *house) restart() {
 	h.r = &Reconciler{
 		client: h.client, live: h.client, events: h.told, options: Options{ClusterDomain: "cluster.local", Now: now},
 		applier: &kube.Applier{Client: h.client, Owner: fieldOwner},
-		agents:  newAgents(ctx, now, func(types.NamespacedName) {}), proofs: newProofs(), retries: newRetries(),
+		agents:  newAgents(ctx, now, func(types.NamespacedName) {}), proofs: newProofs(), nudges: newNudges(), retries: newRetries(),
 	}
 	h.r.agents.dial, h.r.proofs.dial = h.wire.dial, h.look
 }
