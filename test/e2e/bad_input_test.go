@@ -119,7 +119,7 @@ func eventSays(ctx context.Context, c *harness.Cluster, name string) string {
 		return e.Reason == "ForeignSecret" && strings.Contains(e.Message, strings.TrimSuffix(name, "-tls"))
 	}
 	if !slices.ContainsFunc(events, about) {
-		return "no event ForeignSecret"
+		return "no event Refused with ForeignSecret and the name"
 	}
 	return ""
 }

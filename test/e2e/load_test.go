@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -67,9 +68,10 @@ func (l *load) end() {
 func (l *load) stop() {
 	s := l.story
 	s.Helper()
-	s.must(l.connecting.Stop())
-	s.must(l.sessions.Stop())
-	s.must(l.deliveries.Stop())
+	// Whatever goes wrong with the end of one, the figures of the others are kept.
+	if err := errors.Join(l.connecting.Stop(), l.sessions.Stop(), l.deliveries.Stop()); err != nil {
+		s.Errorf("the figures are not complete: %v", err)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	sum := l.connecting.SoFar()

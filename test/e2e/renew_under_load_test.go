@@ -21,7 +21,7 @@ func renewUnderLoad(s *story) {
 	// Six targets: 63 connections a second, most of them by the cheapest client.
 	l := s.underLoad(c, harness.Rates{Pgx: 8, Psql: 0.3, Pgbench: 2.2})
 
-	s.eventually("10 renewals of every leaf and 20000 connections", 9*time.Minute, func(context.Context) string {
+	enough := harness.Await(s.Context(), "10 renewals of every leaf and 20000 connections", 9*time.Minute, func(context.Context) string {
 		renewals, tried := l.fewestRenewals(), l.connecting.SoFar().Tried
 		if renewals < wantedRenewals || tried < wantedConnections {
 			return fmt.Sprintf("%d renewals, %d connections", renewals, tried)
@@ -29,6 +29,7 @@ func renewUnderLoad(s *story) {
 		return ""
 	})
 	l.end()
+	s.must(enough)
 	s.fact("renewalsPerEndpoint", l.renewals())
 	s.fact("attempts", l.connecting.Counts())
 }

@@ -44,6 +44,7 @@ type Deliveries struct {
 	history  map[string][]served  // by pod, oldest first
 	failures []Failure
 	broken   error
+	stopping bool
 }
 
 type served struct {
@@ -122,6 +123,9 @@ func (d *Deliveries) secretSeen(event watch.Event) {
 	secret, ok := event.Object.(*corev1.Secret)
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if !ok && d.stopping {
+		return // what a watch says when it is cut short
+	}
 	if !ok {
 		d.broken = fmt.Errorf("watching the Secrets: %v", event.Object)
 		return
@@ -217,6 +221,9 @@ func (d *Deliveries) AwaitEveryPod(ctx context.Context) error {
 
 // Stop ends both watches. A watch that broke on the way makes the measurement worthless, and so an error.
 func (d *Deliveries) Stop() error {
+	d.mu.Lock()
+	d.stopping = true
+	d.mu.Unlock()
 	d.watch.Stop()
 	d.done.Wait()
 	if err := d.stream.stop(); err != nil {
