@@ -51,7 +51,7 @@ var rules = []rule{
 var kubernetes = []string{"k8s.io", "sigs.k8s.io"}
 
 // testSupport is called from tests only, although it is no test itself.
-var testSupport = []string{"internal/postgres/pgtest", "internal/deps"}
+var testSupport = []string{"internal/postgres/pgtest"}
 
 func TestLayers(t *testing.T) {
 	packages := listPackages(t)
