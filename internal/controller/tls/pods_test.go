@@ -111,11 +111,26 @@ type wireListener struct {
 	connections chan net.Conn
 	once        sync.Once
 	closed      chan struct{}
+	taken       []net.Conn
+}
+
+// hangUp breaks every connection. A farewell of TLS on a pipe would wait for a
+// reader, and http.Server waits for farewells under its lock.
+func (l *wireListener) hangUp() {
+	_ = l.Close()
+	l.wire.mu.Lock()
+	defer l.wire.mu.Unlock()
+	for _, c := range l.taken {
+		_ = c.Close()
+	}
 }
 
 func (l *wireListener) Accept() (net.Conn, error) {
 	select {
 	case c := <-l.connections:
+		l.wire.mu.Lock()
+		defer l.wire.mu.Unlock()
+		l.taken = append(l.taken, c)
 		return c, nil
 	case <-l.closed:
 		return nil, net.ErrClosed
@@ -214,6 +229,7 @@ func (a *fakeAgent) serve(t *testing.T, w *wire, address string) {
 	go func() { _ = server.Serve(tls.NewListener(listener, config)) }() // ends with close
 	a.close = func() {
 		stop()
+		listener.hangUp()
 		_ = server.Close()
 	}
 	t.Cleanup(a.close)
