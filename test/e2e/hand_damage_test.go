@@ -12,6 +12,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -115,7 +116,6 @@ func swapKeys(data map[string][]byte) (map[string][]byte, error) {
 // isRepaired damages a material Secret and returns how long it took until it was whole.
 func (s *story) isRepaired(c *living, l *load, name string, damage damage) time.Duration {
 	s.Helper()
-	failed := len(l.connecting.Failures())
 	begun := time.Now()
 	s.inflict(c, name, damage)
 	s.eventually(name+" "+damage.name+", to be whole again", repairLimit, func(ctx context.Context) string {
@@ -124,7 +124,7 @@ func (s *story) isRepaired(c *living, l *load, name string, damage damage) time.
 	repaired := time.Since(begun)
 	s.awaitSteady(c, l.deliveries, readyLimit)
 	s.Logf("%s %s: whole after %s, steady after %s", name, damage.name, repaired.Round(time.Millisecond), time.Since(begun).Round(time.Millisecond))
-	if failures := l.connecting.Failures()[failed:]; len(failures) > 0 {
+	if failures := slices.DeleteFunc(l.failures(), func(f harness.Failure) bool { return f.At.Before(begun) }); len(failures) > 0 {
 		s.Errorf("after %s was %s:\n%s", name, damage.name, harness.Telling(failures, 3))
 	}
 	return repaired

@@ -5,6 +5,7 @@ package e2e
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -12,23 +13,33 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"pgtls.dev/pgtls/test/harness"
+	"pgtls.dev/pgtls/test/loadgen/record"
 )
 
-// light load is enough to see every failure of more than an instant, and leaves the processors to the story.
-var light = harness.Rates{Pgx: 2, Psql: 0.2, Pgbench: 1}
+// A pace is how often new connections are opened with each target. A pooled one costs PostgreSQL nothing, a
+// direct one costs it a process, so most are pooled.
+type pace struct{ pooled, direct harness.Rates }
+
+var (
+	// light is enough to see every failure of more than an instant, and leaves the processors to the story.
+	light = pace{pooled: harness.Rates{Pgx: 8, Psql: 0.2, Pgbench: 1}, direct: harness.Rates{Pgx: 1, Psql: 0.2, Pgbench: 1}}
+	// heavy is about 65 connections a second with the poolers and five direct targets: 20,000 in little more than five minutes.
+	heavy = pace{pooled: harness.Rates{Pgx: 40, Psql: 0.5, Pgbench: 8}, direct: harness.Rates{Pgx: 2, Psql: 0.2, Pgbench: 1}}
+)
 
 // A load is what applications do all the time while the story happens.
 type load struct {
 	story       *story
 	cluster     *living
-	connecting  *harness.Connecting
+	pooled      *harness.Connecting
+	direct      *harness.Connecting
 	sessions    *harness.Sessions
 	deliveries  *harness.Deliveries
 	replication []string
 }
 
 // underLoad opens connections with every target, keeps sessions direct and pooled, and watches what every pod serves.
-func (s *story) underLoad(c *living, rates harness.Rates) *load {
+func (s *story) underLoad(c *living, pace pace) *load {
 	s.Helper()
 	ctx := s.Context()
 	l := &load{story: s, cluster: c}
@@ -41,7 +52,10 @@ func (s *story) underLoad(c *living, rates harness.Rates) *load {
 	l.deliveries, err = c.client.WatchDeliveries(ctx)
 	s.must(err)
 	s.must(l.deliveries.AwaitEveryPod(ctx))
-	l.connecting, err = c.client.Connect(ctx, targets, rates)
+	isPooled := func(t harness.Target) bool { return t.Name == "pgbouncer" }
+	l.pooled, err = c.client.Connect(ctx, []harness.Target{c.Service("pgbouncer")}, pace.pooled)
+	s.must(err)
+	l.direct, err = c.client.Connect(ctx, slices.DeleteFunc(targets, isPooled), pace.direct)
 	s.must(err)
 	return l
 }
@@ -53,7 +67,7 @@ func (l *load) end() {
 	replication, err := l.cluster.client.Replication(s.Context())
 	s.must(err)
 	l.stop()
-	if failures := l.connecting.Failures(); len(failures) > 0 {
+	if failures := l.failures(); len(failures) > 0 {
 		s.Errorf("%d of %d connections failed:\n%s", s.figures.Failed, s.figures.Connections, harness.Telling(failures, 20))
 	}
 	if lost := l.sessions.Lost(); len(lost) > 0 {
@@ -69,12 +83,12 @@ func (l *load) stop() {
 	s := l.story
 	s.Helper()
 	// Whatever goes wrong with the end of one, the figures of the others are kept.
-	if err := errors.Join(l.connecting.Stop(), l.sessions.Stop(), l.deliveries.Stop()); err != nil {
+	if err := errors.Join(l.pooled.Stop(), l.direct.Stop(), l.sessions.Stop(), l.deliveries.Stop()); err != nil {
 		s.Errorf("the figures are not complete: %v", err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	sum := l.connecting.SoFar()
+	sum := l.counts().Sum()
 	s.figures.Connections += sum.Tried
 	s.figures.Failed += sum.Failed
 	s.figures.SessionsOpened += l.sessions.Opened()
@@ -83,6 +97,19 @@ func (l *load) stop() {
 	if sum.Tried == 0 {
 		s.Error("no connection was tried")
 	}
+}
+
+// failures of new connections so far.
+func (l *load) failures() []harness.Failure {
+	return slices.Concat(l.pooled.Failures(), l.direct.Failures())
+}
+
+// counts of new connections, at most a few seconds old.
+func (l *load) counts() record.Counts {
+	counts := record.Counts{}
+	maps.Copy(counts, l.pooled.Counts())
+	maps.Copy(counts, l.direct.Counts())
+	return counts
 }
 
 // renewals of each pod that the watch of the wire saw.

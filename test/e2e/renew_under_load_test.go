@@ -18,11 +18,10 @@ func renewUnderLoad(s *story) {
 		wantedConnections = 20_000
 	)
 	c := s.born(s.cluster().WithInstances(3).WithPoolers(2).LeafLife(3*time.Minute, 150*time.Second))
-	// Six targets: 63 connections a second, most of them by the cheapest client.
-	l := s.underLoad(c, harness.Rates{Pgx: 8, Psql: 0.3, Pgbench: 2.2})
+	l := s.underLoad(c, heavy)
 
 	enough := harness.Await(s.Context(), "10 renewals of every leaf and 20000 connections", 9*time.Minute, func(context.Context) string {
-		renewals, tried := l.fewestRenewals(), l.connecting.SoFar().Tried
+		renewals, tried := l.fewestRenewals(), l.counts().Sum().Tried
 		if renewals < wantedRenewals || tried < wantedConnections {
 			return fmt.Sprintf("%d renewals, %d connections", renewals, tried)
 		}
@@ -31,5 +30,5 @@ func renewUnderLoad(s *story) {
 	l.end()
 	s.must(enough)
 	s.fact("renewalsPerEndpoint", l.renewals())
-	s.fact("attempts", l.connecting.Counts())
+	s.fact("attempts", l.counts())
 }

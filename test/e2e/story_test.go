@@ -131,15 +131,3 @@ func (s *story) eventually(what string, limit time.Duration, missing func(contex
 	s.Helper()
 	s.must(harness.Await(s.Context(), what, limit, missing))
 }
-
-// stays holds when wrong returns "" for the whole time.
-func (s *story) stays(what string, length time.Duration, wrong func(context.Context) string) {
-	s.Helper()
-	end := time.Now().Add(length)
-	for time.Now().Before(end) {
-		if reason := wrong(s.Context()); reason != "" {
-			s.Fatalf("%s must stay: %s", what, reason)
-		}
-		time.Sleep(500 * time.Millisecond)
-	}
-}

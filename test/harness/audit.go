@@ -3,6 +3,7 @@ package harness
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -84,7 +85,7 @@ func parseAudit(r io.Reader, match func(Write) bool) ([]Write, error) {
 	reader := bufio.NewReader(r)
 	for {
 		line, err := reader.ReadBytes('\n')
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return writes, nil // a line without its end is still being written
 		}
 		if err != nil {
