@@ -17,8 +17,8 @@ func TestRenewalTimeByExample(t *testing.T) {
 		key               string
 		want              time.Duration // after the start
 	}{
-		{90 * day, 30 * day, "hippo-instance1-abcd/server", 5007590 * time.Second},
-		{3 * time.Minute, time.Minute, "hippo-instance1-abcd/server", 116 * time.Second},
+		{90 * day, 30 * day, "hippo-instance1-abcd/server", 5148388 * time.Second},
+		{3 * time.Minute, time.Minute, "hippo-instance1-abcd/server", 118 * time.Second},
 		{90 * day, 0, "any", 90 * day},
 		{90 * day, -time.Hour, "any", 90 * day},
 		{90 * day, 90 * day, "any", 0},
@@ -108,4 +108,17 @@ func TestJitter(t *testing.T) {
 			t.Fatalf("jitter %d in a window of %d", got, window)
 		}
 	})
+}
+
+func TestLikeKeysAreSpreadOverTheWholeWindow(t *testing.T) {
+	const window, keys = 100, 10_000
+	var buckets [10]int
+	for i := range keys {
+		buckets[spread(fmt.Sprintf("hippo-00-%d-tls/server", i))%window/10]++
+	}
+	for i, n := range buckets {
+		if n < keys/10*8/10 || n > keys/10*12/10 {
+			t.Errorf("%d of %d keys fall into tenth %d, want about a tenth", n, keys, i)
+		}
+	}
 }
