@@ -25,7 +25,7 @@ const (
 )
 
 // rates that a machine with two cores bears without sweat.
-var rates = harness.Rates{Pgx: 8, Psql: 0.5, Pgbench: 2}
+var rates = harness.Rates{Pgx: 5, Psql: 0.5, Pgbench: 2}
 
 // A demo is one run of it.
 type demo struct {

@@ -70,6 +70,9 @@ func (l *load) end() {
 	if failures := l.failures(); len(failures) > 0 {
 		s.Errorf("%d of %d connections failed:\n%s", s.figures.Failed, s.figures.Connections, harness.Telling(failures, 20))
 	}
+	if failures := l.deliveries.Failures(); len(failures) > 0 {
+		s.Errorf("%d handshakes of the watch failed:\n%s", len(failures), harness.Telling(failures, 10))
+	}
 	if lost := l.sessions.Lost(); len(lost) > 0 {
 		s.Errorf("%d of %d sessions were lost:\n%s", len(lost), s.figures.SessionsOpened, harness.Telling(lost, 10))
 	}

@@ -18,7 +18,7 @@ import (
 const (
 	closely        = 20 * time.Millisecond
 	casually       = time.Second
-	handshakeLimit = 5 * time.Second
+	handshakeLimit = 15 * time.Second
 )
 
 // runWatchServed looks at every target until in ends or ctx does.
