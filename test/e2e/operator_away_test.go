@@ -20,8 +20,8 @@ import (
 // and the one that it replaces comes into its last sixth, from which on agents go ahead by themselves.
 const (
 	awayLife        = 4 * time.Minute
-	awayRenewBefore = 110 * time.Second
-	awayDeliverAt   = 55 * time.Second // after the leaves were issued
+	awayRenewBefore = 80 * time.Second
+	awayDeliverAt   = 80 * time.Second // after the leaves were issued
 	awayGoAhead     = 3 * time.Minute  // until an agent has gone ahead: the kubelet's own delay comes first
 )
 

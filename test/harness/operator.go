@@ -19,6 +19,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"pgtls.dev/pgtls/api/v1beta1"
 )
 
 // RootVariable names the environment variable with the root of the work tree, where the manifests are.
@@ -281,10 +283,15 @@ func (i Images) environment(present any) []any {
 	return env
 }
 
-// UninstallOperator removes what InstallOperator applied, the newest first. The CRD goes last, and with it every cluster.
+// UninstallOperator removes what InstallOperator applied, the newest first. It stays while there is a
+// cluster anywhere: with the CRD it would be deleted.
 func (k *Kube) UninstallOperator(ctx context.Context) error {
 	if os.Getenv(PresentVariable) != "" {
 		return nil
+	}
+	var clusters v1beta1.PostgresClusterList
+	if err := k.List(ctx, &clusters); err != nil || len(clusters.Items) > 0 {
+		return err
 	}
 	for _, folder := range slices.Backward(manifestFolders) {
 		objects, err := readManifests(filepath.Join(os.Getenv(RootVariable), folder), nil)
