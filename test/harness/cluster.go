@@ -267,6 +267,15 @@ func (c *Cluster) InstanceTarget(pod string) Target {
 	return Target{Name: pod, Host: fmt.Sprintf("%s.%s-pods.%s.svc", pod, c.Name, c.Namespace), Port: postgresPort}
 }
 
+// AnyInstance is a list of all instances, of which a client takes the first that answers.
+func (c *Cluster) AnyInstance(instances []corev1.Pod) Target {
+	hosts := make([]string, len(instances))
+	for i, pod := range instances {
+		hosts[i] = c.InstanceTarget(pod.Name).Host
+	}
+	return Target{Name: "any-instance", Host: strings.Join(hosts, ","), Port: postgresPort}
+}
+
 // Targets are all that an application could connect to: the Services, and each instance directly.
 func (c *Cluster) Targets(ctx context.Context) ([]Target, error) {
 	instances, err := c.Instances(ctx)

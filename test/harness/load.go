@@ -13,6 +13,7 @@ import (
 // Rates are new connections per second and target.
 type Rates struct {
 	Pgx, Psql, Pgbench float64
+	Patience           time.Duration // after which an attempt has failed; 0: loadgen's own
 }
 
 // Connecting is a load of new connections.
@@ -42,6 +43,9 @@ func (p *ClientPod) Connect(ctx context.Context, targets []Target, rates Rates) 
 	arguments := append([]string{
 		"connect", fmt.Sprintf("--pgx=%g", rates.Pgx), fmt.Sprintf("--psql=%g", rates.Psql), fmt.Sprintf("--pgbench=%g", rates.Pgbench),
 	}, targetArguments(targets)...)
+	if rates.Patience > 0 {
+		arguments = append(arguments, "--timeout="+rates.Patience.String())
+	}
 	var err error
 	c.stream, err = p.startLoadgen(ctx, c.receive, arguments...)
 	return c, err
