@@ -173,8 +173,8 @@ func TestTheLongestNamesFit(t *testing.T) {
 	for what, name := range map[string]string{
 		"pod, which is a label of a DNS name and a common name": PodName(instance),
 		"label of the StatefulSet's revision":                   instance + "-0123456789",
-		"Service": PoolerName(cluster),
-		"scope":   PatroniScope(cluster),
+		"Service":                                               PoolerName(cluster),
+		"scope":                                                 PatroniScope(cluster),
 	} {
 		if len(name) > 63 {
 			t.Errorf("%s %q has %d characters", what, name, len(name))

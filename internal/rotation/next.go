@@ -20,6 +20,7 @@ func Next(policy Policy, observed Observed) (Plan, error) {
 	d.authorities()
 	d.publicTrust()
 	d.parties()
+	d.unwanted()
 	return d.plan(), nil
 }
 
@@ -102,6 +103,13 @@ func (d *decision) publicTrust() {
 		d.write(Step{Op: PublishTrust, Domain: Server, Reason: ReasonMissing})
 	case !slices.Equal(trust.Anchors, []string{signer.Certificate.Fingerprint}):
 		d.write(Step{Op: PublishTrust, Domain: Server, Reason: ReasonTrustChanged})
+	}
+}
+
+// unwanted discards keys that nobody needs.
+func (d *decision) unwanted() {
+	for _, name := range d.observed.Unwanted {
+		d.write(Step{Op: Discard, Party: name, Reason: ReasonUnwanted})
 	}
 }
 

@@ -1,6 +1,7 @@
 package rotation
 
 import (
+	"slices"
 	"testing"
 	"time"
 )
@@ -75,5 +76,24 @@ func TestAKubeletThatHasDeliveredIsLeftAlone(t *testing.T) {
 	plan, err := Next(w.policy, o)
 	if err != nil || len(plan.Steps) > 0 || message(plan, "db-1-0") == "" {
 		t.Errorf("plan %+v, %v; want it to wait for db-1-0", plan, err)
+	}
+}
+
+func TestMaterialThatNobodyWantsIsDiscarded(t *testing.T) {
+	w := settledWorld()
+	o := w.observe()
+	o.Unwanted = []string{"db-7", "db-8"}
+	plan, err := Next(w.policy, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Step{{Op: Discard, Party: "db-7", Reason: ReasonUnwanted}, {Op: Discard, Party: "db-8", Reason: ReasonUnwanted}}
+	if !slices.EqualFunc(plan.Steps, want, func(a, b Step) bool { return a.String() == b.String() }) {
+		t.Errorf("steps %v, want %v", plan.Steps, want)
+	}
+	for _, step := range plan.Steps {
+		if v := Check(o, step); v != nil {
+			t.Errorf("%s: %v", step, v)
+		}
 	}
 }

@@ -48,6 +48,8 @@ type Observed struct {
 	PublicTrust Trust
 	// Parties that are wanted, sorted by name.
 	Parties []Party
+	// Unwanted names material that no party wants and no pod can use any more, sorted.
+	Unwanted []string
 }
 
 // Authority is a stored authority.

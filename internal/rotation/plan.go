@@ -40,6 +40,7 @@ const (
 	RestoreAuthority Op = "RestoreAuthority" // store an authority under its own name again, from its copy
 	PublishTrust     Op = "PublishTrust"     // write the ConfigMap with the bundle for clients
 	Publish          Op = "Publish"          // write a party's material
+	Discard          Op = "Discard"          // delete material that nobody wants or uses any more
 	Activate         Op = "Activate"         // ask a pod to use its party's material
 	Nudge            Op = "Nudge"            // make the kubelet look again at a pod that was asked and has not got the files
 	Prove            Op = "Prove"            // handshake with each port of a pod
@@ -70,6 +71,8 @@ func (s Step) String() string {
 		return fmt.Sprintf("%s %s %v (%s)", s.Op, s.Party, s.Reissue, s.Reason)
 	case Activate:
 		return fmt.Sprintf("%s %s %s (%s)", s.Op, s.Pod, s.Revision, s.Reason)
+	case Discard:
+		return fmt.Sprintf("%s %s (%s)", s.Op, s.Party, s.Reason)
 	case Prove, Nudge:
 		return fmt.Sprintf("%s %s (%s)", s.Op, s.Pod, s.Reason)
 	case PublishTrust:
@@ -98,6 +101,7 @@ const (
 	ReasonDue                 Reason = "Due"                 // its renewal time has come
 	ReasonNotYetValid         Reason = "NotYetValid"         // a clock that was ahead issued it
 	ReasonRequested           Reason = "Requested"           // somebody asked for it
+	ReasonUnwanted            Reason = "Unwanted"            // its party is gone, as with an instance that was scaled away
 	ReasonTrustChanged        Reason = "TrustChanged"        // a bundle is not the wanted one
 )
 

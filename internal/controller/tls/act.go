@@ -49,6 +49,8 @@ func (r *Reconciler) take(ctx context.Context, v *view, step rotation.Step) erro
 		return r.publish(ctx, v, step)
 	case rotation.Activate:
 		return r.activate(ctx, v, step)
+	case rotation.Discard:
+		return r.applier.Delete(ctx, v.material[step.Party])
 	case rotation.Nudge:
 		return r.nudge(ctx, v, step)
 	case rotation.Prove:

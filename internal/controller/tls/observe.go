@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -31,6 +33,7 @@ type view struct {
 	material    map[string]*corev1.Secret // by party; absent when there is none
 	pods        map[string]*corev1.Pod    // by name
 	endpoints   map[string][]endpoint     // by pod
+	held        map[string]bool           // material that some pod mounts
 }
 
 // observe reads everything. What this controller writes is read live, so that
@@ -39,7 +42,7 @@ type view struct {
 func (r *Reconciler) observe(ctx context.Context, cluster *v1beta1.PostgresCluster) (*view, error) {
 	v := &view{
 		cluster: cluster, policy: policyOf(cluster),
-		material: map[string]*corev1.Secret{}, pods: map[string]*corev1.Pod{}, endpoints: map[string][]endpoint{},
+		material: map[string]*corev1.Secret{}, pods: map[string]*corev1.Pod{}, endpoints: map[string][]endpoint{}, held: map[string]bool{},
 	}
 	v.observed.Now = r.now()
 	var secrets corev1.SecretList
@@ -60,7 +63,36 @@ func (r *Reconciler) observe(ctx context.Context, cluster *v1beta1.PostgresClust
 	if err := r.observePublicTrust(ctx, v); err != nil {
 		return nil, err
 	}
+	if err := r.observeUnwanted(ctx, v, secrets.Items); err != nil {
+		return nil, err
+	}
 	return v, nil
+}
+
+// observeUnwanted finds the material of parties that are gone. What still has a StatefulSet, a Deployment or a
+// pod is on its way out and needs it.
+func (r *Reconciler) observeUnwanted(ctx context.Context, v *view, secrets []corev1.Secret) error {
+	for i := range secrets {
+		secret := &secrets[i]
+		holder, isMaterial := strings.CutSuffix(secret.Name, desired.MaterialSecret(""))
+		if !isMaterial || secret.Labels[domainLabel] != "" || v.party(secret.Name) != nil || v.held[secret.Name] ||
+			!metav1.IsControlledBy(secret, v.cluster) || !secret.DeletionTimestamp.IsZero() {
+			continue
+		}
+		key := client.ObjectKey{Namespace: v.cluster.Namespace, Name: holder}
+		for _, object := range []client.Object{&appsv1.StatefulSet{}, &appsv1.Deployment{}} {
+			err := r.live.Get(ctx, key, object)
+			if client.IgnoreNotFound(err) != nil {
+				return fmt.Errorf("looking for who uses Secret %s: %w", secret.Name, err)
+			}
+			isMaterial = isMaterial && apierrors.IsNotFound(err)
+		}
+		if isMaterial {
+			v.observed.Unwanted = append(v.observed.Unwanted, secret.Name)
+			v.material[secret.Name] = secret
+		}
+	}
+	return nil
 }
 
 // observeAuthorities reads the authorities. Those that are in use, or are to be
@@ -180,6 +212,7 @@ func (r *Reconciler) observePods(ctx context.Context, v *view) error {
 	watched := map[agentKey]bool{}
 	for i := range pods.Items {
 		pod := &pods.Items[i]
+		v.held[partyOfPod(pod)] = true
 		if v.party(partyOfPod(pod)) == nil || !serves(pod) {
 			continue
 		}
@@ -206,7 +239,8 @@ func (r *Reconciler) observePods(ctx context.Context, v *view) error {
 // observePod adds what is known of a pod, and tells whether the kubelet has not delivered what the pod was asked for.
 func (r *Reconciler) observePod(v *view, pod *corev1.Pod) (undelivered bool) {
 	report := r.agents.report(keyOf(pod))
-	if servesNothing(pod, report) {
+	party := v.party(partyOfPod(pod))
+	if servesNothing(pod, report) && !r.inDoubt(pod, party) {
 		return false
 	}
 	v.endpoints[pod.Name] = endpointsOf(v.cluster, pod)
@@ -220,9 +254,15 @@ func (r *Reconciler) observePod(v *view, pod *corev1.Pod) (undelivered bool) {
 	if undelivered = report != nil && seen.Asked != "" && report.Mounted != seen.Asked; undelivered {
 		seen.NudgeAt = r.nudges.due(client.ObjectKeyFromObject(v.cluster), pod.UID, seen.Asked, v.observed.Now)
 	}
-	party := v.party(partyOfPod(pod))
 	party.Pods = append(party.Pods, seen)
 	return undelivered
+}
+
+// inDoubt reports whether a pod was asked to use what is published and was never seen to serve it: if its
+// process is down, that may be why, and nobody else is to follow.
+func (r *Reconciler) inDoubt(pod *corev1.Pod, party *rotation.Party) bool {
+	asked := pod.Annotations[activateAnnotation]
+	return asked != "" && asked == party.Material.Revision && !r.proofs.saw(pod.UID, asked)
 }
 
 func keyOf(pod *corev1.Pod) agentKey { return agentKey{uid: pod.UID, address: pod.Status.PodIP} }

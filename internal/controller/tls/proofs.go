@@ -121,6 +121,18 @@ func (p *proofs) last(uid types.UID, port string) (proof, bool) {
 	return last, ok
 }
 
+// saw reports whether some port of a pod was seen to serve while its agent reported a revision.
+func (p *proofs) saw(uid types.UID, revision string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for key, last := range p.seen {
+		if key.uid == uid && last.revision == revision && last.problem == "" {
+			return true
+		}
+	}
+	return false
+}
+
 // keepOnly forgets a cluster's pods that are gone.
 func (p *proofs) keepOnly(cluster types.NamespacedName, keys map[agentKey]bool) {
 	p.mu.Lock()

@@ -10,11 +10,14 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
+	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
@@ -60,7 +63,7 @@ var hippo = types.NamespacedName{Namespace: "zoo", Name: "hippo"}
 func newHouse(t *testing.T, objects ...client.Object) *house {
 	t.Helper()
 	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, v1beta1.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, appsv1.AddToScheme, v1beta1.AddToScheme} {
 		if err := add(scheme); err != nil {
 			t.Fatal(err)
 		}
@@ -472,4 +475,31 @@ func TestDefaultLivesAreThoseOfTheDesign(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("policies (-want +got):\n%s", diff)
 	}
+}
+
+func TestMaterialOfAnInstanceThatIsGoneIsDiscarded(t *testing.T) {
+	h := newHouse(t)
+	h.reconcile()
+	const material = "hippo-a-1-tls"
+	set := &appsv1.StatefulSet{ObjectMeta: metav1.ObjectMeta{Namespace: hippo.Namespace, Name: "hippo-a-1"}}
+	if err := h.client.Create(t.Context(), set); err != nil {
+		t.Fatal(err)
+	}
+	cluster := h.cluster()
+	cluster.Spec.Instances[0].Replicas = ptr.To[int32](1)
+	if err := h.client.Update(t.Context(), cluster); err != nil {
+		t.Fatal(err)
+	}
+	h.reconcile()
+	h.secret(material) // its StatefulSet is still there
+	if err := h.client.Delete(t.Context(), set); err != nil {
+		t.Fatal(err)
+	}
+	h.reconcile()
+	var gone corev1.Secret
+	key := types.NamespacedName{Namespace: hippo.Namespace, Name: material}
+	if err := h.client.Get(t.Context(), key, &gone); !apierrors.IsNotFound(err) {
+		t.Errorf("the key of an instance that is gone is still stored: %v", err)
+	}
+	h.secret(instanceMaterial)
 }
