@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -217,7 +216,7 @@ func digestOf(source string, flags ...string) (string, error) {
 			return "", err
 		}
 		fmt.Fprintf(sum, "%q %d\n", entry.Name(), len(content))
-		_, _ = io.WriteString(sum, string(content))
+		_, _ = sum.Write(content)
 	}
 	return fmt.Sprintf("%x", sum.Sum(nil)[:6]), nil
 }

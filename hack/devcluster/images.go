@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 )
 
@@ -37,10 +38,16 @@ func load(ctx context.Context, p *progress, l layout, nodes []node, image string
 
 func isArchive(image string) bool { return filepath.IsAbs(image) && strings.HasSuffix(image, ".tar") }
 
-// imageID tells one content of an image from another: an archive's by its size and time.
+// contentNamed matches an archive whose name ends with the hash of what is in it, as hack/images names them.
+var contentNamed = regexp.MustCompile(`-[0-9a-f]{16}\.tar$`)
+
+// imageID tells one content of an image from another: an archive's by the hash in its name, or else by its size and time.
 func imageID(ctx context.Context, image string) (string, error) {
-	if !isArchive(image) {
+	switch {
+	case !isArchive(image):
 		return buildahImageID(ctx, image)
+	case contentNamed.MatchString(image):
+		return filepath.Base(image), nil
 	}
 	info, err := os.Stat(image)
 	if err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -46,7 +47,7 @@ func missingPackages(ctx context.Context) ([]string, error) {
 	}
 	args := append([]string{"--show", "--showformat=${Package} ${db:Status-Status}\n"}, debianPackages...)
 	out, err := exec.CommandContext(ctx, query, args...).Output()
-	if _, unknown := err.(*exec.ExitError); err != nil && !unknown {
+	if unknown := new(exec.ExitError); err != nil && !errors.As(err, &unknown) {
 		return nil, fmt.Errorf("asking for installed packages: %w", err)
 	}
 	return notInstalled(debianPackages, string(out)), nil

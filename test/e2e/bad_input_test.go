@@ -116,7 +116,7 @@ func eventSays(ctx context.Context, c *harness.Cluster, name string) string {
 		return err.Error()
 	}
 	about := func(e harness.Event) bool {
-		return e.Reason == "Refused" && strings.Contains(e.Message, "ForeignSecret") && strings.Contains(e.Message, name)
+		return e.Reason == "ForeignSecret" && strings.Contains(e.Message, name)
 	}
 	if !slices.ContainsFunc(events, about) {
 		return "no event Refused with ForeignSecret and the name"

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
@@ -129,7 +128,7 @@ func (r *round) operatorTLS() (*tls.Config, error) {
 	}
 	anchors := x509.NewCertPool()
 	if !anchors.AppendCertsFromPEM(secret.Data[agentapi.ServerBundle]) {
-		return nil, errors.New("Secret " + name + " has no bundle of server authorities") //nolint:staticcheck // a kind's name
+		return nil, fmt.Errorf("reading the bundle of server authorities: Secret %s has none", name)
 	}
 	return &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: anchors, Certificates: []tls.Certificate{pair}}, nil
 }

@@ -124,7 +124,7 @@ func conflictOnly(err error) bool {
 	if err == nil {
 		return false
 	}
-	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // the members are asked, not the chain
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		for _, member := range joined.Unwrap() {
 			if !conflictOnly(member) {
 				return false

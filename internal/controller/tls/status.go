@@ -38,7 +38,6 @@ const (
 	eventIssued    = "Issued"
 	eventActivated = "Activated"
 	eventProven    = "Proven"
-	eventRefused   = "Refused"
 )
 
 func (r *Reconciler) event(v *view, kind, reason, format string, args ...any) {
@@ -62,7 +61,7 @@ func (r *Reconciler) writeStatus(ctx context.Context, v *view, plan rotation.Pla
 	}
 	for _, b := range status.TLS.Blockers {
 		if !blockerKnown(v.cluster, b) && !v.underway(b) {
-			r.event(v, eventWarning, eventRefused, "%s: %s: %s", b.Party, b.Reason, b.Message)
+			r.event(v, eventWarning, b.Reason, "%s: %s", b.Party, b.Message)
 		}
 	}
 	return nil
