@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"errors"
+	"math"
 	"os"
 	"strings"
 	"time"
@@ -40,6 +41,27 @@ func idle(s *story) {
 		s.Errorf("a write at rest: %s", write)
 	}
 	s.must(c.AwaitReady(s.Context(), time.Second))
+	s.memory(harness.OperatorNamespace, "operator", 60)
+	s.memory(c.Namespace, "agent", 15)
+}
+
+// memory wants every container of a name within a number of megabytes (of 1,000,000 bytes).
+func (s *story) memory(namespace, container string, limit float64) {
+	s.Helper()
+	sets, err := kube.WorkingSets(s.Context(), namespace, container)
+	s.must(err)
+	if len(sets) == 0 {
+		s.Errorf("the kubelet tells nothing of container %s in %s", container, namespace)
+	}
+	most := 0.0
+	for pod, bytes := range sets {
+		used := float64(bytes) / 1e6
+		most = max(most, used)
+		if used > limit {
+			s.Errorf("container %s of pod %s uses %.1f MB, want at most %.0f", container, pod, used, limit)
+		}
+	}
+	s.fact(container+"MemoryMB", math.Round(10*most)/10)
 }
 
 // agentsHaveNoAccess makes the count complete: an agent has no token to write with.
