@@ -28,6 +28,7 @@ var stories = []struct {
 }{
 	{name: "born-with-tls", tell: bornWithTLS},
 	{name: "bad-input", tell: badInput},
+	{name: "postgres-15", tell: postgres15},
 	{name: "renew-on-request", tell: renewOnRequest},
 	{name: "hand-damage", tell: handDamage},
 	{name: "members-come-and-go", tell: membersComeAndGo},

@@ -122,6 +122,7 @@ type Login struct {
 	Target   Target
 	Database string
 	SSLMode  string // verify-full unless set
+	Address  string // to connect to, where DNS does not know the target's host; the certificate must still name the host
 	// AsOperator logs in as the operator's role, by certificate alone; otherwise it is the cluster's default user.
 	AsOperator bool
 }
@@ -146,6 +147,9 @@ func (p *ClientPod) connection(ctx context.Context, login Login) (string, error)
 		mode = "verify-full"
 	}
 	facts := fmt.Sprintf("host=%s port=%s sslmode=%s sslrootcert=/ca/ca.crt connect_timeout=15", login.Target.Host, login.Target.Port, mode)
+	if login.Address != "" {
+		facts += " hostaddr=" + login.Address
+	}
 	if login.AsOperator {
 		return facts + " user=_pgtls dbname=postgres sslcert=/operator/client.crt sslkey=/operator/client.key", nil
 	}
