@@ -47,7 +47,7 @@ func (r *round) notYet(instance string) *Wait {
 		}
 	}
 	if !r.facts.hasMaterial(instance) {
-		return &Wait{Party: instance, Reason: AwaitingMaterial, Message: "Secret " + desired.MaterialSecret(instance) + " is not there yet"}
+		return &Wait{Party: instance, Reason: AwaitingMaterial, Message: "the certificates in Secret " + desired.MaterialSecret(instance) + " are not issued yet: see the condition TLSReady"}
 	}
 	return nil
 }

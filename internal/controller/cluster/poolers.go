@@ -23,7 +23,7 @@ func makePoolers(ctx context.Context, r *round) ([]Wait, error) {
 		return []Wait{{Party: name, Reason: ForeignObject, Message: config + " belongs to somebody else, and the poolers cannot go without their own", Again: later}}, nil
 	}
 	if !r.facts.hasMaterial(name) {
-		return []Wait{{Party: name, Reason: AwaitingMaterial, Message: "Secret " + desired.MaterialSecret(name) + " is not there yet"}}, nil
+		return []Wait{{Party: name, Reason: AwaitingMaterial, Message: "the certificates in Secret " + desired.MaterialSecret(name) + " are not issued yet: see the condition TLSReady"}}, nil
 	}
 	deployment, err := desired.PoolerDeployment(r.cluster, r.settings)
 	if err != nil {
