@@ -271,7 +271,7 @@ func (d *decision) activate(p *Party, pod *Pod) {
 // kubelet that has looked a moment too early is told to look again: by itself it
 // would take a minute or more.
 func (d *decision) await(p *Party, pod *Pod) {
-	if pod.Report != nil && pod.Report.Mounted != p.Material.Revision && !pod.NudgeAt.IsZero() {
+	if pod.Report != nil && !pod.Report.delivered(p.Material.Revision) && !pod.NudgeAt.IsZero() {
 		if !d.observed.Now.Before(pod.NudgeAt) {
 			d.ask(Step{Op: Nudge, Party: p.Name, Pod: pod.Name, Revision: p.Material.Revision, Reason: ReasonUndelivered})
 			return

@@ -64,18 +64,34 @@ func TestItIsLookedAgainWhenTheKubeletMayBeTold(t *testing.T) {
 	}
 }
 
-func TestAKubeletThatHasDeliveredIsLeftAlone(t *testing.T) {
-	w, o := undelivered(settledWorld().now)
-	for i := range o.Parties {
-		for j := range o.Parties[i].Pods {
-			if pod := &o.Parties[i].Pods[j]; pod.Name == "db-1-0" {
-				pod.Report.Mounted = o.Parties[i].Material.Revision
+func TestOnlyAKubeletThatHasDeliveredBothIsLeftAlone(t *testing.T) {
+	for name, c := range map[string]struct{ files, request, nudged bool }{
+		"the files and the request": {true, true, false},
+		"the files alone":           {true, false, true},
+		"the request alone":         {false, true, true},
+		"neither":                   {false, false, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, o := undelivered(settledWorld().now)
+			for i := range o.Parties {
+				for j := range o.Parties[i].Pods {
+					pod, revision := &o.Parties[i].Pods[j], o.Parties[i].Material.Revision
+					if pod.Name == "db-1-0" && c.files {
+						pod.Report.Mounted = revision
+					}
+					if pod.Name == "db-1-0" && c.request {
+						pod.Report.Asked = revision
+					}
+				}
 			}
-		}
-	}
-	plan, err := Next(w.policy, o)
-	if err != nil || len(plan.Steps) > 0 || message(plan, "db-1-0") == "" {
-		t.Errorf("plan %+v, %v; want it to wait for db-1-0", plan, err)
+			plan, err := Next(w.policy, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if nudged := len(plan.Steps) == 1 && plan.Steps[0].Op == Nudge; nudged != c.nudged || !nudged && message(plan, "db-1-0") == "" {
+				t.Errorf("plan %+v, want a nudge: %v", plan, c.nudged)
+			}
+		})
 	}
 }
 

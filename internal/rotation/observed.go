@@ -163,7 +163,8 @@ type Pod struct {
 // Report is what an agent says of itself.
 type Report struct {
 	Active  string // revision
-	Mounted string // revision
+	Mounted string // revision that the kubelet has delivered
+	Asked   string // revision that the kubelet has told it to use: the annotation as delivered
 	// ActiveUntil is when the first leaf of the active material ends; zero when unknown.
 	ActiveUntil    time.Time
 	ProblemReason  string
@@ -218,3 +219,7 @@ func (p *Party) urgentAt(pod *Pod) (time.Time, bool) {
 	}
 	return pod.Report.ActiveUntil.Add(-window / 2), true
 }
+
+// delivered reports whether the kubelet has brought both the files and the
+// request to use them. They are two volumes, and one may come without the other.
+func (r *Report) delivered(revision string) bool { return r.Mounted == revision && r.Asked == revision }

@@ -251,7 +251,7 @@ func (r *Reconciler) observePod(v *view, pod *corev1.Pod) (undelivered bool) {
 		Report:  reportFacts(report),
 		Proofs:  r.proofs.of(pod.UID, v.endpoints[pod.Name], v.observed.Now),
 	}
-	if undelivered = report != nil && seen.Asked != "" && report.Mounted != seen.Asked; undelivered {
+	if undelivered = report != nil && seen.Asked != "" && (report.Mounted != seen.Asked || report.Asked != seen.Asked); undelivered {
 		seen.NudgeAt = r.nudges.due(client.ObjectKeyFromObject(v.cluster), pod.UID, seen.Asked, v.observed.Now)
 	}
 	party.Pods = append(party.Pods, seen)
@@ -315,7 +315,7 @@ func reportFacts(report *agentapi.Report) *rotation.Report {
 	if report == nil {
 		return nil
 	}
-	facts := &rotation.Report{Active: report.Active, Mounted: report.Mounted}
+	facts := &rotation.Report{Active: report.Active, Mounted: report.Mounted, Asked: report.Asked}
 	for _, leaf := range []*agentapi.Leaf{report.ServerLeaf, report.ClientLeaf} {
 		if leaf != nil && (facts.ActiveUntil.IsZero() || leaf.NotAfter.Before(facts.ActiveUntil)) {
 			facts.ActiveUntil = leaf.NotAfter
