@@ -10,7 +10,9 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 GO ?= go
 TOOL := $(GO) tool -modfile=tools/go.mod
 LINT := $(GO) tool -modfile=tools/lint/go.mod golangci-lint
-DEVCLUSTER := $(GO) run ./hack/devcluster
+# The flags of the shipped programs for what runs beside them too, so that nothing is compiled twice.
+RUN = CGO_ENABLED=0 GOFLAGS='$(GOFLAGS) -trimpath' $(GO) run
+DEVCLUSTER = $(RUN) ./hack/devcluster
 MODULES := . tools tools/lint hack/devcluster/kubernetes hack/devcluster/coredns
 PROGRAMS := bin/operator bin/agent bin/loadgen
 
@@ -29,7 +31,7 @@ export GOFLAGS ?= -buildvcs=false
 
 .PHONY: demo
 demo: ## Everything on a real Kubernetes: renew every certificate under load, print what clients saw (KUBE_CONTEXT=... for your own cluster)
-	$(GO) run ./hack/demo
+	$(RUN) ./hack/demo
 
 .PHONY: up
 up: ## Start the throwaway Kubernetes (root)

@@ -18,6 +18,9 @@ import (
 	"pgtls.dev/pgtls/test/bringup"
 )
 
+// shown are the images that the demo needs: an older PostgreSQL is none of them.
+var shown = []string{"operator", "agent", "client", "postgres-17", "pgbouncer"}
+
 // inside is the argument with which the demo starts itself where the cluster's addresses are reachable.
 const inside = "inside"
 
@@ -42,7 +45,7 @@ func prepare(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, machine.Down()) }()
-	images, err := machine.Up(ctx)
+	images, err := machine.Up(ctx, shown...)
 	if err != nil {
 		return err
 	}

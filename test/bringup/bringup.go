@@ -23,8 +23,9 @@ import (
 type Machine struct {
 	root     string // of the work tree
 	progress *Progress
-	started  bool // the cluster was not running before
-	own      bool // it is the throwaway cluster, not one of the user's
+	started  bool     // the cluster was not running before
+	own      bool     // it is the throwaway cluster, not one of the user's
+	only     []string // names of the images that are wanted; none: all
 }
 
 // New finds the work tree. Progress is what a person reads.
@@ -40,8 +41,9 @@ func New(ctx context.Context, progress *Progress) (*Machine, error) {
 	}, nil
 }
 
-// Up makes the cluster run and gives it the images, as far as the caches do not hold them.
-func (m *Machine) Up(ctx context.Context) (harness.Images, error) {
+// Up makes the cluster run and gives it the images of these names (none: all), as far as the caches do not hold them.
+func (m *Machine) Up(ctx context.Context, only ...string) (harness.Images, error) {
+	m.only = only
 	if !m.own {
 		m.progress.Say("using the context %q of your kubeconfig: nothing is brought up", os.Getenv(harness.ContextVariable))
 		return m.imagesOfRegistry(ctx)
@@ -59,7 +61,7 @@ func (m *Machine) Up(ctx context.Context) (harness.Images, error) {
 		if err := m.buildBinaries(sideCtx); err != nil {
 			return err
 		}
-		return m.progress.Step("container images", func() error { return m.goRun(sideCtx, m.progress.out, "./hack/images", "build") })
+		return m.progress.Step("container images", func() error { return m.goRun(sideCtx, m.progress.out, "./hack/images", m.selected("build")...) })
 	})
 	if err := group.Wait(); err != nil {
 		return nil, err
@@ -91,8 +93,16 @@ func (m *Machine) load(ctx context.Context) (harness.Images, error) {
 	})
 }
 
+// selected are the arguments that do something with the wanted images.
+func (m *Machine) selected(verb string) []string {
+	if len(m.only) == 0 {
+		return []string{verb}
+	}
+	return []string{verb, "--only", strings.Join(m.only, ",")}
+}
+
 func (m *Machine) listImages(ctx context.Context) ([]harness.BuiltImage, error) {
-	output, err := m.command(ctx, "go", "run", "./hack/images", "list").Output()
+	output, err := m.command(ctx, "go", append([]string{"run", "./hack/images"}, m.selected("list")...)...).Output()
 	if err != nil {
 		return nil, fmt.Errorf("listing the images: %w", err)
 	}
@@ -125,7 +135,8 @@ func (m *Machine) Inside(ctx context.Context, images harness.Images, argv ...str
 		argv = append([]string{"go", "run", "./hack/devcluster", "exec", "--"}, argv...)
 	}
 	command := m.command(ctx, argv[0], argv[1:]...)
-	command.Env = append(os.Environ(), harness.ImagesVariable+"="+images.String(), harness.RootVariable+"="+m.root)
+	command.Env = append(os.Environ(), harness.ImagesVariable+"="+images.String(), harness.RootVariable+"="+m.root,
+		startedVariable+"="+m.progress.start.Format(time.RFC3339Nano))
 	command.Stdout, command.Stderr = os.Stdout, os.Stderr
 	return command.Run()
 }

@@ -3,6 +3,7 @@ package bringup
 import (
 	"fmt"
 	"io"
+	"os"
 	"sync"
 	"time"
 )
@@ -14,8 +15,17 @@ type Progress struct {
 	start time.Time
 }
 
-// NewProgress begins to count now.
-func NewProgress(out io.Writer) *Progress { return &Progress{out: out, start: time.Now()} }
+// startedVariable names the environment variable that tells a program when the one that started it began.
+const startedVariable = "PGTLS_STARTED"
+
+// NewProgress begins to count now, or when the program that started this one did.
+func NewProgress(out io.Writer) *Progress {
+	start, err := time.Parse(time.RFC3339Nano, os.Getenv(startedVariable))
+	if err != nil {
+		start = time.Now()
+	}
+	return &Progress{out: out, start: start}
+}
 
 // Say prints one line.
 func (p *Progress) Say(format string, args ...any) {
