@@ -280,7 +280,7 @@ func TestEd25519IsRefusedWithTheCause(t *testing.T) {
 func TestNoErrorShowsTheKey(t *testing.T) {
 	pair := newServer(t, sharedAuthority())
 	key := must[[]byte](t)(pair.EncodeKey())
-	secret := pair.Key.(*ecdsa.PrivateKey).D.Bytes()
+	secret := must[[]byte](t)(pair.Key.(*ecdsa.PrivateKey).Bytes())
 	for i := range key {
 		damaged := bytes.Clone(key)
 		damaged[i] ^= 0x15

@@ -137,6 +137,7 @@ func (d *decision) party(p *Party) {
 	case Foreign:
 		d.block(p.Name, ForeignSecret, "Secret %s exists and does not belong to this cluster: rename or delete it", p.Name)
 		return // its pods cannot have started from it; the rest goes on
+	case Missing, Present:
 	}
 	if !d.writable(p) {
 		d.settle(p)

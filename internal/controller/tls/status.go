@@ -79,8 +79,9 @@ func (v *view) underway(b v1beta1.BlockerStatus) bool {
 				return pod.Name == b.Party && pod.Report != nil && pod.Report.ProblemReason == string(agentapi.AwaitingDelivery)
 			})
 		})
+	default:
+		return false
 	}
-	return false
 }
 
 func timeText(t time.Time) string {
