@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -12,9 +13,10 @@ import (
 // mirrors are the places that Debian packages come from, as URLs without a trailing slash.
 type mirrors struct{ Main, Security string }
 
-func officialMirrors() mirrors {
-	return mirrors{Main: "http://mirror.invalid/debian", Security: "http://mirror.invalid/debian-security"}
-}
+// noSources stands in the base image: whoever installs packages on top of it brings the sources of his own machine.
+const noSources = "# Mounted while an image is built.\n"
+
+var errNoMirror = errors.New("apt on this machine names no Debian mirror: run this on Debian, or build images/ with Docker and BASE=debian:trixie")
 
 // An aptHost is how this machine reaches its packages. It serves the build and never ends in an image.
 type aptHost struct {
@@ -41,7 +43,11 @@ func readAptHost(ctx context.Context) (aptHost, error) {
 		return aptHost{}, fmt.Errorf("asking apt for its configuration: %w", err)
 	}
 	options, proxy := parseAcquire(config)
-	return aptHost{Mirrors: parseTargets(targets, codename(string(release))), Options: options, Proxy: proxy}, nil
+	found := parseTargets(targets, codename(string(release)))
+	if found.Main == "" {
+		return aptHost{}, errNoMirror
+	}
+	return aptHost{Mirrors: found, Options: options, Proxy: proxy}, nil
 }
 
 // codename returns Debian's codename from the content of /etc/os-release, and nothing on another distribution:
@@ -59,9 +65,9 @@ func codename(osRelease string) string {
 	return fields["VERSION_CODENAME"]
 }
 
-// parseTargets picks the mirrors from lines of "URI SUITE COMPONENT"; the official ones where there is no such line.
+// parseTargets picks the mirrors from lines of "URI SUITE COMPONENT"; "" where there is no such line.
 func parseTargets(targets, codename string) mirrors {
-	found := officialMirrors()
+	var found mirrors
 	if codename == "" {
 		return found
 	}
@@ -114,14 +120,17 @@ func isOff(value string) bool {
 	return false
 }
 
-// sourceLines renders a sources.list of a release with its updates and security updates.
+// sourceLines renders a sources.list of a release with its updates, and its security updates where there is a mirror of them.
 func sourceLines(suite string, m mirrors, options []string) string {
 	brackets := ""
 	if len(options) > 0 {
 		brackets = "[" + strings.Join(options, " ") + "] "
 	}
-	return fmt.Sprintf("deb %[1]s%[2]s %[4]s main\ndeb %[1]s%[2]s %[4]s-updates main\ndeb %[1]s%[3]s %[4]s-security main\n",
-		brackets, m.Main, m.Security, suite)
+	lines := fmt.Sprintf("deb %[1]s%[2]s %[3]s main\ndeb %[1]s%[2]s %[3]s-updates main\n", brackets, m.Main, suite)
+	if m.Security != "" {
+		lines += fmt.Sprintf("deb %s%s %s-security main\n", brackets, m.Security, suite)
+	}
+	return lines
 }
 
 func output(ctx context.Context, name string, args ...string) (string, error) {

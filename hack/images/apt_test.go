@@ -1,6 +1,7 @@
 package main
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -38,9 +39,9 @@ func TestParseTargets(t *testing.T) {
 			"bookworm", local},
 		"no security mirror": {
 			"http://mirror.test/debian bookworm main\n", "bookworm",
-			mirrors{Main: local.Main, Security: officialMirrors().Security}},
-		"not Debian": {"http://mirror.test/ubuntu noble main\n", "", officialMirrors()},
-		"no sources": {"", "bookworm", officialMirrors()},
+			mirrors{Main: local.Main}},
+		"not Debian": {"http://mirror.test/ubuntu noble main\n", "", mirrors{}},
+		"no sources": {"", "bookworm", mirrors{}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -82,6 +83,9 @@ func TestSourceLines(t *testing.T) {
 		"deb http://mirror.test/security trixie-security main\n"
 	if diff := cmp.Diff(plain, sourceLines("trixie", m, nil)); diff != "" {
 		t.Error(diff)
+	}
+	if got := sourceLines("trixie", mirrors{Main: m.Main}, nil); strings.Contains(got, "security") {
+		t.Errorf("without a mirror of security updates there is a line for them:\n%s", got)
 	}
 	frozen := "deb [check-valid-until=no check-date=no] http://mirror.test/debian trixie main\n" +
 		"deb [check-valid-until=no check-date=no] http://mirror.test/debian trixie-updates main\n" +

@@ -82,14 +82,14 @@ func (b *builder) makeBase(ctx context.Context, suite string) (string, error) {
 	return reference, nil
 }
 
-// bootstrap makes the root file system from the host's mirror and turns it into an image that names the official one.
+// bootstrap makes the root file system from the host's mirror and turns it into an image that names none.
 func (b *builder) bootstrap(ctx context.Context, log io.Writer, suite, reference string) error {
 	folder := b.store.work("debian-" + suite)
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return err
 	}
 	defer os.RemoveAll(folder)
-	if err := os.WriteFile(filepath.Join(folder, "sources.list"), []byte(sourceLines(suite, officialMirrors(), nil)), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(folder, "sources.list"), []byte(noSources), 0o644); err != nil {
 		return err
 	}
 	args := slices.Concat(bootstrapOptions(suite), keyringOptions())

@@ -59,7 +59,7 @@ func baseKeyOf(root, suite string) (key, error) {
 	h := newHasher()
 	h.text("base", suite)
 	h.text(bootstrapOptions(suite)...)
-	h.text(sourceLines(suite, officialMirrors(), nil))
+	h.text(noSources)
 	if err := h.folder(filepath.Join(root, baseFolder)); err != nil {
 		return "", fmt.Errorf("hashing the recipe of base %s: %w", suite, err)
 	}
