@@ -29,7 +29,7 @@ func (k *Kube) WorkingSets(ctx context.Context, namespace, container string) (ma
 	sets := map[string]uint64{}
 	for _, node := range nodes.Items {
 		raw, err := k.clientset.CoreV1().RESTClient().Get().
-			AbsPath("/api/v1/nodes", node.Name, "proxy", "stats", "summary").DoRaw(ctx)
+			AbsPath("/api/v1/nodes", node.Name, "proxy", "stats", "summary").Param("only_cpu_and_memory", "true").DoRaw(ctx)
 		if err != nil {
 			return nil, fmt.Errorf("asking the kubelet of %s for its summary: %w", node.Name, err)
 		}
