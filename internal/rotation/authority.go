@@ -8,7 +8,6 @@ import (
 // authorities finds each domain's signer, makes a first one where there never
 // was one, and keeps a deleted one from getting lost.
 func (d *decision) authorities() {
-	d.active = make(map[Domain]*Authority, 2)
 	for _, domain := range Domains() {
 		if _, managed := d.policy.Authorities[domain]; managed {
 			d.authority(domain)
@@ -44,7 +43,7 @@ func (d *decision) authority(domain Domain) {
 			domain, newest.Generation, newest.Certificate.NotBefore.Format(time.RFC3339))
 		d.wakeAt(newest.Certificate.NotBefore)
 	default:
-		d.active[domain] = newest
+		d.active.set(domain, newest)
 		d.wakeAt(newest.Certificate.NotAfter)
 	}
 }
@@ -95,9 +94,27 @@ func (d *decision) keep(a *Authority) {
 // wants can be signed, and the bundle of a domain that cannot sign is there to be kept.
 func (d *decision) writable(p *Party) bool {
 	for _, domain := range Domains() {
-		if d.active[domain] == nil && (p.wants(domain) || len(p.Material.Anchors[domain]) == 0) {
+		if d.active.of(domain) == nil && (p.wants(domain) || len(p.Material.Anchors[domain]) == 0) {
 			return false
 		}
 	}
 	return true
+}
+
+// signers are the authorities that may sign; nil where there is none.
+type signers struct{ server, client *Authority }
+
+func (s *signers) of(domain Domain) *Authority {
+	if domain == Server {
+		return s.server
+	}
+	return s.client
+}
+
+func (s *signers) set(domain Domain, a *Authority) {
+	if domain == Server {
+		s.server = a
+	} else {
+		s.client = a
+	}
 }

@@ -29,9 +29,9 @@ type decision struct {
 	policy   Policy
 	observed Observed
 
-	active   map[Domain]*Authority // that may sign; absent: none
-	writes   []Step                // what is stored: it comes first, for it harms nobody
-	asks     []Step                // what is done with pods
+	active   signers
+	writes   []Step // what is stored: it comes first, for it harms nobody
+	asks     []Step // what is done with pods
 	blockers []Blocker
 	wake     time.Time
 	renewal  time.Time
@@ -91,7 +91,7 @@ func (d *decision) wakeAt(t time.Time) {
 
 // publicTrust keeps the ConfigMap that clients read.
 func (d *decision) publicTrust() {
-	signer := d.active[Server]
+	signer := d.active.of(Server)
 	trust := d.observed.PublicTrust
 	switch {
 	case trust.State == Foreign:
@@ -218,7 +218,7 @@ func (d *decision) settle(p *Party) {
 func (d *decision) trusted(p *Party) bool {
 	for i := range p.Material.Leaves {
 		l := &p.Material.Leaves[i]
-		if signer := d.active[l.Domain]; signer == nil || l.IssuerKeyID != signer.Certificate.KeyID {
+		if signer := d.active.of(l.Domain); signer == nil || l.IssuerKeyID != signer.Certificate.KeyID {
 			return false
 		}
 	}
@@ -370,7 +370,7 @@ func (d *decision) needLeaf(n *need, p *Party, w *LeafWant) {
 
 // reissueReason says why a leaf is to be issued anew, "" if it is not, and whether it can wait for its turn.
 func (d *decision) reissueReason(p *Party, w *LeafWant) (reason Reason, canWait bool) {
-	leaf, signer := p.material(w.Domain), d.active[w.Domain]
+	leaf, signer := p.material(w.Domain), d.active.of(w.Domain)
 	switch {
 	case p.Material.State == Missing:
 		return ReasonMissing, false
@@ -419,7 +419,7 @@ func (d *decision) due(p *Party, w *LeafWant, leaf *Leaf, signer *Authority) Rea
 // trustCurrent reports whether both bundles hold what they should.
 func (d *decision) trustCurrent(p *Party) bool {
 	for _, domain := range Domains() {
-		signer := d.active[domain]
+		signer := d.active.of(domain)
 		if signer == nil {
 			continue // what the party holds is kept
 		}
