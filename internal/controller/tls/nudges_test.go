@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
+
+	"pgtls.dev/pgtls/internal/agentapi"
 )
 
 func TestTheKubeletIsToldAgainWithGrowingPauses(t *testing.T) {
@@ -55,5 +57,24 @@ func TestNudgesAreForgottenWithTheirPods(t *testing.T) {
 	n.keepOnly(hippo, map[types.UID]bool{"waiting": true})
 	if _, ok := n.pods["gone"]; ok || len(n.pods) != 2 {
 		t.Errorf("kept %v, want waiting and another", n.pods)
+	}
+}
+
+func TestFilesAndRequestAreDeliveredApart(t *testing.T) {
+	for name, c := range map[string]struct {
+		report *agentapi.Report
+		asked  string
+		want   bool
+	}{
+		"both came":         {&agentapi.Report{Mounted: "r2", Asked: "r2"}, "r2", false},
+		"the files alone":   {&agentapi.Report{Mounted: "r2", Asked: "r1"}, "r2", true},
+		"the request alone": {&agentapi.Report{Mounted: "r1", Asked: "r2"}, "r2", true},
+		"neither":           {&agentapi.Report{Mounted: "r1", Asked: "r1"}, "r2", true},
+		"nothing was asked": {&agentapi.Report{Mounted: "r1"}, "", false},
+		"nothing is known":  {nil, "r2", false},
+	} {
+		if got := isUndelivered(c.report, c.asked); got != c.want {
+			t.Errorf("%s: undelivered = %v, want %v", name, got, c.want)
+		}
 	}
 }

@@ -251,11 +251,17 @@ func (r *Reconciler) observePod(v *view, pod *corev1.Pod) (undelivered bool) {
 		Report:  reportFacts(report),
 		Proofs:  r.proofs.of(pod.UID, v.endpoints[pod.Name], v.observed.Now),
 	}
-	if undelivered = report != nil && seen.Asked != "" && (report.Mounted != seen.Asked || report.Asked != seen.Asked); undelivered {
+	if undelivered = isUndelivered(report, seen.Asked); undelivered {
 		seen.NudgeAt = r.nudges.due(client.ObjectKeyFromObject(v.cluster), pod.UID, seen.Asked, v.observed.Now)
 	}
 	party.Pods = append(party.Pods, seen)
 	return undelivered
+}
+
+// isUndelivered reports whether an agent is known to lack the files of the revision that its pod was asked to use, or
+// the request itself: they come in two volumes.
+func isUndelivered(report *agentapi.Report, asked string) bool {
+	return report != nil && asked != "" && (report.Mounted != asked || report.Asked != asked)
 }
 
 // inDoubt reports whether a pod was asked to use what is published and was never seen to serve it: if its
