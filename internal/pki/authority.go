@@ -49,12 +49,12 @@ type LeafRequest struct {
 	NotBefore, NotAfter time.Time
 }
 
-// authorityMaxPathLen lets one CA stand between an authority and a leaf: the bridge, which is
-// another authority's key signed by this one.
-const authorityMaxPathLen = 1
+// authorityMaxPathLen lets two CAs stand between an authority and a leaf: bridges, each of which is another authority's key
+// signed by the one before.
+const authorityMaxPathLen = 2
 
 // NewAuthority makes a self-signed CA certificate with a fresh key. It may sign leaves, revocation
-// lists and, one level deep, bridges.
+// lists and bridges.
 //
 // Errors: NameMissing, NameMalformed, ValidityMalformed, AlgorithmUnsupported.
 func NewAuthority(r AuthorityRequest) (*Authority, error) {

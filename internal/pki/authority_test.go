@@ -25,8 +25,8 @@ func TestNewAuthorityIsWhatStrictVerifiersWant(t *testing.T) {
 	if c.Version != 3 || !c.BasicConstraintsValid || !c.IsCA {
 		t.Errorf("version %d, CA %v: want a v3 CA", c.Version, c.IsCA)
 	}
-	if c.MaxPathLen != 1 {
-		t.Errorf("path length %d, want 1: room for one bridge and no more", c.MaxPathLen)
+	if c.MaxPathLen != 2 {
+		t.Errorf("path length %d, want 2: room for two bridges and no more", c.MaxPathLen)
 	}
 	if want := x509.KeyUsageCertSign | x509.KeyUsageCRLSign; c.KeyUsage != want {
 		t.Errorf("key usage %b, want %b", c.KeyUsage, want)

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
+	"os/exec"
 	"testing"
 	"time"
 )
@@ -145,7 +146,61 @@ func TestEncodedChainKeepsItsOrder(t *testing.T) {
 	if len(text) > 0 {
 		t.Errorf("behind the chain stands %q", text)
 	}
-	if bundle := EncodeBundle(anchorsOf(g2, g1)); !bytes.HasPrefix(bundle, g1.EncodeCertificate()) {
-		t.Error("a bundle begins with the lower generation")
+	if bundle := EncodeBundle(anchorsOf(g2, g1)); !bytes.HasPrefix(bundle, g2.EncodeCertificate()) {
+		t.Error("a bundle does not begin with what was given first: the newest")
+	}
+}
+
+// TestBridgesToADepthOfTwo: who copied the authority before the last but one is still led to leaves of the newest.
+func TestBridgesToADepthOfTwo(t *testing.T) {
+	g1, g2 := newAuthority(t, "hippo server ca g1"), newAuthority(t, "hippo server ca g2")
+	g3, g4 := newAuthority(t, "hippo server ca g3"), newAuthority(t, "hippo server ca g4")
+	third := append(newServer(t, g3).Chain, bridgeTo(t, g3, g2), bridgeTo(t, g2, g1))
+	for _, holder := range []*Authority{g1, g2, g3} {
+		check := serverCheck(third, holder.Certificate)
+		wantReason(t, Verify(check), "")
+		if _, err := exec.LookPath("openssl"); err == nil {
+			if err := opensslVerify(t, t.TempDir(), check); err != nil {
+				t.Errorf("openssl with %s alone: %v", holder.Certificate.Subject, err)
+			}
+		}
+	}
+	fourth := append(newServer(t, g4).Chain, bridgeTo(t, g4, g3), bridgeTo(t, g3, g2), bridgeTo(t, g2, g1))
+	wantReason(t, Verify(serverCheck(fourth, g1.Certificate)), ChainRefused)
+	wantReason(t, Verify(serverCheck(fourth, g2.Certificate)), "")
+}
+
+func TestBridgeIsRefused(t *testing.T) {
+	g1, g2 := newAuthority(t, "hippo server ca g1"), newAuthority(t, "hippo server ca g2")
+	namesake := newAuthority(t, "hippo server ca g1")
+	tests := map[string]struct {
+		subject *x509.Certificate
+		from    time.Time
+		want    Reason
+	}{
+		"to another authority":           {g2.Certificate, epoch, ""},
+		"to itself":                      {g1.Certificate, epoch, NotSelfSigned},
+		"to another one of its own name": {namesake.Certificate, epoch, NotSelfSigned},
+		"to a leaf":                      {newServer(t, g2).Leaf(), epoch, NotCA},
+		"to a bridge":                    {bridgeTo(t, g2, namesake), epoch, NotSelfSigned},
+		"for no time":                    {g2.Certificate, epoch.Add(year), ValidityMalformed},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			_, err := g1.Bridge(BridgeRequest{Subject: test.subject, NotBefore: test.from, NotAfter: epoch.Add(year)})
+			wantReason(t, err, test.want)
+		})
+	}
+}
+
+// TestBridgeEndsWithBothAuthorities: what it vouches for would be refused later anyway, and a verifier may look at its end alone.
+func TestBridgeEndsWithBothAuthorities(t *testing.T) {
+	g1, g2 := newAuthority(t, "hippo server ca g1"), newAuthority(t, "hippo server ca g2")
+	bridge := must[*x509.Certificate](t)(g1.Bridge(BridgeRequest{Subject: g2.Certificate, NotBefore: epoch.Add(-50 * year), NotAfter: epoch.Add(50 * year)}))
+	if !bridge.NotAfter.Equal(g1.Certificate.NotAfter) || !bridge.NotBefore.Equal(g1.Certificate.NotBefore) {
+		t.Errorf("valid from %s to %s, its authority from %s to %s", bridge.NotBefore, bridge.NotAfter, g1.Certificate.NotBefore, g1.Certificate.NotAfter)
+	}
+	if !bytes.Equal(bridge.SubjectKeyId, g2.Certificate.SubjectKeyId) || !bytes.Equal(bridge.AuthorityKeyId, g1.Certificate.SubjectKeyId) {
+		t.Error("the identifiers are not those of the two authorities")
 	}
 }

@@ -143,10 +143,7 @@ func forgeCA(t failer, commonName string, parent *Authority, edit ...func(*x509.
 // bridgeTo returns the certificate with which old vouches for the key of a: same subject, key and key identifier.
 func bridgeTo(t failer, a, old *Authority) *x509.Certificate {
 	t.Helper()
-	template := *a.Certificate
-	template.SerialNumber, template.MaxPathLen, template.MaxPathLenZero = newSerial(), 0, true
-	template.NotAfter = epoch.Add(year)
-	return must[*x509.Certificate](t)(sign(&template, old.Certificate, a.Key.Public(), old.Key))
+	return must[*x509.Certificate](t)(old.Bridge(BridgeRequest{Subject: a.Certificate, NotBefore: epoch, NotAfter: epoch.Add(year)}))
 }
 
 // reissued returns a's certificate again, self-signed with the same key, edited.

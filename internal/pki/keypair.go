@@ -1,13 +1,11 @@
 package pki
 
 import (
-	"bytes"
 	"crypto"
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
 	"slices"
-	"strings"
 )
 
 // KeyPair is a chain with the key of its leaf: what a party presents.
@@ -33,17 +31,16 @@ func (a *Authority) EncodeCertificate() []byte {
 // EncodeKey returns the authority's key as one PEM block in PKCS#8.
 func (a *Authority) EncodeKey() ([]byte, error) { return encodeKey(a.Key) }
 
-// EncodeBundle returns the anchors as PEM, without doubles and sorted by subject and then by content, so that
-// the same set always gives the same bytes. An empty set gives no bytes.
-func EncodeBundle(anchors []*x509.Certificate) []byte {
-	sorted := slices.Clone(anchors)
-	slices.SortFunc(sorted, func(a, b *x509.Certificate) int {
-		if order := strings.Compare(a.Subject.String(), b.Subject.String()); order != 0 {
-			return order
+// EncodeBundle returns the certificates as PEM in the given order, which for anchors is newest first, without doubles. An
+// empty set gives no bytes.
+func EncodeBundle(certificates []*x509.Certificate) []byte {
+	var once []*x509.Certificate
+	for _, c := range certificates {
+		if !slices.ContainsFunc(once, c.Equal) {
+			once = append(once, c)
 		}
-		return bytes.Compare(a.Raw, b.Raw)
-	})
-	return encodeCertificates(slices.CompactFunc(sorted, (*x509.Certificate).Equal))
+	}
+	return encodeCertificates(once)
 }
 
 func encodeCertificates(certificates []*x509.Certificate) []byte {

@@ -139,7 +139,7 @@ func TestOpenSSLReadsAuthority(t *testing.T) {
 		"Signature Algorithm: ecdsa-with-SHA256",
 		"Issuer: CN=hippo server ca g1",
 		"Subject: CN=hippo server ca g1",
-		"X509v3 Basic Constraints: critical\n CA:TRUE, pathlen:1",
+		"X509v3 Basic Constraints: critical\n CA:TRUE, pathlen:2",
 		"X509v3 Key Usage: critical\n Certificate Sign, CRL Sign",
 		"X509v3 Subject Key Identifier:\n "+colons(a.Certificate.SubjectKeyId),
 	)

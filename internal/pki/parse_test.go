@@ -381,16 +381,16 @@ func TestEncodeKeyRefusesWhatCannotBeWritten(t *testing.T) {
 // foreignKey is a key in hardware, say: it signs but cannot be written.
 type foreignKey struct{ crypto.Signer }
 
-func TestEncodeBundleIsOneTextForOneSet(t *testing.T) {
+func TestEncodeBundleKeepsTheOrderWithoutDoubles(t *testing.T) {
 	all := anchorsOf(newAuthority(t, "hippo server ca g1"), newAuthority(t, "hippo server ca g1"), newAuthority(t, "hippo server ca g2"))
 	want := EncodeBundle(all)
 	rapid.Check(t, func(t *rapid.T) {
-		shuffled := rapid.Permutation(append(slices.Clone(all), rapid.SliceOfN(rapid.SampledFrom(all), 0, 4).Draw(t, "doubles")...)).Draw(t, "order")
-		before := slices.Clone(shuffled)
-		if got := EncodeBundle(shuffled); !bytes.Equal(got, want) {
+		doubled := append(slices.Clone(all), rapid.SliceOfN(rapid.SampledFrom(all), 0, 4).Draw(t, "doubles")...)
+		before := slices.Clone(doubled)
+		if got := EncodeBundle(doubled); !bytes.Equal(got, want) {
 			t.Fatalf("another text:\n%s\nwant:\n%s", got, want)
 		}
-		if !slices.Equal(before, shuffled) {
+		if !slices.Equal(before, doubled) {
 			t.Fatalf("the argument has changed")
 		}
 	})

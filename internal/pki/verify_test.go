@@ -188,11 +188,12 @@ var badPaths = []verdict{
 		issuing := forgeCA(t, "issuing", root, func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageCRLSign })
 		return serverCheck(append(forgeLeaf(t, issuing), issuing.Certificate), root.Certificate)
 	}},
-	{name: "a bridge below a bridge", want: ChainRefused, request: func(t *testing.T) VerifyRequest {
+	{name: "a bridge below two bridges", want: ChainRefused, request: func(t *testing.T) VerifyRequest {
 		root := newAuthority(t, "hippo server ca g1")
 		first := forgeCA(t, "first", root)
 		second := forgeCA(t, "second", first)
-		return serverCheck(append(forgeLeaf(t, second), second.Certificate, first.Certificate), root.Certificate)
+		third := forgeCA(t, "third", second)
+		return serverCheck(append(forgeLeaf(t, third), third.Certificate, second.Certificate, first.Certificate), root.Certificate)
 	}},
 	{name: "a name that the CA may not issue", want: ChainRefused, request: func(t *testing.T) VerifyRequest {
 		a := forgeCA(t, "root", nil, permits("example.com"))
