@@ -65,6 +65,12 @@ type TLSStatus struct {
 	// +listMapKey=name
 	Authorities []AuthorityStatus `json:"authorities,omitempty"`
 
+	// Rekeys of authorities that are under way.
+	// +optional
+	// +listType=map
+	// +listMapKey=domain
+	Rekeys []RekeyStatus `json:"rekeys,omitempty"`
+
 	// Endpoints by pod and port, with what each was last proven to serve.
 	// +optional
 	// +listType=map
@@ -83,6 +89,25 @@ type AuthorityStatus struct {
 	Name     string      `json:"name"`
 	Serial   string      `json:"serial"`
 	NotAfter metav1.Time `json:"notAfter"`
+	// Signs: new leaves are of this one.
+	// +optional
+	Signs bool `json:"signs,omitempty"`
+	// SwitchedAt is when it began to sign in place of another one.
+	// +optional
+	SwitchedAt *metav1.Time `json:"switchedAt,omitempty"`
+}
+
+// RekeyStatus is the change from one authority to another, as it stands.
+type RekeyStatus struct {
+	// Domain is server or client.
+	Domain string `json:"domain"`
+	// Phase is Preparing, Reissuing, Soaking, Retiring or RollingBack; derived from what was observed.
+	Phase string `json:"phase"`
+	// From and To are generations such as server-g1.
+	// +optional
+	From string `json:"from,omitempty"`
+	// +optional
+	To string `json:"to,omitempty"`
 }
 
 // EndpointStatus is what a pod was proven to serve on a port.

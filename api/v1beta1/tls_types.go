@@ -17,6 +17,10 @@ type TLSSpec struct {
 	// Client is the trust domain of what clients present.
 	// +optional
 	Client *ClientTLSSpec `json:"client,omitempty"`
+
+	// Rotation is how an authority is replaced by a new one.
+	// +optional
+	Rotation *RotationSpec `json:"rotation,omitempty"`
 }
 
 // ServerTLSSpec is the trust domain of what servers present: PostgreSQL,

@@ -254,6 +254,67 @@ func authorityEndsIn(domain Domain, rest time.Duration) fact {
 	return func(w *world) { w.authorities[domain].facts.NotAfter = w.now.Add(rest) }
 }
 
+// nextGeneration makes the second generation of a domain, with bridges, and publishes nothing.
+func nextGeneration(domain Domain) fact {
+	return func(w *world) {
+		if err := w.rekey(Step{Op: TrustNew, Domain: domain, Generation: 2, Bridged: true}); err != nil {
+			panic(err)
+		}
+	}
+}
+
+func switched(domain Domain, generation int) fact {
+	return func(w *world) { w.generation(domain, generation).marks.SwitchedAt = w.now }
+}
+
+// trustedEverywhere publishes all bundles and has every pod use them.
+func trustedEverywhere(w *world) {
+	w.trust = Trust{State: Present, Anchors: w.anchors(Server)}
+	for _, m := range w.members {
+		w.publish(m, nil)
+		for _, c := range m.pods {
+			c.install(m.secret, m.secret.Revision)
+			w.handshake(m, c)
+		}
+	}
+}
+
+// bundleLoaded makes a pod's processes hold other anchors than its material.
+func bundleLoaded(pod string, domain Domain, anchors ...string) fact {
+	return func(w *world) {
+		_, c := w.pod(pod)
+		c.active = cloneMaterial(c.active)
+		c.active.Anchors[domain] = anchors
+	}
+}
+
+// rekeyRequested asks for a new authority.
+func rekeyRequested(domain Domain, id string) fact {
+	return wish(domain, func(r *RekeyPolicy) { r.Request = id })
+}
+
+func rollbackRequested(domain Domain, id string) fact {
+	return wish(domain, func(r *RekeyPolicy) { r.Rollback = id })
+}
+
+func tainted(domain Domain, generation int) fact {
+	return wish(domain, func(r *RekeyPolicy) { r.Tainted = generation })
+}
+
+func approved(domain Domain, generation int) fact {
+	return wish(domain, func(r *RekeyPolicy) { r.Approved = generation })
+}
+
+func wish(domain Domain, change func(*RekeyPolicy)) fact {
+	return func(w *world) {
+		wishes := w.policy.Rekey[domain]
+		change(&wishes)
+		w.policy.Rekey[domain] = wishes
+	}
+}
+
+func soak(d time.Duration) fact { return func(w *world) { w.policy.RetireSoak = d } }
+
 func publicTrust(state MaterialState, anchors ...string) fact {
 	return func(w *world) { w.trust = Trust{State: state, Anchors: anchors} }
 }

@@ -29,6 +29,7 @@ var invariants = [...]invariant{
 	{"UnknownIsNo", unknownIsNo},
 	{"SoundBeforeUse", soundBeforeUse},
 	{"KeptAuthority", keptAuthority},
+	{"UseBeforeRetire", useBeforeRetire},
 }
 
 // Check returns the first invariant that would be broken by executing the step
@@ -44,28 +45,40 @@ func Check(observed Observed, step Step) *Violation {
 }
 
 func oneSigner(o Observed, s Step) string {
-	if s.Op != Publish && s.Op != CreateAuthority {
-		return ""
-	}
-	domains := s.Reissue // others are none of this step's business
-	if s.Op == CreateAuthority {
-		domains = []Domain{s.Domain}
-	}
-	for _, domain := range domains {
-		usable := 0
-		for _, a := range o.Authorities {
-			if a.Domain == domain && a.Problem == "" {
-				usable++
+	waiting := 0 // generations that are to sign some day, besides the one that does
+	known := 0
+	for _, a := range o.Authorities {
+		if a.Domain != s.Domain {
+			continue
+		}
+		known++
+		if a.Generation == s.Generation && (s.Op == CreateAuthority || s.Op == TrustNew) {
+			return fmt.Sprintf("the %s domain would have a second authority g%d", s.Domain, s.Generation)
+		}
+		for _, b := range o.Authorities {
+			if b.Domain == s.Domain && b.Generation < a.Generation && a.Generation > b.RolledBack && a.SwitchedAt.IsZero() && a.Problem == "" && o.Now.Before(a.Certificate.NotAfter) && !noted(o, a) && !noted(o, b) {
+				waiting++
+				break
 			}
 		}
-		if s.Op == CreateAuthority {
-			usable++
-		}
-		if usable > 1 {
-			return fmt.Sprintf("the %s domain would have %d authorities that may sign", domain, usable)
-		}
+	}
+	switch {
+	case s.Op == CreateAuthority && known > 0:
+		return fmt.Sprintf("the %s domain would have %d authorities that may sign", s.Domain, known+1)
+	case s.Op == TrustNew && waiting > 0:
+		return fmt.Sprintf("the %s domain would have %d authorities that wait to sign", s.Domain, waiting+1)
 	}
 	return ""
+}
+
+// noted reports whether an authority stands among those that were dropped from trust.
+func noted(o Observed, a Authority) bool {
+	for _, b := range o.Authorities {
+		if b.Domain == a.Domain && b.Generation != a.Generation && slices.Contains(b.Retired, a.Generation) {
+			return true
+		}
+	}
+	return false
 }
 
 func leafWithinAuthority(o Observed, s Step) string {
@@ -86,7 +99,11 @@ func leafWithinAuthority(o Observed, s Step) string {
 }
 
 func trustBeforeUse(o Observed, s Step) string {
-	if s.Op != Activate {
+	switch s.Op {
+	case SwitchSigner:
+		return notHeld(o, s)
+	case Activate:
+	default:
 		return ""
 	}
 	p := o.party(s.Party)
@@ -105,6 +122,66 @@ func trustBeforeUse(o Observed, s Step) string {
 				return fmt.Sprintf("%s does not hold the authority of the %s leaf of %s", o.Parties[i].Name, l.Domain, p.Name)
 			}
 		}
+	}
+	return ""
+}
+
+// notHeld names somebody who is not known to hold an authority that is about to sign.
+func notHeld(o Observed, s Step) string {
+	a := o.authority(s.Domain, s.Generation)
+	if a == nil || a.Problem != "" {
+		return fmt.Sprintf("the %s authority g%d cannot sign", s.Domain, s.Generation)
+	}
+	for i := range o.Parties {
+		p := &o.Parties[i]
+		if p.Material.State == Foreign {
+			continue
+		}
+		if !slices.Contains(p.Material.Anchors[s.Domain], a.Certificate.Fingerprint) {
+			return fmt.Sprintf("%s does not hold the new %s authority", p.Name, s.Domain)
+		}
+		for _, pod := range p.Pods {
+			if pod.Report == nil || !slices.Contains(pod.Report.Loaded[s.Domain], a.Certificate.Fingerprint) {
+				return fmt.Sprintf("pod %s is not known to have loaded the new %s authority", pod.Name, s.Domain)
+			}
+		}
+	}
+	if s.Domain == Server && !slices.Contains(o.PublicTrust.Anchors, a.Certificate.Fingerprint) {
+		return "the clients' ConfigMap does not hold the new server authority"
+	}
+	return ""
+}
+
+// useBeforeRetire: what is dropped from trust is used by nobody, and what is deleted is in no bundle.
+func useBeforeRetire(o Observed, s Step) string {
+	if s.Op != DropOld && s.Op != DiscardAuthority {
+		return ""
+	}
+	old := o.authority(s.Domain, s.Generation)
+	if old == nil {
+		return fmt.Sprintf("the %s authority g%d is not known", s.Domain, s.Generation)
+	}
+	for i := range o.Parties {
+		p := &o.Parties[i]
+		if p.Material.State == Foreign {
+			continue
+		}
+		for _, l := range p.Material.Leaves {
+			if l.Domain == s.Domain && l.IssuerKeyID == old.Certificate.KeyID {
+				return fmt.Sprintf("the %s leaf of %s was issued by g%d", s.Domain, p.Name, s.Generation)
+			}
+		}
+		if s.Op == DiscardAuthority && slices.Contains(p.Material.Anchors[s.Domain], old.Certificate.Fingerprint) {
+			return fmt.Sprintf("%s still trusts the %s authority g%d", p.Name, s.Domain, s.Generation)
+		}
+		for _, pod := range p.Pods {
+			if pod.Report == nil || pod.Report.Active != p.Material.Revision {
+				return fmt.Sprintf("pod %s is not known to use what is published", pod.Name)
+			}
+		}
+	}
+	if s.Op == DiscardAuthority && s.Domain == Server && o.PublicTrust.State != Foreign && slices.Contains(o.PublicTrust.Anchors, old.Certificate.Fingerprint) {
+		return fmt.Sprintf("the clients' ConfigMap still holds the server authority g%d", s.Generation)
 	}
 	return ""
 }
@@ -187,6 +264,16 @@ func (o *Observed) party(name string) *Party {
 	for i := range o.Parties {
 		if o.Parties[i].Name == name {
 			return &o.Parties[i]
+		}
+	}
+	return nil
+}
+
+// authority returns a generation of a domain, or nil.
+func (o *Observed) authority(domain Domain, generation int) *Authority {
+	for i := range o.Authorities {
+		if a := &o.Authorities[i]; a.Domain == domain && a.Generation == generation {
+			return a
 		}
 	}
 	return nil

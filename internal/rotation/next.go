@@ -12,11 +12,14 @@ import (
 //
 // It returns an error only when the policy makes no sense (a leaf without a
 // life); everything that can be the case in a cluster gives a plan.
-func Next(policy Policy, observed Observed) (Plan, error) {
+func Next(policy Policy, observed Observed) (Plan, error) { return next(policy, observed, guardNone) }
+
+// next is Next without one guard: only a test removes any.
+func next(policy Policy, observed Observed, removed guard) (Plan, error) {
 	if err := policy.check(observed.Parties); err != nil {
 		return Plan{}, err
 	}
-	d := decision{policy: policy, observed: observed}
+	d := decision{policy: policy, observed: observed, removed: removed}
 	d.authorities()
 	d.publicTrust()
 	d.parties()
@@ -28,8 +31,12 @@ func Next(policy Policy, observed Observed) (Plan, error) {
 type decision struct {
 	policy   Policy
 	observed Observed
+	removed  guard // by a test
 
-	active   signers
+	active   lineages
+	lineages []lineage
+	rekeys   []Rekey
+	turns    []Step // what changes who is trusted or who signs: each is taken alone
 	writes   []Step // what is stored: it comes first, for it harms nobody
 	asks     []Step // what is done with pods
 	blockers []Blocker
@@ -59,7 +66,10 @@ func (p Policy) check(parties []Party) error {
 
 func (d *decision) plan() Plan {
 	steps := d.writes
-	if !d.revives {
+	switch {
+	case len(d.turns) > 0:
+		steps = d.turns[:1] // what else is planned was planned for another lineage
+	case !d.revives:
 		// Every repair of a bundle goes before anybody is asked to present what it
 		// is to verify: TrustBeforeUse.
 		steps = append(steps, d.asks...)
@@ -68,10 +78,10 @@ func (d *decision) plan() Plan {
 	switch {
 	case len(steps) > 0:
 		state = Renewing
-	case len(d.blockers) > 0:
+	case slices.ContainsFunc(d.blockers, func(b Blocker) bool { return !b.Patient() }):
 		state = Waiting
 	}
-	return Plan{State: state, Steps: steps, Blockers: d.blockers, Wake: d.wake, NextRenewal: d.renewal}
+	return Plan{State: state, Steps: steps, Blockers: d.blockers, Wake: d.wake, NextRenewal: d.renewal, Rekeys: d.rekeys, lineages: d.lineages}
 }
 
 func (d *decision) write(s Step) { d.writes = append(d.writes, s) }
@@ -91,17 +101,17 @@ func (d *decision) wakeAt(t time.Time) {
 
 // publicTrust keeps the ConfigMap that clients read.
 func (d *decision) publicTrust() {
-	signer := d.active.of(Server)
+	anchors := d.active.anchors(Server)
 	trust := d.observed.PublicTrust
 	switch {
 	case trust.State == Foreign:
 		d.block("ca", ForeignConfigMap, "the ConfigMap for the clients' trust bundle belongs to somebody else: rename or delete it")
 	case trust.State == Unknown:
 		d.block("ca", MaterialUnknown, "the ConfigMap for the clients' trust bundle could not be read: the operator tries again")
-	case signer == nil:
+	case anchors == nil:
 	case trust.State == Missing:
 		d.write(Step{Op: PublishTrust, Domain: Server, Reason: ReasonMissing})
-	case !slices.Equal(trust.Anchors, []string{signer.Certificate.Fingerprint}):
+	case !slices.Equal(trust.Anchors, anchors):
 		d.write(Step{Op: PublishTrust, Domain: Server, Reason: ReasonTrustChanged})
 	}
 }
@@ -213,12 +223,15 @@ func (d *decision) settle(p *Party) {
 	}
 }
 
-// trusted reports whether the active authorities signed every leaf of a party:
-// what nobody is known to trust is not activated.
+// trusted reports whether every leaf of a party was signed by an authority that every verifier holds already: what
+// nobody is known to trust is not activated.
 func (d *decision) trusted(p *Party) bool {
 	for i := range p.Material.Leaves {
-		l := &p.Material.Leaves[i]
-		if signer := d.active.of(l.Domain); signer == nil || l.IssuerKeyID != signer.Certificate.KeyID {
+		l := d.active.of(p.Material.Leaves[i].Domain)
+		if l == nil || l.signer == nil && l.next == nil {
+			return false
+		}
+		if issuer, _ := l.issuer(&p.Material.Leaves[i]); issuer == nil || issuer == l.next {
 			return false
 		}
 	}
@@ -352,6 +365,9 @@ func (d *decision) need(p *Party) need {
 			n.reason = ReasonTrustChanged
 		}
 	}
+	if n.reason == "" && !d.chainsCurrent(p) {
+		n.reason = ReasonChainChanged
+	}
 	return n
 }
 
@@ -370,7 +386,10 @@ func (d *decision) needLeaf(n *need, p *Party, w *LeafWant) {
 
 // reissueReason says why a leaf is to be issued anew, "" if it is not, and whether it can wait for its turn.
 func (d *decision) reissueReason(p *Party, w *LeafWant) (reason Reason, canWait bool) {
-	leaf, signer := p.material(w.Domain), d.active.of(w.Domain)
+	leaf, signer := p.material(w.Domain), d.active.signer(w.Domain)
+	if signer == nil {
+		return "", true // what there is is kept
+	}
 	switch {
 	case p.Material.State == Missing:
 		return ReasonMissing, false
@@ -380,12 +399,16 @@ func (d *decision) reissueReason(p *Party, w *LeafWant) (reason Reason, canWait 
 		return ReasonDue, false
 	case d.observed.Now.Before(leaf.NotBefore):
 		return ReasonNotYetValid, false
-	case leaf.Problem != "" || leaf.NotAfter.After(signer.Certificate.NotAfter):
+	}
+	issuer, _ := d.active.of(w.Domain).issuer(leaf)
+	switch {
+	case leaf.Problem != "" || issuer == signer && leaf.NotAfter.After(signer.Certificate.NotAfter):
 		return ReasonDamaged, false
 	case !within(w.DNSNames, leaf.DNSNames) || !within(w.IPs, leaf.IPs) || leaf.Subject != w.subject():
 		return ReasonNamesChanged, false
-	case leaf.IssuerKeyID != signer.Certificate.KeyID:
-		return ReasonIssuerNotActive, false // with one generation nobody trusts it, and a pod that restarts would serve it
+	case issuer != signer:
+		// Of an authority that is trusted everywhere it waits for its turn; of any other, nobody trusts it, and a pod that restarts would serve it.
+		return ReasonIssuerNotActive, issuer != nil
 	case leaf.Algorithm != w.Algorithm:
 		return ReasonKeyAlgorithmChanged, true
 	case d.policy.RenewRequest != "" && d.policy.RenewRequest != p.Material.Answered:
@@ -419,12 +442,22 @@ func (d *decision) due(p *Party, w *LeafWant, leaf *Leaf, signer *Authority) Rea
 // trustCurrent reports whether both bundles hold what they should.
 func (d *decision) trustCurrent(p *Party) bool {
 	for _, domain := range Domains() {
-		signer := d.active.of(domain)
-		if signer == nil {
-			continue // what the party holds is kept
+		if anchors := d.active.anchors(domain); anchors != nil && !slices.Equal(p.Material.Anchors[domain], anchors) {
+			return false
 		}
-		anchors := p.Material.Anchors[domain]
-		if len(anchors) != 1 || anchors[0] != signer.Certificate.Fingerprint {
+	}
+	return true
+}
+
+// chainsCurrent reports whether the right bridges are presented with each leaf.
+func (d *decision) chainsCurrent(p *Party) bool {
+	for i := range p.Material.Leaves {
+		leaf := &p.Material.Leaves[i]
+		l := d.active.of(leaf.Domain)
+		if l == nil || leaf.Problem != "" {
+			continue
+		}
+		if issuer, chain := l.issuer(leaf); issuer != nil && !slices.Equal(leaf.Chain, chain) {
 			return false
 		}
 	}

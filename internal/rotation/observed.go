@@ -25,6 +25,22 @@ type Policy struct {
 	Authorities map[Domain]CertificatePolicy
 	// RenewRequest is the value of the annotation pgtls.dev/renew-requested-at; "" asks for nothing.
 	RenewRequest string
+	// Rekey holds what is wanted of each domain's re-keying.
+	Rekey map[Domain]RekeyPolicy
+	// RetireSoak is how long an old authority stays trusted after its successor has begun to sign.
+	RetireSoak time.Duration
+	// RetireManual: an old authority is dropped only when RekeyPolicy.Approved names it.
+	RetireManual bool
+	// Paused: no re-key is begun, but for an emergency. One that is under way goes on, for in its middle is no place to stay.
+	Paused bool
+}
+
+// RekeyPolicy is what a user asks of one domain's authority. 0 and "" ask for nothing.
+type RekeyPolicy struct {
+	Request  string // id of pgtls.dev/rotate-authority-requested-at: a value that no authority has answered asks for a new one
+	Rollback string // id of pgtls.dev/rollback-requested-at: a value that the newest authority has not seen at its birth undoes it
+	Tainted  int    // generation that must not be trusted any longer
+	Approved int    // generation that may be dropped
 }
 
 // CertificatePolicy is the life and key of a certificate.
@@ -48,11 +64,20 @@ type Observed struct {
 	PublicTrust Trust
 	// Parties that are wanted, sorted by name.
 	Parties []Party
+	// Leftovers are the leaves of material that no party wants and that some pod may still use.
+	Leftovers []Leftover
 	// Unwanted names material that no party wants and no pod can use any more, sorted.
 	Unwanted []string
 }
 
-// Authority is a stored authority.
+// Leftover is a leaf that a pod on its way out may use.
+type Leftover struct {
+	Party       string
+	Domain      Domain
+	IssuerKeyID string
+}
+
+// Authority is a stored authority, or one whose Secret is gone and whose certificate stands in some bundle.
 type Authority struct {
 	Domain      Domain
 	Generation  int
@@ -63,6 +88,30 @@ type Authority struct {
 	Message string
 	// Original and Copy are the two Secrets that may hold it.
 	Original, Copy Store
+	// Forward is this authority's key signed by the one before it, Backward the one before it signed by this one:
+	// the bridges that were made together with it. Zero: there is none.
+	Forward, Backward Bridge
+	// Older is the bridge to the one before it, as that one had it: its own Secret goes away with it, and who trusts only the
+	// one before that still needs it.
+	Older Bridge
+	// What was decided about it, and stands on its Secret.
+	Marks
+}
+
+// Bridge is a cross-certificate.
+type Bridge struct {
+	Fingerprint         string
+	NotBefore, NotAfter time.Time
+}
+
+// Marks are decisions about authorities that outlive a crash. Each is one write to the Secret of one authority, and each
+// is only ever read together with the evidence: a mark that somebody removes makes the operator decide again.
+type Marks struct {
+	Answered     string    // RekeyPolicy.Request that its creation, or a roll-back to it, answered
+	RollbackSeen string    // RekeyPolicy.Rollback as it was when it was made: an old wish, not about this one
+	SwitchedAt   time.Time // since when it signs; zero: it has not begun to, unless it is the oldest
+	RolledBack   int       // generations from the next one up to this were withdrawn in its favour
+	Retired      []int     // generations that were dropped from trust while it signed
 }
 
 // Store is the state of a Secret that holds an authority.
@@ -142,6 +191,8 @@ type Leaf struct {
 	Domain Domain
 	// Problem is why it cannot be used (a pki.Reason), "" when it can.
 	Problem string
+	// Chain are the fingerprints of what is presented behind it: bridges.
+	Chain []string
 	pki.CertificateFacts
 }
 
@@ -166,7 +217,9 @@ type Report struct {
 	Mounted string // revision that the kubelet has delivered
 	Asked   string // revision that the kubelet has told it to use: the annotation as delivered
 	// ActiveUntil is when the first leaf of the active material ends; zero when unknown.
-	ActiveUntil    time.Time
+	ActiveUntil time.Time
+	// Loaded are the fingerprints of the anchors that the pod's processes have loaded, by domain; absent: unknown.
+	Loaded         map[Domain][]string
 	ProblemReason  string
 	ProblemMessage string
 }

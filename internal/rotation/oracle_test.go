@@ -20,6 +20,22 @@ type oracle struct {
 	o      Observed
 }
 
+// answers reports whether the oracle has something to say: it knows one generation of a domain and no re-key.
+func (r oracle) answers(plan Plan) bool {
+	for _, domain := range Domains() {
+		count := 0
+		for _, a := range r.o.Authorities {
+			if a.Domain == domain {
+				count++
+			}
+		}
+		if count > 1 {
+			return false
+		}
+	}
+	return !slices.ContainsFunc(plan.Steps, func(s Step) bool { return s.Op == TrustNew })
+}
+
 // choice is the main part of a plan: who is written with which leaves, who is asked, who is looked at.
 type choice struct {
 	Publish map[string][]Domain
@@ -107,7 +123,7 @@ func (r oracle) signer(domain Domain) (pki.CertificateFacts, bool) {
 	seen := r.o.GenerationSeen[domain]
 	facts := of[0].Certificate
 	valid := !r.o.Now.Before(facts.NotBefore) && r.o.Now.Before(facts.NotAfter)
-	return facts, valid && (seen == 0 || seen == of[0].Generation)
+	return facts, valid && (seen == 0 || seen == of[0].Generation || slices.Contains(of[0].Retired, seen))
 }
 
 // writable: material holds a leaf of each wanted domain and both bundles; where
@@ -325,7 +341,11 @@ func TestAgreement(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(oracle{w.policy, o}.choose(), chosen(plan)); diff != "" {
+		second := oracle{w.policy, o}
+		if !second.answers(plan) {
+			t.Skip("a re-key")
+		}
+		if diff := cmp.Diff(second.choose(), chosen(plan)); diff != "" {
 			t.Fatalf("-oracle +Next:\n%s", diff)
 		}
 	})

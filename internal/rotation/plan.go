@@ -17,7 +17,30 @@ type Plan struct {
 	Wake time.Time
 	// NextRenewal is when the next leaf becomes due; zero if none will.
 	NextRenewal time.Time
+	// Rekeys that are under way, by domain.
+	Rekeys []Rekey
+
+	lineages []lineage
 }
+
+// Rekey is the change from one authority to another, as it stands.
+type Rekey struct {
+	Domain   Domain
+	Phase    Phase
+	From, To int // generations
+}
+
+// Phase of a re-key, derived from what was observed.
+type Phase string
+
+// The phases.
+const (
+	Preparing   Phase = "Preparing"   // the new authority is being trusted everywhere, and signs nothing yet
+	Reissuing   Phase = "Reissuing"   // it signs; leaf after leaf is replaced
+	Soaking     Phase = "Soaking"     // nothing that is stored or served is the old one's, which stays trusted for a while
+	Retiring    Phase = "Retiring"    // the old one is being dropped from every bundle
+	RollingBack Phase = "RollingBack" // the new one was withdrawn; leaf after leaf is the old one's again
+)
 
 // State of a cluster's certificates, derived from what was observed.
 type State string
@@ -38,6 +61,11 @@ const (
 	CopyAuthority    Op = "CopyAuthority"    // store an authority a second time, because its Secret is being deleted
 	ReleaseAuthority Op = "ReleaseAuthority" // let go of a Secret of an authority whose twin is stored
 	RestoreAuthority Op = "RestoreAuthority" // store an authority under its own name again, from its copy
+	TrustNew         Op = "TrustNew"         // make the next generation and store it: from then on every bundle is to hold it
+	SwitchSigner     Op = "SwitchSigner"     // from now on the new authority signs
+	RollBack         Op = "RollBack"         // from now on the old authority signs again, and the new one is on its way out
+	DropOld          Op = "DropOld"          // from now on no bundle is to hold an authority that nothing uses
+	DiscardAuthority Op = "DiscardAuthority" // delete the Secret of an authority that was dropped and that no bundle holds
 	PublishTrust     Op = "PublishTrust"     // write the ConfigMap with the bundle for clients
 	Publish          Op = "Publish"          // write a party's material
 	Discard          Op = "Discard"          // delete material that nobody wants or uses any more
@@ -60,12 +88,16 @@ type Step struct {
 	// Revision to activate. "" after a Publish in the same plan: the one that it made.
 	Revision string
 	Copy     bool // ReleaseAuthority: the copy and not the original
+	// Signer is the generation on whose Secret RollBack and DropOld are noted: the one that signs from then on.
+	Signer int
+	// Bridged: TrustNew makes bridges between the new authority and the one that signs.
+	Bridged bool
 }
 
 // String returns the step in words.
 func (s Step) String() string {
 	switch s.Op {
-	case CreateAuthority, CopyAuthority, ReleaseAuthority, RestoreAuthority:
+	case CreateAuthority, CopyAuthority, ReleaseAuthority, RestoreAuthority, TrustNew, SwitchSigner, RollBack, DropOld, DiscardAuthority:
 		return fmt.Sprintf("%s %s g%d (%s)", s.Op, s.Domain, s.Generation, s.Reason)
 	case Publish:
 		return fmt.Sprintf("%s %s %v (%s)", s.Op, s.Party, s.Reissue, s.Reason)
@@ -88,6 +120,16 @@ type Blocker struct {
 	Message string // the fact and the remedy
 }
 
+// Patient reports whether a blocker is a wait that was chosen: everything is served as it should be meanwhile.
+func (b Blocker) Patient() bool {
+	switch b.Reason {
+	case AwaitingSoak, AwaitingApproval, AwaitingOtherDomain, RotationPaused, RekeyWithdrawn:
+		return true
+	default:
+		return false
+	}
+}
+
 // Reason is a closed set of codes, the same in status, events, metrics and logs.
 type Reason string
 
@@ -103,6 +145,16 @@ const (
 	ReasonRequested           Reason = "Requested"           // somebody asked for it
 	ReasonUnwanted            Reason = "Unwanted"            // its party is gone, as with an instance that was scaled away
 	ReasonTrustChanged        Reason = "TrustChanged"        // a bundle is not the wanted one
+	ReasonChainChanged        Reason = "ChainChanged"        // other bridges are to be presented with a leaf
+)
+
+// Why an authority is re-keyed, switched, rolled back or dropped, besides Due, Requested, KeyAlgorithmChanged and what is wrong with it.
+const (
+	ReasonTainted    Reason = "Tainted"      // somebody said that it must not be trusted any longer
+	ReasonTrusted    Reason = "Trusted"      // every verifier holds the new authority
+	ReasonRolledBack Reason = "RolledBack"   // somebody asked to undo it
+	ReasonUnused     Reason = "Unused"       // nothing that is stored or served was issued by it
+	ReasonUntrusted  Reason = "UntrustedNow" // no bundle holds it any more
 )
 
 // Why a pod is activated or proven, or an authority stored.
@@ -131,5 +183,11 @@ const (
 	AuthorityExpired     Reason = "AuthorityExpired"     // it can sign nothing any more
 	AuthorityNotYetValid Reason = "AuthorityNotYetValid" // its time has not come: a clock is wrong
 	AuthorityEnding      Reason = "AuthorityEnding"      // a leaf cannot be renewed because it ends with its authority already
-	SeveralAuthorities   Reason = "SeveralAuthorities"   // more than one could sign
+	TrustNotLoaded       Reason = "TrustNotLoaded"       // a process is not known to have loaded the new authority
+	AwaitingSoak         Reason = "AwaitingSoak"         // the old authority stays trusted for a while
+	AwaitingApproval     Reason = "AwaitingApproval"     // the old authority is dropped only when a person says so
+	AwaitingOtherDomain  Reason = "AwaitingOtherDomain"  // one authority is re-keyed at a time
+	RotationPaused       Reason = "RotationPaused"       // spec.tls.rotation.paused
+	RekeyWithdrawn       Reason = "RekeyWithdrawn"       // a re-key was rolled back and is not tried again until asked
+	StillInUse           Reason = "StillInUse"           // material of a party that is going away was issued by the old authority
 )

@@ -29,7 +29,8 @@ var dawn = time.Date(2031, 1, 1, 0, 0, 0, 0, time.UTC)
 type world struct {
 	now         time.Time
 	policy      Policy
-	authorities map[Domain]*storedAuthority
+	authorities map[Domain]*storedAuthority   // the oldest generation of each domain
+	newer       map[Domain][]*storedAuthority // those that were made while it was there
 	trust       Trust
 	members     []*member // sorted by name
 	serial      int
@@ -38,9 +39,89 @@ type world struct {
 
 // storedAuthority is what the API server holds of one domain; nil Secrets are the zero Store.
 type storedAuthority struct {
-	facts          pki.CertificateFacts
-	original, copy Store
-	problem        Reason
+	generation               int
+	facts                    pki.CertificateFacts
+	original, copy           Store
+	problem                  Reason
+	forward, backward, older Bridge
+	marks                    Marks
+}
+
+// generations of a domain, oldest first.
+func (w *world) generations(domain Domain) (all []*storedAuthority) {
+	if a := w.authorities[domain]; a != nil {
+		all = append(all, a)
+	}
+	return append(all, w.newer[domain]...)
+}
+
+func (w *world) generation(domain Domain, n int) *storedAuthority {
+	for _, a := range w.generations(domain) {
+		if a.generation == n {
+			return a
+		}
+	}
+	return nil
+}
+
+// trusted are the generations of a domain that were not dropped.
+func (w *world) trusted(domain Domain) (trusted []*storedAuthority) {
+	all := w.generations(domain)
+	for _, a := range all {
+		if !slices.ContainsFunc(all, func(b *storedAuthority) bool { return slices.Contains(b.marks.Retired, a.generation) }) {
+			trusted = append(trusted, a)
+		}
+	}
+	return trusted
+}
+
+// signing is who signs: the newest that was switched to and not withdrawn, or the oldest.
+func (w *world) signing(domain Domain) *storedAuthority {
+	trusted := w.trusted(domain)
+	for _, a := range slices.Backward(trusted) {
+		back := slices.ContainsFunc(trusted, func(b *storedAuthority) bool {
+			return b.generation < a.generation && a.generation <= b.marks.RolledBack
+		})
+		if !a.marks.SwitchedAt.IsZero() && !back && a.problem == "" {
+			return a
+		}
+	}
+	if len(trusted) == 0 {
+		return nil
+	}
+	return trusted[0]
+}
+
+// anchors are the fingerprints of what is to be trusted, sorted.
+func (w *world) anchors(domain Domain) (anchors []string) {
+	for _, a := range w.trusted(domain) {
+		anchors = append(anchors, a.facts.Fingerprint)
+	}
+	slices.Sort(anchors)
+	return anchors
+}
+
+// chainOf are the bridges behind a leaf that a generation issued.
+func (w *world) chainOf(domain Domain, issuerKeyID string) (chain []string) {
+	for _, a := range w.trusted(domain) {
+		if a.facts.KeyID != issuerKeyID {
+			continue
+		}
+		shown := func(b Bridge, old int) bool {
+			return b.Fingerprint != "" && w.policy.Rekey[domain].Tainted != old && w.now.Before(b.until())
+		}
+		after := w.generation(domain, a.generation+1)
+		switch {
+		case shown(a.forward, a.generation-1):
+			chain = append(chain, a.forward.Fingerprint)
+			if shown(a.older, a.generation-2) {
+				chain = append(chain, a.older.Fingerprint)
+			}
+		case after != nil && slices.Contains(w.trusted(domain), after) && shown(after.backward, a.generation):
+			chain = append(chain, after.backward.Fingerprint)
+		}
+	}
+	return chain
 }
 
 // member is a party with its Secret and its pods.
@@ -74,7 +155,8 @@ type container struct {
 
 // birth makes a cluster in which nothing has been issued yet.
 func birth(replicas, poolers int) *world {
-	w := &world{now: dawn, trust: Trust{State: Missing}, authorities: map[Domain]*storedAuthority{}}
+	w := &world{now: dawn, trust: Trust{State: Missing}, authorities: map[Domain]*storedAuthority{}, newer: map[Domain][]*storedAuthority{}}
+	w.policy.Rekey = map[Domain]RekeyPolicy{}
 	w.policy.Authorities = map[Domain]CertificatePolicy{
 		Server: {Life: 730 * day, Algorithm: pki.DefaultAlgorithm},
 		Client: {Life: 730 * day, Algorithm: pki.DefaultAlgorithm},
@@ -190,14 +272,16 @@ func (w *world) observe() Observed {
 	o := Observed{Now: w.now, PublicTrust: w.trust, GenerationSeen: map[Domain]int{}}
 	o.PublicTrust.Anchors = slices.Clone(w.trust.Anchors)
 	for _, domain := range Domains() {
-		a := w.authorities[domain]
-		if a != nil && (a.original.Present || a.copy.Present) {
-			o.Authorities = append(o.Authorities, Authority{Domain: domain, Generation: 1, Certificate: a.facts,
-				Problem: a.problem, Message: "as " + string(a.problem), Original: a.original, Copy: a.copy})
+		for _, a := range w.generations(domain) {
+			if a.original.Present || a.copy.Present {
+				o.Authorities = append(o.Authorities, Authority{Domain: domain, Generation: a.generation, Certificate: a.facts,
+					Problem: a.problem, Message: "as " + string(a.problem), Original: a.original, Copy: a.copy,
+					Forward: a.forward, Backward: a.backward, Older: a.older, Marks: a.marks})
+			}
 		}
 		for _, m := range w.members {
 			if m.secret.State == Present {
-				o.GenerationSeen[domain] = 1
+				o.GenerationSeen[domain] = max(o.GenerationSeen[domain], named(m.secret.Anchors[domain]))
 			}
 		}
 	}
@@ -205,6 +289,19 @@ func (w *world) observe() Observed {
 		o.Parties = append(o.Parties, m.observe(w.now))
 	}
 	return o
+}
+
+// named is the highest generation that a bundle names; a Secret whose bundle cannot be read names the first.
+func named(anchors []string) int {
+	highest := 1
+	for _, anchor := range anchors {
+		if _, digits, found := strings.Cut(anchor, "-g"); found {
+			n := 0
+			fmt.Sscan(digits, &n)
+			highest = max(highest, n)
+		}
+	}
+	return highest
 }
 
 func (m *member) observe(now time.Time) Party {
@@ -233,7 +330,7 @@ func (m *member) observe(now time.Time) Party {
 func (c *container) observe(m *member) Pod {
 	c.report = nil
 	if !c.unreachable {
-		c.report = &Report{Active: c.active.Revision, Mounted: m.secret.Revision, ActiveUntil: firstEnd(&c.active)}
+		c.report = &Report{Active: c.active.Revision, Mounted: m.secret.Revision, ActiveUntil: firstEnd(&c.active), Loaded: cloneMaterial(c.active).Anchors}
 		if c.refuses && c.asked != c.active.Revision {
 			c.report.ProblemReason, c.report.ProblemMessage = "ReloadFailed", "the process does not answer"
 		}
@@ -243,6 +340,9 @@ func (c *container) observe(m *member) Pod {
 
 func cloneMaterial(m Material) Material {
 	m.Leaves = slices.Clone(m.Leaves)
+	for i := range m.Leaves {
+		m.Leaves[i].Chain = slices.Clone(m.Leaves[i].Chain)
+	}
 	m.Anchors = maps.Clone(m.Anchors)
 	for domain := range m.Anchors {
 		m.Anchors[domain] = slices.Clone(m.Anchors[domain])
@@ -268,11 +368,13 @@ func (w *world) execute(s Step) error {
 	switch s.Op {
 	case CreateAuthority, CopyAuthority, RestoreAuthority, ReleaseAuthority:
 		return w.storeAuthority(s)
+	case TrustNew, SwitchSigner, RollBack, DropOld, DiscardAuthority:
+		return w.rekey(s)
 	case PublishTrust:
 		if w.trust.State == Foreign {
 			return fmt.Errorf("overwriting a foreign ConfigMap")
 		}
-		w.trust = Trust{State: Present, Anchors: []string{w.authorities[Server].facts.Fingerprint}}
+		w.trust = Trust{State: Present, Anchors: w.anchors(Server)}
 	case Publish:
 		m := w.member(s.Party)
 		if m == nil || m.secret.State == Foreign {
@@ -294,10 +396,10 @@ func (w *world) execute(s Step) error {
 }
 
 func (w *world) storeAuthority(s Step) error {
-	a := w.authorities[s.Domain]
+	a := w.generation(s.Domain, s.Generation)
 	switch {
 	case s.Op == CreateAuthority:
-		if a != nil {
+		if w.authorities[s.Domain] != nil {
 			return fmt.Errorf("the authority exists")
 		}
 		w.createAuthority(s.Domain, s.Generation)
@@ -316,18 +418,51 @@ func (w *world) storeAuthority(s Step) error {
 }
 
 func (w *world) createAuthority(domain Domain, generation int) {
+	w.authorities[domain] = w.newAuthority(domain, generation)
+}
+
+func (w *world) newAuthority(domain Domain, generation int) *storedAuthority {
 	name := fmt.Sprintf("%s-g%d", domain, generation)
-	w.authorities[domain] = &storedAuthority{original: Store{Present: true}, facts: pki.CertificateFacts{
-		Subject: "CN=" + name, KeyID: name + "-key", IssuerKeyID: name + "-key", Fingerprint: name, IsCA: true,
-		NotBefore: w.now.Add(-time.Hour), NotAfter: w.now.Add(w.policy.Authorities[domain].Life)}}
+	wishes := w.policy.Rekey[domain]
+	return &storedAuthority{generation: generation, original: Store{Present: true}, facts: pki.CertificateFacts{
+		Subject: "CN=" + name, KeyID: name + "-key", IssuerKeyID: name + "-key", Fingerprint: name, IsCA: true, Algorithm: w.policy.Authorities[domain].Algorithm,
+		NotBefore: w.now.Add(-time.Hour), NotAfter: w.now.Add(w.policy.Authorities[domain].Life)},
+		marks: Marks{Answered: wishes.Request, RollbackSeen: wishes.Rollback}}
+}
+
+// rekey carries out what changes who is trusted or who signs, with the preconditions that the real writes have.
+func (w *world) rekey(s Step) error {
+	a, signer := w.generation(s.Domain, s.Generation), w.generation(s.Domain, s.Signer)
+	switch {
+	case s.Op == TrustNew && a == nil:
+		a = w.newAuthority(s.Domain, s.Generation)
+		if old := w.signing(s.Domain); s.Bridged {
+			a.forward = Bridge{Fingerprint: a.facts.Fingerprint + "-by-" + old.facts.Fingerprint, NotBefore: a.facts.NotBefore, NotAfter: old.facts.NotAfter}
+			a.backward = Bridge{Fingerprint: old.facts.Fingerprint + "-by-" + a.facts.Fingerprint, NotBefore: a.facts.NotBefore, NotAfter: w.now.Add(day)}
+			a.older = old.forward
+		}
+		w.newer[s.Domain] = append(w.newer[s.Domain], a)
+	case s.Op == SwitchSigner && a != nil:
+		a.marks.SwitchedAt = w.now
+	case s.Op == RollBack && a != nil && signer != nil:
+		signer.marks.RolledBack, signer.marks.Answered = a.generation, a.marks.Answered
+	case s.Op == DropOld && signer != nil:
+		signer.marks.Retired = append(slices.Clone(signer.marks.Retired), s.Generation)
+	case s.Op == DiscardAuthority && a != nil:
+		rest := slices.DeleteFunc(w.generations(s.Domain), func(b *storedAuthority) bool { return b == a })
+		w.authorities[s.Domain], w.newer[s.Domain] = rest[0], rest[1:]
+	default:
+		return fmt.Errorf("precondition of %s failed", s)
+	}
+	return nil
 }
 
 // publish writes a member's Secret: some leaves anew, the others and both bundles as they should be.
 func (w *world) publish(m *member, reissue []Domain) {
 	material := Material{State: Present, Answered: w.policy.RenewRequest, Anchors: map[Domain][]string{}}
 	for _, domain := range Domains() {
-		if a := w.authorities[domain]; a != nil {
-			material.Anchors[domain] = []string{a.facts.Fingerprint}
+		if anchors := w.anchors(domain); anchors != nil {
+			material.Anchors[domain] = anchors
 		} else if kept, found := m.secret.Anchors[domain]; found {
 			material.Anchors[domain] = kept
 		}
@@ -339,13 +474,16 @@ func (w *world) publish(m *member, reissue []Domain) {
 			material.Leaves = append(material.Leaves, *old)
 		}
 	}
+	for i := range material.Leaves {
+		material.Leaves[i].Chain = w.chainOf(material.Leaves[i].Domain, material.Leaves[i].IssuerKeyID)
+	}
 	material.Revision = revisionOf(&material)
 	m.secret = material
 }
 
 func (w *world) issue(want LeafWant) Leaf {
 	w.serial++
-	signer := w.authorities[want.Domain].facts
+	signer := w.signing(want.Domain).facts
 	end := w.now.Add(want.Life)
 	if end.After(signer.NotAfter) {
 		end = signer.NotAfter
@@ -360,7 +498,7 @@ func (w *world) issue(want LeafWant) Leaf {
 func revisionOf(m *Material) string {
 	data := map[string][]byte{}
 	for _, l := range m.Leaves {
-		data[string(l.Domain)] = []byte(l.Fingerprint + l.Problem)
+		data[string(l.Domain)] = []byte(l.Fingerprint + l.Problem + strings.Join(l.Chain, " "))
 	}
 	for domain, anchors := range m.Anchors {
 		data["ca "+string(domain)] = []byte(strings.Join(anchors, " "))

@@ -35,7 +35,7 @@ func (r *Reconciler) execute(ctx context.Context, v *view, plan rotation.Plan) e
 
 func (r *Reconciler) take(ctx context.Context, v *view, step rotation.Step) error {
 	switch step.Op {
-	case rotation.CreateAuthority:
+	case rotation.CreateAuthority, rotation.TrustNew:
 		return r.createAuthority(ctx, v, step)
 	case rotation.CopyAuthority:
 		return r.copyAuthority(ctx, v, step)
@@ -43,6 +43,10 @@ func (r *Reconciler) take(ctx context.Context, v *view, step rotation.Step) erro
 		return r.restoreAuthority(ctx, v, step)
 	case rotation.ReleaseAuthority:
 		return r.releaseAuthority(ctx, v, step)
+	case rotation.SwitchSigner, rotation.RollBack, rotation.DropOld:
+		return r.mark(ctx, v, step)
+	case rotation.DiscardAuthority:
+		return r.discardAuthority(ctx, v, step)
 	case rotation.PublishTrust:
 		return r.publishTrust(ctx, v)
 	case rotation.Publish:
@@ -97,29 +101,54 @@ func answered(v *view, party *rotation.Party, step rotation.Step) string {
 // materialData is the whole content of a material Secret: what is reissued, and what is kept.
 func (r *Reconciler) materialData(v *view, party *rotation.Party, step rotation.Step) (map[string][]byte, error) {
 	data := map[string][]byte{}
+	old := v.material[party.Name]
 	for _, domain := range rotation.Domains() {
-		signer, err := v.signer(domain)
-		if err != nil {
+		bundle, err := v.bundle(domain)
+		switch {
+		case err != nil:
 			return nil, err
+		case bundle == nil && old != nil:
+			bundle = old.Data[bundleFiles[domain]]
 		}
-		data[bundleFiles[domain]] = signer.authority.EncodeCertificate()
+		data[bundleFiles[domain]] = bundle
 	}
 	for _, want := range party.Wants {
-		files := pairFiles[want.Domain]
-		if old := v.material[party.Name]; old != nil && !slices.Contains(step.Reissue, want.Domain) {
-			data[files.certificate], data[files.key] = old.Data[files.certificate], old.Data[files.key]
-			continue
-		}
-		pair, err := issue(v, want)
+		pair, err := pairFor(v, old, want, slices.Contains(step.Reissue, want.Domain))
 		if err != nil {
-			return nil, fmt.Errorf("issuing the %s leaf of %s: %w", want.Domain, party.Name, err)
+			return nil, fmt.Errorf("making the %s leaf of %s: %w", want.Domain, party.Name, err)
 		}
-		data[files.certificate] = pair.EncodeChain()
-		if data[files.key], err = pair.EncodeKey(); err != nil {
-			return nil, fmt.Errorf("encoding the %s key of %s: %w", want.Domain, party.Name, err)
-		}
+		files := pairFiles[want.Domain]
+		data[files.certificate], data[files.key] = pair.certificate, pair.key
 	}
 	return data, nil
+}
+
+// pair is a chain and a key as they are stored.
+type pair struct{ certificate, key []byte }
+
+// pairFor issues a leaf, or keeps the one that there is, with the bridges of today.
+func pairFor(v *view, old *corev1.Secret, want rotation.LeafWant, reissue bool) (pair, error) {
+	var keys *pki.KeyPair
+	var err error
+	if reissue || old == nil {
+		keys, err = issue(v, want)
+	} else {
+		files := pairFiles[want.Domain]
+		if keys, err = pki.ParseKeyPair(old.Data[files.certificate], old.Data[files.key]); err != nil {
+			return pair{old.Data[files.certificate], old.Data[files.key]}, nil // damaged, and nobody can sign another: no pod will take it
+		}
+	}
+	if err != nil {
+		return pair{}, err
+	}
+	if keys.Chain, err = v.chain(want.Domain, keys.Leaf()); err != nil {
+		return pair{}, err
+	}
+	key, err := keys.EncodeKey()
+	if err != nil {
+		return pair{}, fmt.Errorf("encoding the key: %w", err)
+	}
+	return pair{keys.EncodeChain(), key}, nil
 }
 
 // issue makes a leaf with a fresh key. It ends no later than its authority.
@@ -193,13 +222,13 @@ func published(party *rotation.Party) string {
 
 // publishTrust writes the bundle that clients read.
 func (r *Reconciler) publishTrust(ctx context.Context, v *view) error {
-	signer, err := v.signer(rotation.Server)
+	bundle, err := v.bundle(rotation.Server)
 	if err != nil {
 		return err
 	}
 	config := &corev1.ConfigMap{
 		ObjectMeta: desired.Meta(v.cluster, desired.CAConfigMap(v.cluster.Name), desired.ComponentLabels(v.cluster.Name, desired.TLSComponent), v.cluster.Spec.Metadata),
-		Data:       map[string]string{authorityCertificate: string(signer.authority.EncodeCertificate())},
+		Data:       map[string]string{authorityCertificate: string(bundle)},
 	}
 	_, err = r.applier.Apply(ctx, config)
 	return err

@@ -3,12 +3,14 @@ package tls
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -24,8 +26,12 @@ import (
 // storedAuthority is a generation with the Secrets that hold it.
 type storedAuthority struct {
 	facts          rotation.Authority
-	authority      *pki.Authority // nil when it cannot be read
-	original, twin *corev1.Secret
+	authority      *pki.Authority    // nil when it cannot be read
+	certificate    *x509.Certificate // of the authority; nil when it is not known
+	forward        *x509.Certificate // bridges; nil when there are none
+	backward       *x509.Certificate
+	older          *x509.Certificate
+	original, twin *corev1.Secret // nil when there are none
 }
 
 // readAuthorities finds the generations among a cluster's Secrets, by name:
@@ -81,14 +87,28 @@ func (s *storedAuthority) add(v *view, secret *corev1.Secret) {
 	authority, err := pki.ParseAuthority(secret.Data[authorityCertificate], secret.Data[authorityKey])
 	switch {
 	case err == nil && (s.authority == nil || !twin):
-		s.authority = authority
+		s.authority, s.certificate = authority, authority.Certificate
 		s.facts.Certificate = pki.Facts(authority.Certificate)
+		s.facts.Marks = readMarks(secret)
+		s.forward, s.facts.Forward = readBridge(secret.Data[forwardBridge], 0)
+		s.older, s.facts.Older = readBridge(secret.Data[forwardBridge], 1)
+		s.backward, s.facts.Backward = readBridge(secret.Data[backwardBridge], 0)
 		if s.facts.Problem == rotation.AuthorityUnreadable {
 			s.facts.Problem, s.facts.Message = "", ""
 		}
 	case err != nil && s.authority == nil:
 		s.refuse(rotation.AuthorityUnreadable, fmt.Sprintf("Secret %s holds no usable authority (%s): restore it from a backup", secret.Name, err))
 	}
+}
+
+// readBridge reads one of several bridges. One that cannot be read is none: chains do without it.
+func readBridge(text []byte, place int) (*x509.Certificate, rotation.Bridge) {
+	certificates, err := pki.ParseBundle(text)
+	if err != nil || len(certificates) <= place {
+		return nil, rotation.Bridge{}
+	}
+	facts := pki.Facts(certificates[place])
+	return certificates[place], rotation.Bridge{Fingerprint: facts.Fingerprint, NotBefore: facts.NotBefore, NotAfter: facts.NotAfter}
 }
 
 func (s *storedAuthority) refuse(reason rotation.Reason, message string) {
@@ -113,7 +133,15 @@ func (r *Reconciler) createAuthority(ctx context.Context, v *view, step rotation
 	if err != nil {
 		return fmt.Errorf("encoding the key of the %s authority g%d: %w", step.Domain, step.Generation, err)
 	}
-	secret := r.authoritySecret(v, step, map[string][]byte{authorityCertificate: authority.EncodeCertificate(), authorityKey: key})
+	data := map[string][]byte{authorityCertificate: authority.EncodeCertificate(), authorityKey: key}
+	if step.Bridged {
+		if err := addBridges(v, step, authority, data); err != nil {
+			return err
+		}
+	}
+	secret := r.authoritySecret(v, step, data)
+	metav1.SetMetaDataAnnotation(&secret.ObjectMeta, answersAnnotation, v.policy.Rekey[step.Domain].Request)
+	metav1.SetMetaDataAnnotation(&secret.ObjectMeta, rollbackSeenAnnotation, v.policy.Rekey[step.Domain].Rollback)
 	if err := r.create(ctx, v, secret); err != nil {
 		return err
 	}
@@ -122,11 +150,91 @@ func (r *Reconciler) createAuthority(ctx context.Context, v *view, step rotation
 	return nil
 }
 
+// backBridgeLife bounds how long the old authority can be vouched for by the new one: a bridge cannot be called back.
+const backBridgeLife = 24 * time.Hour
+
+// addBridges has the authority that signs and the new one vouch for each other. They are stored with the new one's key: made
+// once, and never again.
+func addBridges(v *view, step rotation.Step, authority *pki.Authority, data map[string][]byte) error {
+	old, err := v.signer(step.Domain)
+	if err != nil {
+		return err
+	}
+	from, until := v.observed.Now.Add(-authorityBackdate), old.certificate.NotAfter
+	forward, err := old.authority.Bridge(pki.BridgeRequest{Subject: authority.Certificate, NotBefore: from, NotAfter: until})
+	if err != nil {
+		return fmt.Errorf("signing the bridge to g%d: %w", step.Generation, err)
+	}
+	backward, err := authority.Bridge(pki.BridgeRequest{Subject: old.certificate, NotBefore: from, NotAfter: v.observed.Now.Add(backBridgeLife)})
+	if err != nil {
+		return fmt.Errorf("signing the bridge back from g%d: %w", step.Generation, err)
+	}
+	path := []*x509.Certificate{forward}
+	if old.forward != nil {
+		path = append(path, old.forward) // its Secret will be gone before who copied the one before stops needing it
+	}
+	data[forwardBridge] = pki.EncodeBundle(path)
+	data[backwardBridge] = pki.EncodeBundle([]*x509.Certificate{backward})
+	return nil
+}
+
+// mark notes a decision on the Secret of the authority that is to sign from then on. It is one write, and only on the
+// Secret that was observed: a decision made on other facts is not noted.
+func (r *Reconciler) mark(ctx context.Context, v *view, step rotation.Step) error {
+	on := v.authority(step)
+	if step.Op != rotation.SwitchSigner {
+		on = v.authority(rotation.Step{Domain: step.Domain, Generation: step.Signer})
+	}
+	if on == nil || on.original == nil {
+		return errLookAgain // it is being restored
+	}
+	next := on.original.DeepCopy()
+	for key, value := range marksFor(v, step, on) {
+		metav1.SetMetaDataAnnotation(&next.ObjectMeta, key, value)
+	}
+	patch := client.MergeFromWithOptions(on.original, client.MergeFromWithOptimisticLock{})
+	if err := r.client.Patch(ctx, next, patch, r.applier.Owner); err != nil {
+		return fmt.Errorf("marking Secret %s: %w", next.Name, err)
+	}
+	kind, verb := eventNormal, map[rotation.Op]string{
+		rotation.SwitchSigner: "the %s authority g%d signs from now on (%s)",
+		rotation.DropOld:      "the %s authority g%d is dropped from every bundle (%s)",
+		rotation.RollBack:     "the %s authority g%d is withdrawn (%s)",
+	}[step.Op]
+	if step.Op == rotation.RollBack {
+		kind = eventWarning
+	}
+	r.event(v, kind, string(step.Op), verb, step.Domain, step.Generation, step.Reason)
+	return nil
+}
+
+// discardAuthority deletes an authority, and its key with it.
+func (r *Reconciler) discardAuthority(ctx context.Context, v *view, step rotation.Step) error {
+	stored := v.authority(step)
+	for _, secret := range []*corev1.Secret{stored.original, stored.twin} {
+		if secret == nil {
+			continue
+		}
+		if secret.DeletionTimestamp.IsZero() {
+			if err := r.applier.Delete(ctx, secret); err != nil {
+				return err
+			}
+			return nil // its finalizer holds it until the next round
+		}
+		if err := r.removeFinalizer(ctx, secret); err != nil {
+			return err
+		}
+	}
+	r.event(v, eventNormal, string(step.Op), "the %s authority g%d is gone, and its key with it (%s)", step.Domain, step.Generation, step.Reason)
+	return nil
+}
+
 // copyAuthority stores an authority a second time.
 func (r *Reconciler) copyAuthority(ctx context.Context, v *view, step rotation.Step) error {
 	stored := v.authority(step)
 	secret := r.authoritySecret(v, step, stored.original.Data)
 	secret.Name += copySuffix
+	maps.Copy(metadata(secret), marksOf(stored.original))
 	if err := r.create(ctx, v, secret); err != nil {
 		return err
 	}
@@ -136,7 +244,18 @@ func (r *Reconciler) copyAuthority(ctx context.Context, v *view, step rotation.S
 
 // restoreAuthority stores an authority under its own name again.
 func (r *Reconciler) restoreAuthority(ctx context.Context, v *view, step rotation.Step) error {
-	return r.create(ctx, v, r.authoritySecret(v, step, v.authority(step).twin.Data))
+	twin := v.authority(step).twin
+	secret := r.authoritySecret(v, step, twin.Data)
+	maps.Copy(metadata(secret), marksOf(twin))
+	return r.create(ctx, v, secret)
+}
+
+// metadata are the annotations of a Secret, to be added to.
+func metadata(secret *corev1.Secret) map[string]string {
+	if secret.Annotations == nil {
+		secret.Annotations = map[string]string{}
+	}
+	return secret.Annotations
 }
 
 var errNotTheSame = errors.New("its twin does not hold the same authority")

@@ -174,6 +174,7 @@ func (r *Reconciler) rotate(ctx context.Context, cluster *v1beta1.PostgresCluste
 		if len(plan.Steps) == 0 {
 			return v, plan, nil
 		}
+		v.plan = plan
 		logSteps(ctx, plan)
 		if err := r.execute(ctx, v, plan); err != nil && !errors.Is(err, errLookAgain) {
 			return v, plan, err
@@ -217,6 +218,9 @@ func (r *Reconciler) pause(cluster types.NamespacedName, plan rotation.Plan) tim
 func waitingFor(plan rotation.Plan) string {
 	var text strings.Builder
 	for _, b := range plan.Blockers {
+		if b.Patient() {
+			continue // the plan says when it ends, or somebody does
+		}
 		fmt.Fprintf(&text, "%s %s\n", b.Party, b.Reason)
 	}
 	return text.String()

@@ -69,6 +69,9 @@ func inspectLeaf(secret *corev1.Secret, domain rotation.Domain, anchors []*x509.
 		return rotation.Leaf{Domain: domain, Problem: string(pki.ReasonOf(err))}
 	}
 	leaf := rotation.Leaf{Domain: domain, CertificateFacts: pki.Facts(pair.Leaf())}
+	for _, bridge := range pair.Chain[1:] {
+		leaf.Chain = append(leaf.Chain, pki.Facts(bridge).Fingerprint)
+	}
 	err = pki.Verify(pki.VerifyRequest{Chain: pair.Chain, Anchors: anchors, At: now, Usage: usages[domain]})
 	if err != nil && len(anchors) > 0 { // a damaged bundle is a fault of its own
 		leaf.Problem = string(pki.ReasonOf(err))

@@ -17,13 +17,29 @@ const (
 	revisionAnnotation     = "pgtls.dev/revision"           // on a material Secret: for people
 	domainLabel            = "pgtls.dev/domain"             // on an authority's Secret
 	generationLabel        = "pgtls.dev/generation"         // on an authority's Secret
-	authorityFinalizer     = "pgtls.dev/authority"          // holds an authority's Secret
+
+	// On a PostgresCluster, by a user: what to do about an authority (docs/rotation.md).
+	rotateRequestAnnotation  = "pgtls.dev/rotate-authority-requested-at" // server:<id> or client:<id>, any new id
+	rollbackAnnotation       = "pgtls.dev/rollback-requested-at"         // server:<id> or client:<id>, any new id
+	taintAnnotation          = "pgtls.dev/taint"                         // server-g1
+	retireApprovedAnnotation = "pgtls.dev/retire-approved"               // server-g1
+
+	// On an authority's Secret: what was decided about it (rotation.Marks).
+	answersAnnotation      = "pgtls.dev/answers"
+	rollbackSeenAnnotation = "pgtls.dev/rollback-seen"
+	switchedAnnotation     = "pgtls.dev/switched-at"
+	rolledBackAnnotation   = "pgtls.dev/rolled-back"
+	retiredAnnotation      = "pgtls.dev/retired"
+
+	authorityFinalizer = "pgtls.dev/authority" // holds an authority's Secret
 )
 
 // Keys of an authority's Secret and of the public ConfigMap.
 const (
 	authorityCertificate = "ca.crt"
 	authorityKey         = "ca.key"
+	forwardBridge        = "bridge.crt"      // this authority's key signed by the one before it, then that one's own bridge
+	backwardBridge       = "back-bridge.crt" // the one before it signed by this one
 )
 
 const copySuffix = "-copy"

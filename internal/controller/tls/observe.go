@@ -2,7 +2,7 @@ package tls
 
 import (
 	"context"
-	"errors"
+	"crypto/x509"
 	"fmt"
 	"maps"
 	"slices"
@@ -34,6 +34,10 @@ type view struct {
 	pods        map[string]*corev1.Pod    // by name
 	endpoints   map[string][]endpoint     // by pod
 	held        map[string]bool           // material that some pod mounts
+	plan        rotation.Plan             // what was decided about it
+
+	// certificates of authorities and bridges by fingerprint: those that are stored, and those of lost authorities.
+	certificates map[string]*x509.Certificate
 }
 
 // observe reads everything. What this controller writes is read live, so that
@@ -43,6 +47,7 @@ func (r *Reconciler) observe(ctx context.Context, cluster *v1beta1.PostgresClust
 	v := &view{
 		cluster: cluster, policy: policyOf(cluster),
 		material: map[string]*corev1.Secret{}, pods: map[string]*corev1.Pod{}, endpoints: map[string][]endpoint{}, held: map[string]bool{},
+		certificates: map[string]*x509.Certificate{},
 	}
 	v.observed.Now = r.now()
 	var secrets corev1.SecretList
@@ -53,8 +58,9 @@ func (r *Reconciler) observe(ctx context.Context, cluster *v1beta1.PostgresClust
 	if err := r.observeParties(ctx, v, secrets.Items); err != nil {
 		return nil, err
 	}
-	v.observed.GenerationSeen = v.generationsSeen(secrets.Items)
-	if err := r.observeAuthorities(ctx, v, secrets.Items); err != nil {
+	named := v.generationsNamed(secrets.Items)
+	v.observed.GenerationSeen = named.highest()
+	if err := r.observeAuthorities(ctx, v, named, secrets.Items); err != nil {
 		return nil, err
 	}
 	if err := r.observePods(ctx, v); err != nil {
@@ -75,10 +81,10 @@ func (r *Reconciler) observeUnwanted(ctx context.Context, v *view, secrets []cor
 	for i := range secrets {
 		secret := &secrets[i]
 		holder, isMaterial := strings.CutSuffix(secret.Name, desired.MaterialSecret(""))
-		if !isMaterial || secret.Labels[domainLabel] != "" || v.party(secret.Name) != nil || v.held[secret.Name] ||
-			!metav1.IsControlledBy(secret, v.cluster) || !secret.DeletionTimestamp.IsZero() {
+		if !isMaterial || secret.Labels[domainLabel] != "" || v.party(secret.Name) != nil || !metav1.IsControlledBy(secret, v.cluster) {
 			continue
 		}
+		isMaterial = !v.held[secret.Name] && secret.DeletionTimestamp.IsZero()
 		key := client.ObjectKey{Namespace: v.cluster.Namespace, Name: holder}
 		for _, object := range []client.Object{&appsv1.StatefulSet{}, &appsv1.Deployment{}} {
 			err := r.live.Get(ctx, key, object)
@@ -87,7 +93,9 @@ func (r *Reconciler) observeUnwanted(ctx context.Context, v *view, secrets []cor
 			}
 			isMaterial = isMaterial && apierrors.IsNotFound(err)
 		}
-		if isMaterial {
+		if !isMaterial {
+			v.observed.Leftovers = append(v.observed.Leftovers, leftovers(secret)...)
+		} else {
 			v.observed.Unwanted = append(v.observed.Unwanted, secret.Name)
 			v.material[secret.Name] = secret
 		}
@@ -97,27 +105,44 @@ func (r *Reconciler) observeUnwanted(ctx context.Context, v *view, secrets []cor
 
 // observeAuthorities reads the authorities. Those that are in use, or are to be
 // made, are looked for by name: a Secret without labels is in nobody's list.
-func (r *Reconciler) observeAuthorities(ctx context.Context, v *view, secrets []corev1.Secret) error {
+func (r *Reconciler) observeAuthorities(ctx context.Context, v *view, named namedGenerations, secrets []corev1.Secret) error {
 	for _, domain := range rotation.Domains() {
-		name := desired.AuthoritySecret(v.cluster.Name, string(domain), max(v.observed.GenerationSeen[domain], 1))
-		for _, name := range []string{name, name + copySuffix} {
-			secret, listed, err := r.findSecret(ctx, v, name, secrets)
+		generations := slices.Sorted(maps.Keys(named[domain]))
+		if len(generations) == 0 {
+			generations = []int{1}
+		}
+		for _, generation := range generations {
+			found, err := r.findAuthority(ctx, v, desired.AuthoritySecret(v.cluster.Name, string(domain), generation), secrets)
 			if err != nil {
 				return err
 			}
-			if secret != nil && !listed {
-				secrets = append(secrets, *secret)
-			}
-			if secret != nil && secret.DeletionTimestamp.IsZero() {
-				break // a copy does not matter
-			}
+			secrets = append(secrets, found...)
 		}
 	}
 	v.authorities = readAuthorities(v, secrets)
+	v.addLost(named, secrets)
 	for _, stored := range v.authorities {
 		v.observed.Authorities = append(v.observed.Authorities, stored.facts)
+		stored.index(v.certificates)
 	}
 	return nil
+}
+
+// findAuthority returns the Secrets of an authority that are not among those that were listed.
+func (r *Reconciler) findAuthority(ctx context.Context, v *view, name string, secrets []corev1.Secret) (found []corev1.Secret, err error) {
+	for _, name := range []string{name, name + copySuffix} {
+		secret, listed, err := r.findSecret(ctx, v, name, secrets)
+		if err != nil {
+			return nil, err
+		}
+		if secret != nil && !listed {
+			found = append(found, *secret)
+		}
+		if secret != nil && secret.DeletionTimestamp.IsZero() {
+			break // a copy does not matter
+		}
+	}
+	return found, nil
 }
 
 func (r *Reconciler) observeParties(ctx context.Context, v *view, secrets []corev1.Secret) error {
@@ -321,7 +346,10 @@ func reportFacts(report *agentapi.Report) *rotation.Report {
 	if report == nil {
 		return nil
 	}
-	facts := &rotation.Report{Active: report.Active, Mounted: report.Mounted, Asked: report.Asked}
+	facts := &rotation.Report{
+		Active: report.Active, Mounted: report.Mounted, Asked: report.Asked,
+		Loaded: map[rotation.Domain][]string{rotation.Server: report.ServerAnchors, rotation.Client: report.ClientAnchors},
+	}
 	for _, leaf := range []*agentapi.Leaf{report.ServerLeaf, report.ClientLeaf} {
 		if leaf != nil && (facts.ActiveUntil.IsZero() || leaf.NotAfter.Before(facts.ActiveUntil)) {
 			facts.ActiveUntil = leaf.NotAfter
@@ -331,32 +359,6 @@ func reportFacts(report *agentapi.Report) *rotation.Report {
 		facts.ProblemReason, facts.ProblemMessage = string(report.Problem.Reason), report.Problem.Message
 	}
 	return facts
-}
-
-// generationsSeen returns the highest generation that any material of the
-// cluster names, also that of parties which are no longer wanted.
-func (v *view) generationsSeen(secrets []corev1.Secret) map[rotation.Domain]int {
-	secrets = slices.Clone(secrets)
-	for _, secret := range v.material {
-		secrets = append(secrets, *secret)
-	}
-	seen := map[rotation.Domain]int{}
-	for i := range secrets {
-		if !metav1.IsControlledBy(&secrets[i], v.cluster) {
-			continue
-		}
-		for _, domain := range rotation.Domains() {
-			anchors, err := pki.ParseBundle(secrets[i].Data[bundleFiles[domain]])
-			if err != nil {
-				continue
-			}
-			for _, anchor := range anchors {
-				n := generationNamed(v.cluster.Name, domain, pki.Facts(anchor).Subject)
-				seen[domain] = max(seen[domain], n)
-			}
-		}
-	}
-	return seen
 }
 
 func (v *view) party(name string) *rotation.Party {
@@ -376,20 +378,4 @@ func (v *view) authority(step rotation.Step) *storedAuthority {
 		}
 	}
 	return nil
-}
-
-var errNoSigner = errors.New("there is not exactly one that can sign")
-
-// signer returns the authority of a domain that signs.
-func (v *view) signer(domain rotation.Domain) (*storedAuthority, error) {
-	var usable []*storedAuthority
-	for _, stored := range v.authorities {
-		if stored.facts.Domain == domain && stored.facts.Problem == "" && stored.authority != nil {
-			usable = append(usable, stored)
-		}
-	}
-	if len(usable) != 1 {
-		return nil, fmt.Errorf("finding the %s authority: %w", domain, errNoSigner)
-	}
-	return usable[0], nil
 }

@@ -56,9 +56,10 @@ func TestAReportAsFacts(t *testing.T) {
 	soon, later := time.Now(), time.Now().Add(time.Hour)
 	report := &agentapi.Report{
 		Active: "a", Mounted: "b", ServerLeaf: &agentapi.Leaf{NotAfter: later}, ClientLeaf: &agentapi.Leaf{NotAfter: soon},
-		Problem: &agentapi.Problem{Reason: agentapi.ReloadFailed, Message: "no answer"},
+		Problem: &agentapi.Problem{Reason: agentapi.ReloadFailed, Message: "no answer"}, ServerAnchors: []string{"s"}, ClientAnchors: []string{"c"},
 	}
-	want := &rotation.Report{Active: "a", Mounted: "b", ActiveUntil: soon, ProblemReason: "ReloadFailed", ProblemMessage: "no answer"}
+	want := &rotation.Report{Active: "a", Mounted: "b", ActiveUntil: soon, ProblemReason: "ReloadFailed", ProblemMessage: "no answer",
+		Loaded: map[rotation.Domain][]string{rotation.Server: {"s"}, rotation.Client: {"c"}}}
 	if diff := cmp.Diff(want, reportFacts(report)); diff != "" {
 		t.Errorf("facts (-want +got):\n%s", diff)
 	}

@@ -37,6 +37,8 @@ func backdate(life time.Duration) time.Duration { return min(leafBackdate, life/
 type tlsSpec struct {
 	server v1beta1.ServerTLSSpec
 	client v1beta1.ClientTLSSpec
+
+	rotation v1beta1.RotationSpec
 }
 
 func specOf(cluster *v1beta1.PostgresCluster) tlsSpec {
@@ -48,6 +50,9 @@ func specOf(cluster *v1beta1.PostgresCluster) tlsSpec {
 		if tls.Client != nil {
 			spec.client = *tls.Client
 		}
+		if tls.Rotation != nil {
+			spec.rotation = *tls.Rotation
+		}
 	}
 	return spec
 }
@@ -55,13 +60,36 @@ func specOf(cluster *v1beta1.PostgresCluster) tlsSpec {
 // policyOf is what a cluster's spec and annotations want of certificates.
 func policyOf(cluster *v1beta1.PostgresCluster) rotation.Policy {
 	spec := specOf(cluster)
-	return rotation.Policy{
+	policy := rotation.Policy{
 		Authorities: map[rotation.Domain]rotation.CertificatePolicy{
 			rotation.Server: certificatePolicy(spec.server.Authority, authorityLife, 2),
 			rotation.Client: certificatePolicy(spec.client.Authority, authorityLife, 2),
 		},
 		RenewRequest: cluster.Annotations[renewRequestAnnotation],
+		Rekey:        map[rotation.Domain]rotation.RekeyPolicy{},
+		RetireSoak:   spec.rotation.RetireSoak.Duration(),
+		RetireManual: spec.rotation.RetirePolicy == v1beta1.RetireManual,
+		Paused:       spec.rotation.Paused,
 	}
+	for _, domain := range rotation.Domains() {
+		policy.Rekey[domain] = rotation.RekeyPolicy{
+			Request:  valueFor(cluster.Annotations[rotateRequestAnnotation], string(domain)+":"),
+			Rollback: valueFor(cluster.Annotations[rollbackAnnotation], string(domain)+":"),
+			Tainted:  parseGeneration(valueFor(cluster.Annotations[taintAnnotation], string(domain)+"-g")),
+			Approved: parseGeneration(valueFor(cluster.Annotations[retireApprovedAnnotation], string(domain)+"-g")),
+		}
+	}
+	return policy
+}
+
+// valueFor returns what stands behind a prefix in an annotation that may hold something for each domain: "server:1,client:7".
+func valueFor(annotation, prefix string) string {
+	for part := range strings.SplitSeq(annotation, ",") {
+		if value, ok := strings.CutPrefix(strings.TrimSpace(part), prefix); ok {
+			return value
+		}
+	}
+	return ""
 }
 
 // certificatePolicy fills in what a spec leaves out. share is the part of its

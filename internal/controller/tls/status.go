@@ -51,7 +51,8 @@ func (r *Reconciler) writeStatus(ctx context.Context, v *view, plan rotation.Pla
 		TLS: &v1beta1.TLSStatus{
 			State:       string(plan.State),
 			NextRenewal: timeText(plan.NextRenewal),
-			Authorities: authorityStatus(v),
+			Authorities: authorityStatus(v, plan),
+			Rekeys:      rekeyStatus(plan),
 			Endpoints:   r.endpointStatus(v),
 			Blockers:    blockerStatus(plan),
 		},
@@ -91,19 +92,43 @@ func timeText(t time.Time) string {
 	return t.UTC().Format(timeLayout)
 }
 
-func authorityStatus(v *view) []v1beta1.AuthorityStatus {
+func authorityStatus(v *view, plan rotation.Plan) []v1beta1.AuthorityStatus {
 	var out []v1beta1.AuthorityStatus
 	for _, stored := range v.authorities {
-		if stored.authority == nil {
+		if stored.certificate == nil {
 			continue
 		}
-		out = append(out, v1beta1.AuthorityStatus{
-			Name:     fmt.Sprintf("%s-g%d", stored.facts.Domain, stored.facts.Generation),
+		status := v1beta1.AuthorityStatus{
+			Name:     generationName(stored.facts.Domain, stored.facts.Generation),
 			Serial:   stored.facts.Certificate.Serial,
 			NotAfter: metav1.NewTime(stored.facts.Certificate.NotAfter),
+			Signs:    plan.Signer(stored.facts.Domain) == stored.facts.Generation,
+		}
+		if at := stored.facts.SwitchedAt; !at.IsZero() {
+			status.SwitchedAt = &metav1.Time{Time: at}
+		}
+		out = append(out, status)
+	}
+	return out
+}
+
+func rekeyStatus(plan rotation.Plan) []v1beta1.RekeyStatus {
+	var out []v1beta1.RekeyStatus
+	for _, rekey := range plan.Rekeys {
+		out = append(out, v1beta1.RekeyStatus{
+			Domain: string(rekey.Domain), Phase: string(rekey.Phase),
+			From: generationName(rekey.Domain, rekey.From), To: generationName(rekey.Domain, rekey.To),
 		})
 	}
 	return out
+}
+
+// generationName is what a generation is called in annotations and status, such as server-g1; "" for none.
+func generationName(domain rotation.Domain, generation int) string {
+	if generation == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%s-g%d", domain, generation)
 }
 
 func (r *Reconciler) endpointStatus(v *view) []v1beta1.EndpointStatus {
@@ -195,8 +220,9 @@ func (r *Reconciler) condition(v *view, plan rotation.Plan, failure error) metav
 	switch {
 	case failure != nil:
 		c.Reason, c.Message = reasonFailed, failure.Error()
-	case len(plan.Blockers) > 0:
-		c.Reason, c.Message = string(plan.Blockers[0].Reason), plan.Blockers[0].Message
+	case plan.State == rotation.Waiting:
+		i := slices.IndexFunc(plan.Blockers, func(b rotation.Blocker) bool { return !b.Patient() })
+		c.Reason, c.Message = string(plan.Blockers[i].Reason), plan.Blockers[i].Message
 	case plan.State == rotation.Renewing:
 		c.Reason, c.Message = reasonRenewing, "certificates are being renewed"
 	case pods == 0:

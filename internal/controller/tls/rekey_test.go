@@ -1,0 +1,219 @@
+package tls
+
+import (
+	"bytes"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+	ctrl "sigs.k8s.io/controller-runtime"
+
+	"pgtls.dev/pgtls/api/v1beta1"
+	"pgtls.dev/pgtls/internal/agentapi"
+	"pgtls.dev/pgtls/internal/pki"
+)
+
+// annotate changes the cluster as a user does with kubectl.
+func (h *house) annotate(key, value string) {
+	h.t.Helper()
+	h.change(func(c *v1beta1.PostgresCluster) { metav1.SetMetaDataAnnotation(&c.ObjectMeta, key, value) })
+}
+
+func (h *house) change(how func(*v1beta1.PostgresCluster)) {
+	h.t.Helper()
+	cluster := h.cluster()
+	how(cluster)
+	if err := h.client.Update(h.t.Context(), cluster); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+func soaking(d v1beta1.SoakDuration) func(*v1beta1.PostgresCluster) {
+	return func(c *v1beta1.PostgresCluster) {
+		c.Spec.TLS = &v1beta1.TLSSpec{Rotation: &v1beta1.RotationSpec{RetireSoak: ptr.To(d)}}
+	}
+}
+
+// aRekey is a cluster in which a new authority was asked for.
+func aRekey(t *testing.T, domain string) *house {
+	t.Helper()
+	h := newHouse(t)
+	h.reconcile()
+	h.change(soaking("0s"))
+	h.annotate(rotateRequestAnnotation, domain+":1")
+	return h
+}
+
+// TestACrashDuringARekeyIsMadeGood: after whichever write the operator dies, it ends the same, and no generation ever has a second key.
+func TestACrashDuringARekeyIsMadeGood(t *testing.T) {
+	for _, domain := range []string{"server", "client"} {
+		t.Run(domain, func(t *testing.T) {
+			crashes(t, func(t *testing.T, n int) bool {
+				h := aRekey(t, domain)
+				name := "hippo-" + domain + "-ca-g2"
+				var key []byte
+				crashed := h.crashAfter(n, func() {
+					if secret := h.stored()[name]; secret != nil {
+						key = secret.Data[authorityKey]
+					}
+				})
+				_, err := h.r.Reconcile(t.Context(), ctrl.Request{NamespacedName: hippo})
+				if *crashed && !errors.Is(err, errCrash) {
+					t.Errorf("err = %v, want the crash", err)
+				}
+				h.ends()
+				after := h.stored()
+				if after[name] == nil || after["hippo-"+domain+"-ca-g1"] != nil {
+					t.Fatalf("Secrets = %v", sortedKeys(after))
+				}
+				if key != nil && !bytes.Equal(key, after[name].Data[authorityKey]) {
+					t.Error("the generation has a second key")
+				}
+				for secret, issuer := range issuersOf(t, after, domain) {
+					if issuer != "CN=hippo "+domain+" ca g2" {
+						t.Errorf("the leaf of %s is of %s", secret, issuer)
+					}
+				}
+				return *crashed
+			})
+		})
+	}
+}
+
+// issuersOf are the issuers of a domain's leaves by Secret.
+func issuersOf(t *testing.T, secrets map[string]*corev1.Secret, domain string) map[string]string {
+	t.Helper()
+	issuers := map[string]string{}
+	for name, secret := range secrets {
+		if text := secret.Data[domain+".crt"]; len(text) > 0 {
+			pair, err := pki.ParseKeyPair(text, secret.Data[domain+".key"])
+			if err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			issuers[name] = pki.Facts(pair.Leaf()).Issuer
+		}
+	}
+	if len(issuers) < 3 {
+		t.Errorf("only %d leaves", len(issuers))
+	}
+	return issuers
+}
+
+// TestWhoHoldsTheOldAuthorityIsLedToTheNew: with what stands in the Secrets, by all that a verifier may hold.
+func TestWhoHoldsTheOldAuthorityIsLedToTheNew(t *testing.T) {
+	h := newHouse(t)
+	h.reconcile()
+	var anchors [][]byte
+	for generation := 1; ; generation++ {
+		h.change(soaking("0s"))
+		anchors = append(anchors, h.secret("hippo-a-0-tls").Data[agentapi.ServerBundle])
+		secret := h.secret("hippo-a-0-tls")
+		pair, err := pki.ParseKeyPair(secret.Data[agentapi.ServerCertificate], secret.Data[agentapi.ServerKey])
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, bundle := range anchors {
+			held, err := pki.ParseBundle(bundle)
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = pki.Verify(pki.VerifyRequest{Chain: pair.Chain, Anchors: held, At: h.clock(), Usage: pki.ServerAuth})
+			if reached := generation-1-i <= 2; reached != (err == nil) {
+				t.Errorf("who holds g%d meets a leaf of g%d: %v", i+1, generation, err)
+			}
+		}
+		if generation == 4 {
+			return
+		}
+		h.annotate(rotateRequestAnnotation, "server:"+strings.Repeat("x", generation))
+		h.reconcile()
+	}
+}
+
+func TestASoakIsToldAndIsNoFault(t *testing.T) {
+	h := aRekey(t, "server")
+	h.change(soaking("1h"))
+	result, _ := h.reconcile()
+	tls := h.cluster().Status.TLS
+	want := []v1beta1.RekeyStatus{{Domain: "server", Phase: "Soaking", From: "server-g1", To: "server-g2"}}
+	if diff := cmp.Diff(want, tls.Rekeys); diff != "" {
+		t.Errorf("rekeys (-want +got):\n%s", diff)
+	}
+	if tls.State != "Steady" || len(tls.Blockers) != 1 || tls.Blockers[0].Reason != "AwaitingSoak" {
+		t.Errorf("%s, waiting for %+v", tls.State, tls.Blockers)
+	}
+	if result.RequeueAfter < 59*time.Minute || result.RequeueAfter > time.Hour {
+		t.Errorf("looks again after %s, and the soak ends in an hour", result.RequeueAfter)
+	}
+	signs := map[string]bool{}
+	for _, a := range tls.Authorities {
+		signs[a.Name] = a.Signs
+	}
+	if diff := cmp.Diff(map[string]bool{"client-g1": true, "server-g1": false, "server-g2": true}, signs); diff != "" {
+		t.Errorf("who signs (-want +got):\n%s", diff)
+	}
+	if _, writes := h.reconcile(); len(writes) > 0 {
+		t.Errorf("wrote %q while it soaks", writes)
+	}
+	h.pass(time.Hour)
+	h.reconcile()
+	if h.stored()["hippo-server-ca-g1"] != nil {
+		t.Error("the old authority is still there after the soak")
+	}
+}
+
+// TestARollBackIsNotTriedAgain: and the number of what was withdrawn is not used again, when its Secret is long gone.
+func TestARollBackIsNotTriedAgain(t *testing.T) {
+	h := aRekey(t, "server")
+	h.change(soaking("1h"))
+	h.reconcile()
+	h.annotate(rollbackAnnotation, "server:1")
+	h.reconcile()
+	if got := sortedKeys(h.stored()); !slices.Equal(got, allSecrets) {
+		t.Errorf("Secrets = %v, want %v", got, allSecrets)
+	}
+	if !slices.ContainsFunc(h.events(), func(e string) bool { return strings.Contains(e, "RollBack") && strings.Contains(e, "Warning") }) {
+		t.Error("no event tells of it")
+	}
+	if _, writes := h.reconcile(); len(writes) > 0 {
+		t.Errorf("wrote %q after it", writes)
+	}
+	h.annotate(rotateRequestAnnotation, "server:2")
+	h.reconcile()
+	if stored := h.stored(); stored["hippo-server-ca-g3"] == nil || stored["hippo-server-ca-g2"] != nil {
+		t.Errorf("Secrets = %v, want g3 next", sortedKeys(stored))
+	}
+}
+
+func TestATaintedAuthorityGoesWithoutBridgeAndSoak(t *testing.T) {
+	h := newHouse(t)
+	h.reconcile()
+	old := h.secret("hippo-a-0-tls").Data[agentapi.ServerBundle]
+	h.annotate(taintAnnotation, "server-g1")
+	h.reconcile()
+	stored := h.stored()
+	if stored["hippo-server-ca-g1"] != nil || stored["hippo-server-ca-g2"] == nil {
+		t.Fatalf("Secrets = %v", sortedKeys(stored))
+	}
+	if stored["hippo-server-ca-g2"].Data[forwardBridge] != nil {
+		t.Error("the tainted authority vouches for its successor")
+	}
+	pair, err := pki.ParseKeyPair(stored["hippo-a-0-tls"].Data[agentapi.ServerCertificate], stored["hippo-a-0-tls"].Data[agentapi.ServerKey])
+	if err != nil {
+		t.Fatal(err)
+	}
+	held, err := pki.ParseBundle(old)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = pki.Verify(pki.VerifyRequest{Chain: pair.Chain, Anchors: held, At: h.clock(), Usage: pki.ServerAuth})
+	if pki.ReasonOf(err) != pki.UnknownAuthority {
+		t.Errorf("who trusts the tainted authority meets the new leaf: %v", err)
+	}
+}

@@ -1,0 +1,29 @@
+package rotation
+
+// guard is a condition that a re-key waits for. Each has a name, so that the exploration in the tests can take one away and
+// show who would be refused without it.
+type guard string
+
+// The guards.
+const (
+	guardNone           guard = ""
+	guardSwitched       guard = "a new authority signs only once it was switched to"
+	guardClientsTrust   guard = "SwitchSigner: the clients' ConfigMap holds the new authority"
+	guardMaterialTrusts guard = "SwitchSigner: all material holds the new authority"
+	guardPodTrusts      guard = "SwitchSigner: every pod has loaded the new authority"
+	guardReissued       guard = "DropOld: every published leaf is the signer's"
+	guardSettled        guard = "DropOld: every pod is settled"
+	guardLeftovers      guard = "DropOld: no pod on its way out uses the old authority"
+	guardSoaked         guard = "DropOld: the soak is over"
+	guardClientsForget  guard = "DiscardAuthority: the clients' ConfigMap does not hold it"
+	guardMaterialForget guard = "DiscardAuthority: no material holds it"
+	guardPodForgets     guard = "DiscardAuthority: no pod has loaded it"
+	guardTrusted        guard = "RollBack: the old authority is still trusted"
+	guardBridge         guard = "leaves are served with the bridge from the authority before"
+	guardSecondBridge   guard = "leaves are served with the bridge from the authority before that"
+)
+
+// holds reports whether a guard's condition is met. The one that a test took away always is.
+func (d *decision) holds(g guard, condition bool) bool {
+	return condition || d.removed != guardNone && g == d.removed
+}

@@ -1,0 +1,433 @@
+package rotation
+
+import (
+	"slices"
+	"time"
+
+	"pgtls.dev/pgtls/internal/pki"
+)
+
+// lineage is what the stored generations of a domain come to. It is derived anew from every observation.
+type lineage struct {
+	domain  Domain
+	signer  *Authority   // signs leaves; nil: none can
+	next    *Authority   // to be trusted everywhere before it signs; nil: no re-key is being prepared
+	leaving []*Authority // older ones and withdrawn ones: trusted until nothing uses them, oldest first
+	dropped []*Authority // no longer to be trusted, and their Secrets are still there
+	anchors []string     // fingerprints of all that are to be trusted, sorted
+	highest int          // generation that was ever heard of
+	lost    bool         // a generation is in use of which nothing is known
+	// chains are the fingerprints of the bridges to be presented behind a leaf, in the order of issuers.
+	issuers []*Authority
+	chains  [][]string
+}
+
+// lineageOf sorts the generations of a domain into their roles.
+func (d *decision) lineageOf(domain Domain) lineage {
+	l := lineage{domain: domain, highest: d.observed.GenerationSeen[domain]}
+	var live []*Authority
+	l.lost = l.highest > 0
+	for i := range d.observed.Authorities {
+		a := &d.observed.Authorities[i]
+		if a.Domain != domain {
+			continue
+		}
+		l.lost = l.lost && a.Generation != d.observed.GenerationSeen[domain] && !slices.Contains(a.Retired, d.observed.GenerationSeen[domain])
+		l.highest = max(l.highest, a.Generation, a.RolledBack)
+		switch {
+		case a.Problem == AuthorityForeign || a.Certificate.Fingerprint == "":
+		case !d.retired(a):
+			live = append(live, a)
+		case a.Original.Present || a.Copy.Present:
+			l.dropped = append(l.dropped, a)
+		}
+	}
+	if l.lost {
+		return l // who signed what is in use is not known, and so nobody signs
+	}
+	slices.SortFunc(live, func(a, b *Authority) int { return a.Generation - b.Generation })
+	d.cast(&l, live)
+	for _, a := range live {
+		l.anchors = append(l.anchors, a.Certificate.Fingerprint)
+		if a != l.signer { // its role is another when it can sign, and when it no longer can
+			d.wakeAt(a.Certificate.NotBefore)
+			d.wakeAt(a.Certificate.NotAfter)
+		}
+	}
+	slices.Sort(l.anchors)
+	d.bridges(&l, live)
+	return l
+}
+
+// cast gives each generation that is to be trusted its role. The oldest signs until a newer one was switched to.
+func (d *decision) cast(l *lineage, live []*Authority) {
+	oldest := true
+	for _, a := range live {
+		if withdrawn(a, live) {
+			continue
+		}
+		switch {
+		case !a.usable(d.observed.Now):
+		case oldest || d.holds(guardSwitched, !a.SwitchedAt.IsZero()):
+			l.signer, l.next = a, nil
+		default:
+			l.next = a
+		}
+		oldest = false
+	}
+	for _, a := range live {
+		if a != l.signer && a != l.next {
+			l.leaving = append(l.leaving, a)
+		}
+	}
+}
+
+// usable reports whether an authority can sign now.
+func (a *Authority) usable(now time.Time) bool {
+	return a.Problem == "" && !now.Before(a.Certificate.NotBefore) && now.Before(a.Certificate.NotAfter)
+}
+
+// withdrawn reports whether an older generation was rolled back to.
+func withdrawn(a *Authority, live []*Authority) bool {
+	return slices.ContainsFunc(live, func(b *Authority) bool { return b.Generation < a.Generation && a.Generation <= b.RolledBack })
+}
+
+// retired reports whether some generation has noted that this one was dropped.
+func (d *decision) retired(a *Authority) bool {
+	for i := range d.observed.Authorities {
+		if b := &d.observed.Authorities[i]; b.Domain == a.Domain && b != a && slices.Contains(b.Retired, a.Generation) {
+			return true
+		}
+	}
+	return false
+}
+
+// rekeying reports whether more than one generation is there to be dealt with.
+func (l *lineage) rekeying() bool { return l.next != nil || len(l.leaving) > 0 || len(l.dropped) > 0 }
+
+// until is when a bridge leaves the chains, some time before it ends: what is published is served for a while.
+func (b Bridge) until() time.Time {
+	return b.NotAfter.Add(-min(time.Hour, b.NotAfter.Sub(b.NotBefore)/10))
+}
+
+// bridges works out what is presented behind the leaves of each generation, to a depth of 2. An authority's own forward
+// bridge leads a verifier that knows only the generation before; the older bridge leads on to the one before that. A
+// leaf of an authority that no older one vouches for is vouched for by the newer one.
+func (d *decision) bridges(l *lineage, live []*Authority) {
+	tainted := d.policy.Rekey[l.domain].Tainted
+	good := func(b Bridge, old int) bool {
+		if b.Fingerprint == "" || old == tainted || !d.observed.Now.Before(b.until()) {
+			return false
+		}
+		d.wakeAt(b.until())
+		return true
+	}
+	for _, a := range live {
+		var chain []string
+		if d.removed != guardBridge && good(a.Forward, a.Generation-1) {
+			chain = append(chain, a.Forward.Fingerprint)
+			if d.removed != guardSecondBridge && good(a.Older, a.Generation-2) {
+				chain = append(chain, a.Older.Fingerprint)
+			}
+		} else if after := generation(live, a.Generation+1); after != nil && good(after.Backward, a.Generation) {
+			chain = append(chain, after.Backward.Fingerprint)
+		}
+		l.issuers, l.chains = append(l.issuers, a), append(l.chains, chain)
+	}
+}
+
+func generation(of []*Authority, number int) *Authority {
+	for _, a := range of {
+		if a.Generation == number {
+			return a
+		}
+	}
+	return nil
+}
+
+// issuer returns the authority to be trusted that signed a leaf, and the bridges that go with the leaf; nil: nobody's.
+func (l *lineage) issuer(leaf *Leaf) (*Authority, []string) {
+	for i, a := range l.issuers {
+		if a.Certificate.KeyID == leaf.IssuerKeyID {
+			return a, l.chains[i]
+		}
+	}
+	return nil, nil
+}
+
+// turn is a step that changes what is to be trusted or who signs. It is taken alone, and everything is observed again.
+func (d *decision) turn(s Step) { d.turns = append(d.turns, s) }
+
+// rekey moves a domain's re-key on by one turn, or begins one.
+func (d *decision) rekey(l *lineage) {
+	switch policy := d.policy.Rekey[l.domain]; {
+	case d.rollBack(l, policy):
+	case l.next != nil:
+		d.switchSigner(l)
+	case len(l.leaving) > 0:
+		d.dropOld(l, policy)
+	case len(l.dropped) > 0:
+		d.discard(l)
+	default:
+		d.begin(l, policy)
+	}
+}
+
+// begin makes a new generation when there is reason to, and nothing else is being re-keyed.
+func (d *decision) begin(l *lineage, policy RekeyPolicy) {
+	reason := d.rekeyReason(l, policy)
+	if reason == "" {
+		return
+	}
+	step := Step{Op: TrustNew, Domain: l.domain, Generation: l.highest + 1, Reason: reason, Bridged: reason != ReasonTainted}
+	name := authorityName(l.domain, l.signer.Generation)
+	switch {
+	case reason == ReasonTainted: // an emergency waits for nobody
+	case d.policy.Paused:
+		d.block(name, RotationPaused, "the %s authority is to be re-keyed (%s) and spec.tls.rotation.paused says not now", l.domain, reason)
+		return
+	case l.signer.RolledBack > 0 && reason != ReasonRequested:
+		d.block(name, RekeyWithdrawn, "the %s authority is to be re-keyed (%s) and its last re-key was rolled back: when the cause is removed, "+
+			"set the annotation pgtls.dev/rotate-authority-requested-at to %s:<any new value>", l.domain, reason, l.domain)
+		return
+	case d.otherRekeying(l.domain):
+		d.block(name, AwaitingOtherDomain, "the %s authority is to be re-keyed (%s) after the other domain's", l.domain, reason)
+		return
+	}
+	d.turn(step)
+}
+
+// rekeyReason says why a domain's authority is to be replaced, "" if it is not.
+func (d *decision) rekeyReason(l *lineage, policy RekeyPolicy) Reason {
+	want := d.policy.Authorities[l.domain]
+	switch {
+	case policy.Tainted == l.signer.Generation:
+		return ReasonTainted
+	case policy.Request != "" && policy.Request != l.signer.Answered:
+		return ReasonRequested
+	case want.Algorithm != "" && want.Algorithm != l.signer.Certificate.Algorithm && l.signer.Certificate.Algorithm != "":
+		return ReasonKeyAlgorithmChanged
+	case want.RenewBefore <= 0:
+		return ""
+	}
+	c := l.signer.Certificate
+	at := pki.RenewalTime(c.NotBefore, c.NotAfter, want.RenewBefore, authorityName(l.domain, l.signer.Generation))
+	if d.observed.Now.Before(at) {
+		d.wakeAt(at)
+		return ""
+	}
+	return ReasonDue
+}
+
+// otherRekeying reports whether the other domain is in the middle of a re-key, or about to begin one.
+func (d *decision) otherRekeying(domain Domain) bool {
+	for i := range d.lineages {
+		if l := &d.lineages[i]; l.domain != domain && l.rekeying() {
+			return true
+		}
+	}
+	return len(d.turns) > 0
+}
+
+// switchSigner lets the new authority sign once every verifier is known to have loaded it: SwitchSigner's guard.
+func (d *decision) switchSigner(l *lineage) {
+	d.phase(l, Preparing, l.next)
+	if d.trustedEverywhere(l.domain, l.next.Certificate.Fingerprint) {
+		d.turn(Step{Op: SwitchSigner, Domain: l.domain, Generation: l.next.Generation, Reason: ReasonTrusted})
+	}
+}
+
+// trustedEverywhere reports whether every bundle that is published holds an anchor, and every pod has loaded it. A pod that is
+// not settled is named by its own blocker; one that is settled and has not loaded it is named here.
+func (d *decision) trustedEverywhere(domain Domain, anchor string) bool {
+	yes := domain != Server || d.holds(guardClientsTrust, d.observed.PublicTrust.State == Present && slices.Contains(d.observed.PublicTrust.Anchors, anchor))
+	for i := range d.observed.Parties {
+		p := &d.observed.Parties[i]
+		if p.Material.State == Foreign {
+			continue
+		}
+		if !d.holds(guardMaterialTrusts, p.sound() && slices.Contains(p.Material.Anchors[domain], anchor)) {
+			yes = false
+			continue
+		}
+		for j := range p.Pods {
+			switch pod := &p.Pods[j]; {
+			case !settled(p, pod):
+				yes = false
+			case !d.holds(guardPodTrusts, slices.Contains(pod.Report.Loaded[domain], anchor)):
+				yes = false
+				d.block(pod.Name, TrustNotLoaded, "pod %s uses its material and does not say that it has loaded the new %s authority: see its container agent", pod.Name, domain)
+			}
+		}
+	}
+	return yes
+}
+
+// rollBack undoes the newest generation when that is asked for and the one before it can still sign and is still trusted.
+func (d *decision) rollBack(l *lineage, policy RekeyPolicy) bool {
+	from, to := l.next, l.signer
+	if from == nil && l.signer != nil {
+		from, to = l.signer, d.predecessor(l)
+	}
+	if policy.Rollback == "" || from == nil || to == nil || policy.Rollback == from.RollbackSeen {
+		return false
+	}
+	d.turn(Step{Op: RollBack, Domain: l.domain, Generation: from.Generation, Signer: to.Generation, Reason: ReasonRolledBack})
+	return true
+}
+
+// predecessor returns the newest older generation that is still trusted and could sign in place of the signer; nil if there is none.
+func (d *decision) predecessor(l *lineage) (found *Authority) {
+	for _, a := range slices.Concat(l.dropped, l.leaving) {
+		if a.Generation < l.signer.Generation && a.usable(d.observed.Now) && d.holds(guardTrusted, slices.Contains(l.leaving, a)) {
+			found = a
+		}
+	}
+	return found
+}
+
+// dropOld lets go of an authority that nothing uses any more: DropOld's guard.
+func (d *decision) dropOld(l *lineage, policy RekeyPolicy) {
+	old := l.leaving[0]
+	back := l.signer != nil && old.Generation > l.signer.Generation
+	switch {
+	case l.signer == nil:
+		return // said already
+	case back:
+		d.phase(l, RollingBack, old)
+	default:
+		d.phase(l, Reissuing, l.signer)
+	}
+	if !d.unused(l) {
+		return
+	}
+	name := authorityName(l.domain, old.Generation)
+	emergency := back || policy.Tainted == old.Generation || !old.usable(d.observed.Now)
+	soaked := l.signer.SwitchedAt.Add(d.policy.RetireSoak)
+	switch {
+	case emergency || policy.Approved == old.Generation:
+	case d.policy.RetireManual:
+		d.phase(l, Soaking, l.signer)
+		d.block(name, AwaitingApproval, "nothing uses the %s authority g%d any more: set the annotation pgtls.dev/retire-approved to %s-g%d to drop it from every bundle",
+			l.domain, old.Generation, l.domain, old.Generation)
+		return
+	case !d.holds(guardSoaked, !d.observed.Now.Before(soaked)):
+		d.phase(l, Soaking, l.signer)
+		d.block(name, AwaitingSoak, "nothing uses the %s authority g%d any more; it stays trusted until %s (spec.tls.rotation.retireSoak)",
+			l.domain, old.Generation, soaked.UTC().Format(time.RFC3339))
+		d.wakeAt(soaked)
+		return
+	}
+	d.turn(Step{Op: DropOld, Domain: l.domain, Generation: old.Generation, Signer: l.signer.Generation, Reason: ReasonUnused})
+}
+
+// unused reports whether everything that is stored and served was issued by the signer.
+func (d *decision) unused(l *lineage) bool {
+	unused := true
+	for i := range d.observed.Parties {
+		p := &d.observed.Parties[i]
+		if p.Material.State == Foreign || !p.wants(l.domain) {
+			continue
+		}
+		leaf := p.material(l.domain)
+		if !d.holds(guardReissued, p.sound() && leaf.IssuerKeyID == l.signer.Certificate.KeyID) {
+			unused = false
+			continue
+		}
+		for j := range p.Pods {
+			unused = unused && d.holds(guardSettled, settled(p, &p.Pods[j]))
+		}
+	}
+	for _, leftover := range d.observed.Leftovers {
+		if leftover.Domain == l.domain && !d.holds(guardLeftovers, leftover.IssuerKeyID == l.signer.Certificate.KeyID) {
+			unused = false
+			d.block(leftover.Party, StillInUse, "material %s of a pod that is going away was issued by an authority that is to be dropped", leftover.Party)
+		}
+	}
+	return unused
+}
+
+// discard deletes an authority that no bundle holds any more.
+func (d *decision) discard(l *lineage) {
+	old := l.dropped[0]
+	d.phase(l, Retiring, l.signer)
+	if l.signer == nil || !d.trustedNowhere(l.domain, old.Certificate.Fingerprint) {
+		return
+	}
+	d.turn(Step{Op: DiscardAuthority, Domain: l.domain, Generation: old.Generation, Reason: ReasonUntrusted})
+}
+
+// trustedNowhere reports whether no bundle that is published or loaded is known, or could be, to hold an anchor.
+func (d *decision) trustedNowhere(domain Domain, anchor string) bool {
+	if trust := &d.observed.PublicTrust; domain == Server && trust.State != Foreign &&
+		!d.holds(guardClientsForget, trust.State == Present && !slices.Contains(trust.Anchors, anchor)) {
+		return false
+	}
+	for i := range d.observed.Parties {
+		p := &d.observed.Parties[i]
+		if p.Material.State == Foreign {
+			continue
+		}
+		if !d.holds(guardMaterialForget, p.sound() && !slices.Contains(p.Material.Anchors[domain], anchor)) {
+			return false
+		}
+		for j := range p.Pods {
+			pod := &p.Pods[j]
+			if !d.holds(guardPodForgets, settled(p, pod) && len(pod.Report.Loaded[domain]) > 0 && !slices.Contains(pod.Report.Loaded[domain], anchor)) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// phase notes how far a domain's re-key has come; a later note replaces an earlier one.
+func (d *decision) phase(l *lineage, phase Phase, to *Authority) {
+	r := Rekey{Domain: l.domain, Phase: phase}
+	if to != nil {
+		r.To = to.Generation
+	}
+	switch {
+	case phase == Preparing && l.signer != nil:
+		r.From = l.signer.Generation
+	case len(l.leaving) > 0 && l.leaving[0] != to:
+		r.From = l.leaving[0].Generation
+	case phase == RollingBack && l.signer != nil:
+		r.From, r.To = to.Generation, l.signer.Generation
+	case len(l.dropped) > 0:
+		r.From = l.dropped[0].Generation
+	}
+	d.rekeys = slices.DeleteFunc(d.rekeys, func(r Rekey) bool { return r.Domain == l.domain })
+	d.rekeys = append(d.rekeys, r)
+}
+
+// Signer returns the generation that signs leaves of a domain; 0: none can.
+func (p *Plan) Signer(domain Domain) int {
+	for i := range p.lineages {
+		if l := &p.lineages[i]; l.domain == domain && l.signer != nil {
+			return l.signer.Generation
+		}
+	}
+	return 0
+}
+
+// Anchors returns the fingerprints of what every bundle of a domain is to hold, sorted; nil: what it holds is to be kept.
+func (p *Plan) Anchors(domain Domain) []string {
+	for i := range p.lineages {
+		if l := &p.lineages[i]; l.domain == domain && (l.signer != nil || l.next != nil) {
+			return l.anchors
+		}
+	}
+	return nil
+}
+
+// Chain returns the fingerprints of the bridges to be presented behind a leaf of a domain that a key issued.
+func (p *Plan) Chain(domain Domain, issuerKeyID string) []string {
+	for i := range p.lineages {
+		if l := &p.lineages[i]; l.domain == domain {
+			_, chain := l.issuer(&Leaf{CertificateFacts: pki.CertificateFacts{IssuerKeyID: issuerKeyID}})
+			return chain
+		}
+	}
+	return nil
+}
