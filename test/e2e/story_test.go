@@ -33,6 +33,8 @@ var stories = []struct {
 	{name: "hand-damage", tell: handDamage},
 	{name: "members-come-and-go", tell: membersComeAndGo},
 	{name: "operator-away", tell: operatorAway},
+	{name: "rekey-server", tell: rekeyServer},
+	{name: "rekey-client", tell: rekeyClient},
 	{name: "renew-under-load", tell: renewUnderLoad, sideBySide: true},
 	{name: "idle", tell: idle, sideBySide: true},
 }

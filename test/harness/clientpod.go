@@ -94,6 +94,18 @@ func (p *ClientPod) Run(ctx context.Context, argv ...string) (string, error) {
 	return output(p.command(ctx, argv...), argv[0])
 }
 
+// WriteFile writes a file in the pod that only its programs read, and returns its path.
+func (p *ClientPod) WriteFile(ctx context.Context, name, content string) (string, error) {
+	path := "/tmp/" + name
+	command := p.command(ctx, "dd", "of="+path, "status=none")
+	command.Stdin = strings.NewReader(content)
+	if _, err := output(command, "dd"); err != nil {
+		return "", err
+	}
+	_, err := p.Run(ctx, "chmod", "0600", path)
+	return path, err
+}
+
 // Exec prepares a program in any pod.
 func (k *Kube) Exec(ctx context.Context, namespace, pod, container string, argv ...string) *exec.Cmd {
 	arguments := []string{"exec", "--stdin", "--namespace", namespace, pod, "--container", container, "--"}
@@ -125,6 +137,8 @@ type Login struct {
 	Address  string // to connect to, where DNS does not know the target's host; the certificate must still name the host
 	// AsOperator logs in as the operator's role, by certificate alone; otherwise it is the cluster's default user.
 	AsOperator bool
+	// Certificate and Key are files in the pod to log in with in place of the operator's.
+	Certificate, Key string
 }
 
 // Query runs one statement with psql in the pod and returns the rows, fields parted by "|".
@@ -149,6 +163,9 @@ func (p *ClientPod) connection(ctx context.Context, login Login) (string, error)
 	facts := fmt.Sprintf("host=%s port=%s sslmode=%s sslrootcert=/ca/ca.crt connect_timeout=15", login.Target.Host, login.Target.Port, mode)
 	if login.Address != "" {
 		facts += " hostaddr=" + login.Address
+	}
+	if login.AsOperator && login.Certificate != "" {
+		return facts + fmt.Sprintf(" user=_pgtls dbname=postgres sslcert=%s sslkey=%s", login.Certificate, login.Key), nil
 	}
 	if login.AsOperator {
 		return facts + " user=_pgtls dbname=postgres sslcert=/operator/client.crt sslkey=/operator/client.key", nil

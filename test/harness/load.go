@@ -37,12 +37,20 @@ func (f Failure) String() string {
 	return fmt.Sprintf("%s %s by %s: %s", f.At.Format("15:04:05.000"), f.Target, f.Client, f.Error)
 }
 
-// Connect keeps opening connections until Stop.
+// Connect keeps opening connections until Stop. The clients follow the cluster's bundle.
 func (p *ClientPod) Connect(ctx context.Context, targets []Target, rates Rates) (*Connecting, error) {
+	return p.ConnectTrusting(ctx, "", targets, rates)
+}
+
+// ConnectTrusting keeps opening connections until Stop, by clients that trust what stands in a file of the pod.
+func (p *ClientPod) ConnectTrusting(ctx context.Context, bundle string, targets []Target, rates Rates) (*Connecting, error) {
 	c := &Connecting{}
 	arguments := append([]string{
 		"connect", fmt.Sprintf("--pgx=%g", rates.Pgx), fmt.Sprintf("--psql=%g", rates.Psql), fmt.Sprintf("--pgbench=%g", rates.Pgbench),
 	}, targetArguments(targets)...)
+	if bundle != "" {
+		arguments = append(arguments, "--ca="+bundle)
+	}
 	if rates.Patience > 0 {
 		arguments = append(arguments, "--timeout="+rates.Patience.String())
 	}
