@@ -22,6 +22,45 @@ type RotationSpec struct {
 	// Paused begins no re-key, but for an emergency. One that is under way goes on.
 	// +optional
 	Paused bool `json:"paused,omitempty"`
+
+	// AutoRollback undoes a re-key of the server authority by itself when clients refuse what is served since.
+	// +optional
+	AutoRollback *AutoRollbackSpec `json:"autoRollback,omitempty"`
+}
+
+// AutoRollbackSpec is how much refusal undoes a re-key. Both limits must be passed.
+type AutoRollbackSpec struct {
+	// Refusals is how many handshakes clients must break off since the new authority signs. 0: a re-key is never undone by itself.
+	// +optional
+	// +kubebuilder:default=20
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=1000000
+	Refusals *int32 `json:"refusals,omitempty"`
+
+	// Factor is how many times as often as before they must do so: some client always refuses something.
+	// +optional
+	// +kubebuilder:default=3
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000
+	Factor *int32 `json:"factor,omitempty"`
+}
+
+// Limits of AutoRollback where nothing is given.
+const (
+	defaultRefusals = 20
+	defaultFactor   = 3
+)
+
+// Limits returns refusals and factor, with what is not given.
+func (a *AutoRollbackSpec) Limits() (refusals, factor int) {
+	refusals, factor = defaultRefusals, defaultFactor
+	if a != nil && a.Refusals != nil {
+		refusals = int(*a.Refusals)
+	}
+	if a != nil && a.Factor != nil {
+		factor = int(*a.Factor)
+	}
+	return refusals, factor
 }
 
 // defaultSoak is RetireSoak where nothing is given: 14 days.

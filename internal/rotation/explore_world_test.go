@@ -307,14 +307,14 @@ func (w *tinyWorld) authority(g int) (Authority, bool) {
 	}
 	a.Original = Store{Present: true}
 	if t.by != 0 {
-		a.Forward = Bridge{Fingerprint: bridgeOf(g, int(t.by)).String(), NotBefore: tinyPast, NotAfter: tinyFuture}
-		a.Backward = Bridge{Fingerprint: bridgeOf(int(t.by), g).String(), NotBefore: tinyNow, NotAfter: tinyNow.Add(24 * time.Hour)}
+		a.Forward = tinyBridge(bridgeOf(g, int(t.by)), tinyPast, tinyFuture)
+		a.Backward = tinyBridge(bridgeOf(int(t.by), g), tinyNow, tinyNow.Add(24*time.Hour))
 		if t.backEnded {
 			a.Backward.NotBefore, a.Backward.NotAfter = tinyNow.Add(-24*time.Hour), tinyNow
 		}
 	}
 	if t.older != 0 {
-		a.Older = Bridge{Fingerprint: t.older.String(), NotBefore: tinyPast, NotAfter: tinyFuture}
+		a.Older = tinyBridge(t.older, tinyPast, tinyFuture)
 	}
 	a.Answered, a.RollbackSeen = identifier("rotate ", t.answered), identifier("undo ", t.seen)
 	a.RolledBack = int(t.rolledBack)
@@ -330,6 +330,11 @@ func (w *tinyWorld) authority(g int) (Authority, bool) {
 		}
 	}
 	return a, true
+}
+
+func tinyBridge(b bridgeID, from, until time.Time) Bridge {
+	pair := bridgeIDs[b]
+	return Bridge{Fingerprint: b.String(), KeyID: facts(Server, pair[0]).KeyID, IssuerKeyID: facts(Server, pair[1]).KeyID, NotBefore: from, NotAfter: until}
 }
 
 // take executes a step of a plan that was made on the observation before; a broken promise of the step itself is returned.
@@ -355,7 +360,7 @@ func (w *tinyWorld) take(step Step, plan *tinyPlan) (broken string) {
 	case SwitchSigner:
 		a(step.Generation).switched = 1
 	case RollBack:
-		a(step.Signer).rolledBack, a(step.Signer).answered = uint8(step.Generation), a(step.Generation).answered
+		a(step.Signer).rolledBack, a(step.Signer).answered, a(step.Signer).seen = uint8(step.Generation), a(step.Generation).answered, w.rollback
 	case DropOld:
 		a(step.Signer).retired |= bit(step.Generation)
 	case DiscardAuthority:

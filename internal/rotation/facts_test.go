@@ -263,6 +263,14 @@ func nextGeneration(domain Domain) fact {
 	}
 }
 
+// withoutBridges forgets the bridges of the second generation.
+func withoutBridges(domain Domain) fact {
+	return func(w *world) {
+		a := w.generation(domain, 2)
+		a.forward, a.backward, a.older = Bridge{}, Bridge{}, Bridge{}
+	}
+}
+
 func switched(domain Domain, generation int) fact {
 	return func(w *world) { w.generation(domain, generation).marks.SwitchedAt = w.now }
 }

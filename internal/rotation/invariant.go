@@ -26,6 +26,7 @@ var invariants = [...]invariant{
 	{"OneSigner", oneSigner},
 	{"LeafWithinAuthority", leafWithinAuthority},
 	{"TrustBeforeUse", trustBeforeUse},
+	{"MutualTrust", mutualTrust},
 	{"UnknownIsNo", unknownIsNo},
 	{"SoundBeforeUse", soundBeforeUse},
 	{"KeptAuthority", keptAuthority},
@@ -124,6 +125,65 @@ func trustBeforeUse(o Observed, s Step) string {
 		}
 	}
 	return ""
+}
+
+// mutualTrust: whatever a pod is asked to present is accepted by every process that is known to verify it: it has loaded the
+// authority of the leaf, or one that a presented bridge leads to.
+func mutualTrust(o Observed, s Step) string {
+	p := o.party(s.Party)
+	if s.Op != Activate || p == nil {
+		return ""
+	}
+	for _, leaf := range p.Material.Leaves {
+		accepted, own := o.leadsTo(leaf), o.anchors(leaf.Domain)
+		for i := range o.Parties {
+			for _, pod := range o.Parties[i].Pods {
+				if pod.Report == nil || !intersect(pod.Report.Loaded[leaf.Domain], own) {
+					continue // nothing is known of it, or it accepts nobody as it is: it is named where it is waited for
+				}
+				if !intersect(pod.Report.Loaded[leaf.Domain], accepted) {
+					return fmt.Sprintf("pod %s has loaded nothing that accepts the %s leaf of %s", pod.Name, leaf.Domain, p.Name)
+				}
+			}
+		}
+	}
+	return ""
+}
+
+func intersect(a, b []string) bool {
+	return slices.ContainsFunc(a, func(s string) bool { return slices.Contains(b, s) })
+}
+
+// anchors are the fingerprints of all authorities of a domain that are known.
+func (o *Observed) anchors(domain Domain) (anchors []string) {
+	for i := range o.Authorities {
+		if a := &o.Authorities[i]; a.Domain == domain && a.Certificate.Fingerprint != "" {
+			anchors = append(anchors, a.Certificate.Fingerprint)
+		}
+	}
+	return anchors
+}
+
+// leadsTo are the fingerprints of the authorities that a presented chain ends at, the leaf's own first.
+func (o *Observed) leadsTo(leaf Leaf) (anchors []string) {
+	issuer := o.issuer(leaf)
+	if issuer == nil {
+		return nil
+	}
+	anchors = append(anchors, issuer.Certificate.Fingerprint)
+	for i := range o.Authorities {
+		for _, b := range [...]Bridge{o.Authorities[i].Forward, o.Authorities[i].Older, o.Authorities[i].Backward} {
+			if !slices.Contains(leaf.Chain, b.Fingerprint) || !o.Now.Before(b.NotAfter) {
+				continue
+			}
+			for k := range o.Authorities {
+				if by := &o.Authorities[k]; by.Domain == leaf.Domain && by.Certificate.KeyID == b.IssuerKeyID {
+					anchors = append(anchors, by.Certificate.Fingerprint)
+				}
+			}
+		}
+	}
+	return anchors
 }
 
 // notHeld names somebody who is not known to hold an authority that is about to sign.

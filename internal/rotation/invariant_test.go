@@ -55,6 +55,12 @@ func TestInvariants(t *testing.T) {
 		{"a stranger's leaf", with(leafOfStranger("db-1", Client)), activate("db-1-0"), "TrustBeforeUse"},
 		{"a leaf whose authority is gone", with(noAuthority(Client)), activate("db-1-0"), "TrustBeforeUse"},
 
+		{"a process that has loaded only the other authority", append([]fact{nextGeneration(Server), trustedEverywhere, bundleLoaded("db-0-0", Server, "server-g2")}, published...),
+			activate("db-1-0"), ""}, // the bridge leads there
+		{"a process that no bridge leads to", append([]fact{nextGeneration(Server), withoutBridges(Server), trustedEverywhere, bundleLoaded("db-0-0", Server, "server-g2")}, published...),
+			activate("db-1-0"), "MutualTrust"},
+		{"a process that trusts only strangers", with(bundleLoaded("db-0-0", Server, "stranger")), activate("db-1-0"), ""},
+
 		{"a leaf that outlives its authority", with(authorityEndsIn(Server, serverLife-1)), activate("db-1-0"), "LeafWithinAuthority"},
 		{"a leaf that ends with its authority", with(authorityEndsIn(Server, serverLife)), activate("db-1-0"), ""},
 

@@ -33,6 +33,15 @@ type Policy struct {
 	RetireManual bool
 	// Paused: no re-key is begun, but for an emergency. One that is under way goes on, for in its middle is no place to stay.
 	Paused bool
+	// AutoRollback undoes a re-key of the server domain by itself when clients refuse what is served.
+	AutoRollback AutoRollback
+}
+
+// AutoRollback is what clients must do for a re-key to be undone: refuse leaves of the new authority this many times, and
+// this many times as often as they refused those of the old one.
+type AutoRollback struct {
+	Refusals int // 0: never
+	Factor   int
 }
 
 // RekeyPolicy is what a user asks of one domain's authority. 0 and "" ask for nothing.
@@ -98,9 +107,11 @@ type Authority struct {
 	Marks
 }
 
-// Bridge is a cross-certificate.
+// Bridge is a cross-certificate: one authority vouches for another.
 type Bridge struct {
 	Fingerprint         string
+	KeyID               string // of the authority that is vouched for
+	IssuerKeyID         string // of the one that vouches
 	NotBefore, NotAfter time.Time
 }
 
@@ -209,6 +220,16 @@ type Pod struct {
 	Report *Report
 	// Proofs are the operator's own handshakes, one for each port that is to be proven.
 	Proofs []Proof
+	// Sessions came to the pod's PostgreSQL with a client certificate of the cluster's client authority, and from
+	// elsewhere than its own pods, whose certificates the operator replaces. They count only when SessionsKnown.
+	Sessions      []Session
+	SessionsKnown bool
+}
+
+// Session is a connection that was let in by its client certificate.
+type Session struct {
+	Generation    int // of the client authority that issued the certificate
+	User, Address string
 }
 
 // Report is what an agent says of itself.
@@ -219,9 +240,18 @@ type Report struct {
 	// ActiveUntil is when the first leaf of the active material ends; zero when unknown.
 	ActiveUntil time.Time
 	// Loaded are the fingerprints of the anchors that the pod's processes have loaded, by domain; absent: unknown.
-	Loaded         map[Domain][]string
+	Loaded map[Domain][]string
+	// Refused are the handshakes that clients broke off because they do not trust what the pod serves.
+	Refused        []Refused
 	ProblemReason  string
 	ProblemMessage string
+}
+
+// Refused counts the handshakes that clients broke off while a pod served a leaf of one authority.
+type Refused struct {
+	IssuerKeyID string
+	Count       int
+	Served      time.Duration // how long it was served, as far as the agent knows
 }
 
 // Proof is the outcome of the operator's own handshake with a port.

@@ -92,6 +92,8 @@ type Step struct {
 	Signer int
 	// Bridged: TrustNew makes bridges between the new authority and the one that signs.
 	Bridged bool
+	// Message says more about Reason where there is more to say, for people.
+	Message string
 }
 
 // String returns the step in words.
@@ -123,7 +125,7 @@ type Blocker struct {
 // Patient reports whether a blocker is a wait that was chosen: everything is served as it should be meanwhile.
 func (b Blocker) Patient() bool {
 	switch b.Reason {
-	case AwaitingSoak, AwaitingApproval, AwaitingOtherDomain, RotationPaused, RekeyWithdrawn:
+	case AwaitingSoak, AwaitingApproval, AwaitingOtherDomain, RotationPaused, RekeyWithdrawn, NothingToRollBack:
 		return true
 	default:
 		return false
@@ -150,11 +152,12 @@ const (
 
 // Why an authority is re-keyed, switched, rolled back or dropped, besides Due, Requested, KeyAlgorithmChanged and what is wrong with it.
 const (
-	ReasonTainted    Reason = "Tainted"      // somebody said that it must not be trusted any longer
-	ReasonTrusted    Reason = "Trusted"      // every verifier holds the new authority
-	ReasonRolledBack Reason = "RolledBack"   // somebody asked to undo it
-	ReasonUnused     Reason = "Unused"       // nothing that is stored or served was issued by it
-	ReasonUntrusted  Reason = "UntrustedNow" // no bundle holds it any more
+	ReasonTainted       Reason = "Tainted"       // somebody said that it must not be trusted any longer
+	ReasonTrusted       Reason = "Trusted"       // every verifier holds the new authority
+	ReasonRolledBack    Reason = "RolledBack"    // somebody asked to undo it
+	ReasonClientsRefuse Reason = "ClientsRefuse" // clients refuse what is served, far more than before
+	ReasonUnused        Reason = "Unused"        // nothing that is stored or served was issued by it
+	ReasonUntrusted     Reason = "UntrustedNow"  // no bundle holds it any more
 )
 
 // Why a pod is activated or proven, or an authority stored.
@@ -189,5 +192,7 @@ const (
 	AwaitingOtherDomain  Reason = "AwaitingOtherDomain"  // one authority is re-keyed at a time
 	RotationPaused       Reason = "RotationPaused"       // spec.tls.rotation.paused
 	RekeyWithdrawn       Reason = "RekeyWithdrawn"       // a re-key was rolled back and is not tried again until asked
-	StillInUse           Reason = "StillInUse"           // material of a party that is going away was issued by the old authority
+	StillInUse           Reason = "StillInUse"           // material of a party that is going away, or a session, is of the old authority
+	SessionsUnknown      Reason = "SessionsUnknown"      // nobody knows with whose certificates the sessions of a pod came in
+	NothingToRollBack    Reason = "NothingToRollBack"    // somebody asked to undo a re-key, and there is none that can be undone
 )

@@ -114,35 +114,45 @@ func (b Bridge) until() time.Time {
 // bridge leads a verifier that knows only the generation before; the older bridge leads on to the one before that. A
 // leaf of an authority that no older one vouches for is vouched for by the newer one.
 func (d *decision) bridges(l *lineage, live []*Authority) {
-	tainted := d.policy.Rekey[l.domain].Tainted
-	good := func(b Bridge, old int) bool {
-		if b.Fingerprint == "" || old == tainted || !d.observed.Now.Before(b.until()) {
-			return false
-		}
-		d.wakeAt(b.until())
-		return true
-	}
 	for _, a := range live {
 		var chain []string
-		if d.removed != guardBridge && good(a.Forward, a.Generation-1) {
+		if d.removed != guardBridge && d.good(l.domain, a.Forward) {
 			chain = append(chain, a.Forward.Fingerprint)
-			if d.removed != guardSecondBridge && good(a.Older, a.Generation-2) {
+			if d.removed != guardSecondBridge && a.Older.KeyID == a.Forward.IssuerKeyID && d.good(l.domain, a.Older) {
 				chain = append(chain, a.Older.Fingerprint)
 			}
-		} else if after := generation(live, a.Generation+1); after != nil && good(after.Backward, a.Generation) {
-			chain = append(chain, after.Backward.Fingerprint)
+		} else if back := backTo(a, live); d.good(l.domain, back) {
+			chain = append(chain, back.Fingerprint)
 		}
 		l.issuers, l.chains = append(l.issuers, a), append(l.chains, chain)
 	}
 }
 
-func generation(of []*Authority, number int) *Authority {
-	for _, a := range of {
-		if a.Generation == number {
-			return a
+// good reports whether a bridge is there, lasts, and is not the word of an authority that must not be trusted.
+func (d *decision) good(domain Domain, b Bridge) bool {
+	if b.Fingerprint == "" || !d.observed.Now.Before(b.until()) || d.tainted(domain, b.IssuerKeyID) {
+		return false
+	}
+	d.wakeAt(b.until())
+	return true
+}
+
+// tainted reports whether a key is that of an authority which somebody said must not be trusted any longer.
+func (d *decision) tainted(domain Domain, keyID string) bool {
+	tainted := d.policy.Rekey[domain].Tainted
+	return slices.ContainsFunc(d.observed.Authorities, func(a Authority) bool {
+		return a.Domain == domain && a.Generation == tainted && a.Certificate.KeyID == keyID
+	})
+}
+
+// backTo returns the bridge by which the newest other generation vouches for one.
+func backTo(a *Authority, live []*Authority) Bridge {
+	for _, b := range slices.Backward(live) {
+		if b.Backward.Fingerprint != "" && b.Backward.KeyID == a.Certificate.KeyID {
+			return b.Backward
 		}
 	}
-	return nil
+	return Bridge{}
 }
 
 // issuer returns the authority to be trusted that signed a leaf, and the bridges that go with the leaf; nil: nobody's.
@@ -263,29 +273,6 @@ func (d *decision) trustedEverywhere(domain Domain, anchor string) bool {
 	return yes
 }
 
-// rollBack undoes the newest generation when that is asked for and the one before it can still sign and is still trusted.
-func (d *decision) rollBack(l *lineage, policy RekeyPolicy) bool {
-	from, to := l.next, l.signer
-	if from == nil && l.signer != nil {
-		from, to = l.signer, d.predecessor(l)
-	}
-	if policy.Rollback == "" || from == nil || to == nil || policy.Rollback == from.RollbackSeen {
-		return false
-	}
-	d.turn(Step{Op: RollBack, Domain: l.domain, Generation: from.Generation, Signer: to.Generation, Reason: ReasonRolledBack})
-	return true
-}
-
-// predecessor returns the newest older generation that is still trusted and could sign in place of the signer; nil if there is none.
-func (d *decision) predecessor(l *lineage) (found *Authority) {
-	for _, a := range slices.Concat(l.dropped, l.leaving) {
-		if a.Generation < l.signer.Generation && a.usable(d.observed.Now) && d.holds(guardTrusted, slices.Contains(l.leaving, a)) {
-			found = a
-		}
-	}
-	return found
-}
-
 // dropOld lets go of an authority that nothing uses any more: DropOld's guard.
 func (d *decision) dropOld(l *lineage, policy RekeyPolicy) {
 	old := l.leaving[0]
@@ -298,11 +285,12 @@ func (d *decision) dropOld(l *lineage, policy RekeyPolicy) {
 	default:
 		d.phase(l, Reissuing, l.signer)
 	}
-	if !d.unused(l) {
+	name := authorityName(l.domain, old.Generation)
+	worthless := policy.Tainted == old.Generation || !old.usable(d.observed.Now)
+	if !d.unused(l) || !worthless && !d.noSessions(l, old) {
 		return
 	}
-	name := authorityName(l.domain, old.Generation)
-	emergency := back || policy.Tainted == old.Generation || !old.usable(d.observed.Now)
+	emergency := back || worthless
 	soaked := l.signer.SwitchedAt.Add(d.policy.RetireSoak)
 	switch {
 	case emergency || policy.Approved == old.Generation:
@@ -345,6 +333,36 @@ func (d *decision) unused(l *lineage) bool {
 		}
 	}
 	return unused
+}
+
+// noSessions reports whether nobody from elsewhere is connected with a client certificate of an authority that is to be
+// dropped: he would be refused when he comes again. The cluster's own pods come again with what was published for them.
+func (d *decision) noSessions(l *lineage, old *Authority) bool {
+	none := true
+	for i := range d.observed.Parties {
+		p := &d.observed.Parties[i]
+		for j := range p.Pods {
+			if pod := &p.Pods[j]; l.domain == Client && p.Kind == Instance && !d.holds(guardSessions, d.sessionsGone(pod, old)) {
+				none = false
+			}
+		}
+	}
+	return none
+}
+
+func (d *decision) sessionsGone(pod *Pod, old *Authority) bool {
+	if !pod.SessionsKnown {
+		d.block(pod.Name, SessionsUnknown, "the sessions of pod %s could not be read, and some may have come with a certificate of client g%d", pod.Name, old.Generation)
+		return false
+	}
+	for _, s := range pod.Sessions {
+		if s.Generation == old.Generation {
+			d.block(pod.Name, StillInUse, "user %s is connected to pod %s from %s with a certificate that client g%d issued: give him a new one, let him connect anew",
+				s.User, pod.Name, s.Address, old.Generation)
+			return false
+		}
+	}
+	return true
 }
 
 // discard deletes an authority that no bundle holds any more.

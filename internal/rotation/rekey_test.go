@@ -1,6 +1,7 @@
 package rotation
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -114,6 +115,86 @@ func TestALeftoverHoldsUpTheDrop(t *testing.T) {
 	if diff := cmp.Diff([]string{"wait for db-9: StillInUse"}, words(plan)); err != nil || diff != "" {
 		t.Errorf("%v, plan (-want +got):\n%s", err, diff)
 	}
+}
+
+// reissuedClients is reissued for the client domain.
+func reissuedClients(w *world) {
+	nextGeneration(Client)(w)
+	trustedEverywhere(w)
+	switched(Client, 2)(w)
+	for _, m := range w.members {
+		w.publish(m, []Domain{Client})
+	}
+	trustedEverywhere(w)
+}
+
+func session(pod string, generation int) fact {
+	return func(w *world) {
+		_, c := w.pod(pod)
+		c.sessions = append(c.sessions, Session{Generation: generation, User: "ann", Address: "10.0.0.9"})
+	}
+}
+
+func sessionsUnknown(pod string) fact {
+	return func(w *world) {
+		_, c := w.pod(pod)
+		c.sessionsUnknown = true
+	}
+}
+
+// Whoever is connected with a certificate of the old authority would be refused when he comes again.
+func TestNobodyIsCutOffByDroppingTheOld(t *testing.T) {
+	with := func(f ...fact) []fact { return append([]fact{reissuedClients}, f...) }
+	turn := []string{"dropold client g1: Unused"}
+	run(t, []sentence{
+		{"nobody is connected", with(), turn, Renewing},
+		{"one with a certificate of the old one", with(session("db-0-0", 1)), []string{"wait for db-0-0: StillInUse"}, Waiting},
+		{"one with a certificate of the new one", with(session("db-0-0", 2)), turn, Renewing},
+		{"nobody knows", with(sessionsUnknown("db-2-0")), []string{"wait for db-2-0: SessionsUnknown"}, Waiting},
+		{"one whose certificate must not be trusted", with(session("db-0-0", 1), tainted(Client, 1), trustedEverywhere), turn, Renewing},
+		{"the other domain's goes on", []fact{reissued, session("db-0-0", 1), sessionsUnknown("db-2-0")}, []string{"dropold server g1: Unused"}, Renewing},
+	})
+	w := given(with(session("db-0-0", 1))...)
+	plan, err := next(w.policy, w.observe(), guardSessions)
+	if diff := cmp.Diff(turn, words(plan)[:1]); err != nil || diff != "" {
+		t.Errorf("without %q: %v, plan (-want +got):\n%s", guardSessions, err, diff)
+	}
+}
+
+func refusedBy(pod string, generation, count int, served time.Duration) fact {
+	return func(w *world) {
+		_, c := w.pod(pod)
+		c.refused = append(c.refused, Refused{IssuerKeyID: fmt.Sprintf("server-g%d-key", generation), Count: count, Served: served})
+	}
+}
+
+func autoRollback(count, factor int) fact {
+	return func(w *world) { w.policy.AutoRollback = AutoRollback{Refusals: count, Factor: factor} }
+}
+
+// A burst of refusals after the switch undoes it; what always refused does not.
+func TestClientsThatRefuseUndoARekey(t *testing.T) {
+	with := func(f ...fact) []fact { return append([]fact{reissued, soak(time.Hour), autoRollback(10, 3)}, f...) }
+	undo, stay := []string{"rollback server g2: ClientsRefuse"}, []string{"wait for server ca g1: AwaitingSoak"}
+	run(t, []sentence{
+		{"nobody refuses", with(), stay, Steady},
+		{"ten refuse", with(refusedBy("db-0-0", 2, 10, time.Minute)), undo, Renewing},
+		{"ten in all refuse", with(refusedBy("db-0-0", 2, 4, time.Minute), refusedBy("pgbouncer-x", 2, 6, time.Minute)), undo, Renewing},
+		{"nine refuse", with(refusedBy("db-0-0", 2, 9, time.Minute)), stay, Steady},
+		{"the old one was refused", with(refusedBy("db-0-0", 1, 100, time.Minute)), stay, Steady},
+		{"as many as before", with(refusedBy("db-0-0", 1, 100, 10*time.Minute), refusedBy("db-0-0", 2, 30, time.Minute)), stay, Steady},
+		{"more than thrice as many as before", with(refusedBy("db-0-0", 1, 100, 10*time.Minute), refusedBy("db-0-0", 2, 31, time.Minute)), undo, Renewing},
+		{"nobody wants that", with(refusedBy("db-0-0", 2, 1000, time.Minute), autoRollback(0, 3)), stay, Steady},
+		{"never back to a tainted one", with(refusedBy("db-0-0", 2, 1000, time.Minute), tainted(Server, 1), trustedEverywhere), []string{"dropold server g1: Unused"}, Renewing},
+	})
+}
+
+func TestARequestThatCannotBeDoneIsAnswered(t *testing.T) {
+	run(t, []sentence{
+		{"nothing is being re-keyed", []fact{rollbackRequested(Server, "1")}, []string{"wait for server ca g1: NothingToRollBack"}, Steady},
+		{"back to a tainted one", []fact{reissued, soak(time.Hour), tainted(Server, 1), trustedEverywhere, rollbackRequested(Server, "1")},
+			[]string{"dropold server g1: Unused", "wait for server ca g2: NothingToRollBack"}, Renewing},
+	})
 }
 
 // rekeyed tells the whole of it, round by round, by what was done about authorities.

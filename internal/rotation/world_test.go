@@ -149,6 +149,10 @@ type container struct {
 	slow        bool // the agent has not come to it yet
 	deaf        bool // the process reloads nothing although its agent believes it
 
+	sessions        []Session // of people with certificates of their own
+	sessionsUnknown bool
+	refused         []Refused // that its agent has counted
+
 	report *Report // that the operator remembers, taken anew by observe
 	proofs []Proof // that the operator remembers
 }
@@ -330,12 +334,15 @@ func (m *member) observe(now time.Time) Party {
 func (c *container) observe(m *member) Pod {
 	c.report = nil
 	if !c.unreachable {
-		c.report = &Report{Active: c.active.Revision, Mounted: m.secret.Revision, ActiveUntil: firstEnd(&c.active), Loaded: cloneMaterial(c.active).Anchors}
+		c.report = &Report{Active: c.active.Revision, Mounted: m.secret.Revision, ActiveUntil: firstEnd(&c.active), Loaded: cloneMaterial(c.active).Anchors, Refused: c.refused}
 		if c.refuses && c.asked != c.active.Revision {
 			c.report.ProblemReason, c.report.ProblemMessage = "ReloadFailed", "the process does not answer"
 		}
 	}
-	return Pod{Name: c.name, Primary: c.primary, Asked: c.asked, Report: c.report, Proofs: slices.Clone(c.proofs)}
+	return Pod{
+		Name: c.name, Primary: c.primary, Asked: c.asked, Report: c.report, Proofs: slices.Clone(c.proofs),
+		Sessions: c.sessions, SessionsKnown: !c.sessionsUnknown,
+	}
 }
 
 func cloneMaterial(m Material) Material {
@@ -437,8 +444,8 @@ func (w *world) rekey(s Step) error {
 	case s.Op == TrustNew && a == nil:
 		a = w.newAuthority(s.Domain, s.Generation)
 		if old := w.signing(s.Domain); s.Bridged {
-			a.forward = Bridge{Fingerprint: a.facts.Fingerprint + "-by-" + old.facts.Fingerprint, NotBefore: a.facts.NotBefore, NotAfter: old.facts.NotAfter}
-			a.backward = Bridge{Fingerprint: old.facts.Fingerprint + "-by-" + a.facts.Fingerprint, NotBefore: a.facts.NotBefore, NotAfter: w.now.Add(day)}
+			a.forward = bridgeBetween(a, old, old.facts.NotAfter)
+			a.backward = bridgeBetween(old, a, w.now.Add(day))
 			a.older = old.forward
 		}
 		w.newer[s.Domain] = append(w.newer[s.Domain], a)
@@ -446,6 +453,7 @@ func (w *world) rekey(s Step) error {
 		a.marks.SwitchedAt = w.now
 	case s.Op == RollBack && a != nil && signer != nil:
 		signer.marks.RolledBack, signer.marks.Answered = a.generation, a.marks.Answered
+		signer.marks.RollbackSeen = w.policy.Rekey[s.Domain].Rollback
 	case s.Op == DropOld && signer != nil:
 		signer.marks.Retired = append(slices.Clone(signer.marks.Retired), s.Generation)
 	case s.Op == DiscardAuthority && a != nil:
@@ -455,6 +463,17 @@ func (w *world) rekey(s Step) error {
 		return fmt.Errorf("precondition of %s failed", s)
 	}
 	return nil
+}
+
+func bridgeBetween(subject, by *storedAuthority, until time.Time) Bridge {
+	from := subject.facts.NotBefore
+	if by.facts.NotBefore.After(from) {
+		from = by.facts.NotBefore
+	}
+	return Bridge{
+		Fingerprint: subject.facts.Fingerprint + "-by-" + by.facts.Fingerprint,
+		KeyID:       subject.facts.KeyID, IssuerKeyID: by.facts.KeyID, NotBefore: from, NotAfter: until,
+	}
 }
 
 // publish writes a member's Secret: some leaves anew, the others and both bundles as they should be.

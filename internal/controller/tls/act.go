@@ -74,7 +74,11 @@ func (r *Reconciler) publish(ctx context.Context, v *view, step rotation.Step) e
 	secret := r.secret(v, party.Name, data)
 	metav1.SetMetaDataAnnotation(&secret.ObjectMeta, revisionAnnotation, pki.Revision(data))
 	metav1.SetMetaDataAnnotation(&secret.ObjectMeta, answeredAnnotation, answered(v, party, step))
-	if err := r.store(ctx, v, secret); err != nil {
+	proof, err := v.accepted(step, data)
+	if err != nil {
+		return err
+	}
+	if err := r.store(ctx, v, secret, proof); err != nil {
 		return err
 	}
 	party.Material = inspect(secret, party.Wants, v.observed.Now)
@@ -243,13 +247,18 @@ func (r *Reconciler) secret(v *view, name string, data map[string][]byte) *corev
 	}
 }
 
+var errUnproven = errors.New("nobody has verified its content")
+
 // errLookAgain ends a plan early: what was written is to be observed first.
 var errLookAgain = errors.New("to be observed again")
 
 // store writes the data of a material Secret as a whole: what somebody added to
 // it must go, or its revision would be another than the one that the pods are
 // asked for. It replaces exactly the Secret that was observed, or creates it.
-func (r *Reconciler) store(ctx context.Context, v *view, secret *corev1.Secret) error {
+func (r *Reconciler) store(ctx context.Context, v *view, secret *corev1.Secret, proof acceptance) error {
+	if proof.revision != pki.Revision(secret.Data) {
+		return fmt.Errorf("writing Secret %s: %w", secret.Name, errUnproven)
+	}
 	old := v.material[secret.Name]
 	switch {
 	case old == nil:

@@ -108,7 +108,9 @@ func readBridge(text []byte, place int) (*x509.Certificate, rotation.Bridge) {
 		return nil, rotation.Bridge{}
 	}
 	facts := pki.Facts(certificates[place])
-	return certificates[place], rotation.Bridge{Fingerprint: facts.Fingerprint, NotBefore: facts.NotBefore, NotAfter: facts.NotAfter}
+	return certificates[place], rotation.Bridge{
+		Fingerprint: facts.Fingerprint, KeyID: facts.KeyID, IssuerKeyID: facts.IssuerKeyID, NotBefore: facts.NotBefore, NotAfter: facts.NotAfter,
+	}
 }
 
 func (s *storedAuthority) refuse(reason rotation.Reason, message string) {
@@ -197,15 +199,23 @@ func (r *Reconciler) mark(ctx context.Context, v *view, step rotation.Step) erro
 		return fmt.Errorf("marking Secret %s: %w", next.Name, err)
 	}
 	kind, verb := eventNormal, map[rotation.Op]string{
-		rotation.SwitchSigner: "the %s authority g%d signs from now on (%s)",
-		rotation.DropOld:      "the %s authority g%d is dropped from every bundle (%s)",
-		rotation.RollBack:     "the %s authority g%d is withdrawn (%s)",
+		rotation.SwitchSigner: "signs from now on",
+		rotation.DropOld:      "is dropped from every bundle",
+		rotation.RollBack:     "is withdrawn",
 	}[step.Op]
 	if step.Op == rotation.RollBack {
 		kind = eventWarning
 	}
-	r.event(v, kind, string(step.Op), verb, step.Domain, step.Generation, step.Reason)
+	r.event(v, kind, string(step.Op), "the %s authority g%d %s (%s)", step.Domain, step.Generation, verb, because(step))
 	return nil
+}
+
+// because is the reason of a step, and what more there is to say about it.
+func because(step rotation.Step) string {
+	if step.Message == "" {
+		return string(step.Reason)
+	}
+	return string(step.Reason) + ": " + step.Message
 }
 
 // discardAuthority deletes an authority, and its key with it.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -56,8 +57,10 @@ type Reconciler struct {
 	options Options
 	agents  *agents
 	proofs  *proofs
-	nudges  *nudges
-	retries *retries
+
+	sessions sessionReader
+	nudges   *nudges
+	retries  *retries
 }
 
 // SetupWithManager adds the controller to a manager. ctx ends its connections to agents.
@@ -74,6 +77,9 @@ func SetupWithManager(ctx context.Context, mgr manager.Manager, options Options)
 		events:  mgr.GetEventRecorder("pgtls-tls"),
 		options: options,
 		proofs:  newProofs(),
+
+		sessions: readSessions,
+
 		nudges:  newNudges(),
 		retries: newRetries(),
 	}
@@ -168,7 +174,7 @@ func (r *Reconciler) rotate(ctx context.Context, cluster *v1beta1.PostgresCluste
 			}
 			continue
 		}
-		if plan, err = rotation.Next(v.policy, v.observed); err != nil {
+		if plan, err = r.decide(ctx, v); err != nil {
 			return v, refusedPolicy(v, err), nil
 		}
 		if len(plan.Steps) == 0 {
@@ -181,6 +187,16 @@ func (r *Reconciler) rotate(ctx context.Context, cluster *v1beta1.PostgresCluste
 		}
 	}
 	return v, plan, fmt.Errorf("after %d rounds it has not come to rest", maxRounds)
+}
+
+// decide asks for a plan, and once more when it waits for what is read only on demand.
+func (r *Reconciler) decide(ctx context.Context, v *view) (rotation.Plan, error) {
+	plan, err := rotation.Next(v.policy, v.observed)
+	if err != nil || !slices.ContainsFunc(plan.Blockers, func(b rotation.Blocker) bool { return b.Reason == rotation.SessionsUnknown }) {
+		return plan, err
+	}
+	r.observeSessions(ctx, v)
+	return rotation.Next(v.policy, v.observed)
 }
 
 // refusedPolicy waits for the user: trying again would find the same.

@@ -146,7 +146,10 @@ func marksFor(v *view, step rotation.Step, on *storedAuthority) map[string]strin
 	case rotation.SwitchSigner:
 		return map[string]string{switchedAnnotation: v.observed.Now.UTC().Format(timeLayout)}
 	case rotation.RollBack:
-		marks := map[string]string{rolledBackAnnotation: strconv.Itoa(step.Generation)}
+		marks := map[string]string{
+			rolledBackAnnotation:   strconv.Itoa(step.Generation),
+			rollbackSeenAnnotation: v.policy.Rekey[step.Domain].Rollback, // it is answered
+		}
 		if from := v.authority(step); from != nil {
 			marks[answersAnnotation] = from.facts.Answered // or it would be tried again
 		}

@@ -71,6 +71,7 @@ func policyOf(cluster *v1beta1.PostgresCluster) rotation.Policy {
 		RetireManual: spec.rotation.RetirePolicy == v1beta1.RetireManual,
 		Paused:       spec.rotation.Paused,
 	}
+	policy.AutoRollback.Refusals, policy.AutoRollback.Factor = spec.rotation.AutoRollback.Limits()
 	for _, domain := range rotation.Domains() {
 		policy.Rekey[domain] = rotation.RekeyPolicy{
 			Request:  valueFor(cluster.Annotations[rotateRequestAnnotation], string(domain)+":"),
