@@ -11,6 +11,7 @@ const (
 	guardClientsTrust   guard = "SwitchSigner: the clients' ConfigMap holds the new authority"
 	guardMaterialTrusts guard = "SwitchSigner: all material holds the new authority"
 	guardPodTrusts      guard = "SwitchSigner: every pod has loaded the new authority"
+	guardFollowers      guard = "SwitchSigner: clients had the time to follow where nothing vouches for the new authority"
 	guardReissued       guard = "DropOld: every published leaf is the signer's"
 	guardSettled        guard = "DropOld: every pod is settled"
 	guardLeftovers      guard = "DropOld: no pod on its way out uses the old authority"

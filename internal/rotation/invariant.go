@@ -154,14 +154,35 @@ func intersect(a, b []string) bool {
 	return slices.ContainsFunc(a, func(s string) bool { return slices.Contains(b, s) })
 }
 
-// anchors are the fingerprints of all authorities of a domain that are known.
+// anchors are the fingerprints of all authorities of a domain that are known and that anybody still accepts.
 func (o *Observed) anchors(domain Domain) (anchors []string) {
 	for i := range o.Authorities {
-		if a := &o.Authorities[i]; a.Domain == domain && a.Certificate.Fingerprint != "" {
+		if a := &o.Authorities[i]; a.Domain == domain && a.Certificate.Fingerprint != "" && !a.expired(o.Now) {
 			anchors = append(anchors, a.Certificate.Fingerprint)
 		}
 	}
 	return anchors
+}
+
+// superseded reports whether all authorities of some domain have expired, besides the one that issued a party's published leaf.
+func (o *Observed) superseded(p *Party) bool {
+	for _, leaf := range p.Material.Leaves {
+		others, expired := 0, 0
+		for i := range o.Authorities {
+			a := &o.Authorities[i]
+			if a.Domain != leaf.Domain || a.Certificate.KeyID == leaf.IssuerKeyID {
+				continue
+			}
+			others++
+			if a.expired(o.Now) {
+				expired++
+			}
+		}
+		if others > 0 && others == expired {
+			return true
+		}
+	}
+	return false
 }
 
 // leadsTo are the fingerprints of the authorities that a presented chain ends at, the leaf's own first.
@@ -276,9 +297,10 @@ func unknownIsNo(o Observed, s Step) string {
 	return fmt.Sprintf("pod %s is not known", s.Pod)
 }
 
-// earlier says that an unsettled pod comes before the one that is asked, unless that one is urgent.
+// earlier says that an unsettled pod comes before the one that is asked, unless that one is urgent, or can present nothing
+// that anybody accepts.
 func earlier(unsettled string, p *Party, pod *Pod, o Observed) string {
-	if at, known := p.urgentAt(pod); unsettled == "" || known && !o.Now.Before(at) {
+	if at, known := p.urgentAt(pod); unsettled == "" || known && !o.Now.Before(at) || o.superseded(p) {
 		return ""
 	}
 	return fmt.Sprintf("pod %s would be activated before pod %s is settled", pod.Name, unsettled)

@@ -178,7 +178,7 @@ func (d *decision) activateFirst(p *Party) {
 	}
 	switch pod := &p.Pods[0]; {
 	case !d.open(p, pod):
-	case pod.Report == nil:
+	case pod.Report == nil && !d.worthless(p):
 		d.unreachable(pod)
 	default:
 		d.ask(Step{Op: Activate, Party: p.Name, Pod: pod.Name, Reason: ReasonPublished})
@@ -190,7 +190,7 @@ func (d *decision) activateFirst(p *Party) {
 // unsettled and nobody anywhere is in doubt after being asked (the order changes
 // with a failover), or it cannot wait for them any longer.
 func (d *decision) open(p *Party, pod *Pod) bool {
-	if !d.closed && !d.asked {
+	if !d.closed && !d.asked || d.worthless(p) {
 		return true
 	}
 	at, known := p.urgentAt(pod)
@@ -199,6 +199,18 @@ func (d *decision) open(p *Party, pod *Pod) bool {
 	}
 	if known {
 		d.wakeAt(at)
+	}
+	return false
+}
+
+// worthless reports whether everything that a party could have presented before is refused by everybody: an authority has
+// expired with all that it issued. Then nothing is lost by asking a pod that cannot even be asked what it uses, for it can
+// neither show a certificate nor accept ours.
+func (d *decision) worthless(p *Party) bool {
+	for _, domain := range Domains() {
+		if l := d.active.of(domain); l != nil && l.recovers && p.wants(domain) {
+			return true
+		}
 	}
 	return false
 }
@@ -274,7 +286,7 @@ func askedPod(p *Party, other string) string {
 
 // activate asks a pod to use its party's material.
 func (d *decision) activate(p *Party, pod *Pod) {
-	if pod.Report == nil {
+	if pod.Report == nil && !d.worthless(p) {
 		d.unreachable(pod)
 		return
 	}

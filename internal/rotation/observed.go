@@ -91,6 +91,8 @@ type Authority struct {
 	Domain      Domain
 	Generation  int
 	Certificate pki.CertificateFacts
+	// Created is when its Secret was made; zero when that is not known.
+	Created time.Time
 	// Problem says why it cannot sign: "" when it can.
 	Problem Reason
 	// Message goes with Problem.

@@ -28,6 +28,8 @@ type Rekey struct {
 	Domain   Domain
 	Phase    Phase
 	From, To int // generations
+	// Breaks says which clients are refused, where that cannot be helped; "" when none is.
+	Breaks string
 }
 
 // Phase of a re-key, derived from what was observed.
@@ -125,7 +127,7 @@ type Blocker struct {
 // Patient reports whether a blocker is a wait that was chosen: everything is served as it should be meanwhile.
 func (b Blocker) Patient() bool {
 	switch b.Reason {
-	case AwaitingSoak, AwaitingApproval, AwaitingOtherDomain, RotationPaused, RekeyWithdrawn, NothingToRollBack:
+	case AwaitingFollowers, AwaitingSoak, AwaitingApproval, AwaitingOtherDomain, RotationPaused, RekeyWithdrawn, NothingToRollBack:
 		return true
 	default:
 		return false
@@ -187,6 +189,7 @@ const (
 	AuthorityNotYetValid Reason = "AuthorityNotYetValid" // its time has not come: a clock is wrong
 	AuthorityEnding      Reason = "AuthorityEnding"      // a leaf cannot be renewed because it ends with its authority already
 	TrustNotLoaded       Reason = "TrustNotLoaded"       // a process is not known to have loaded the new authority
+	AwaitingFollowers    Reason = "AwaitingFollowers"    // clients are given time to take a new authority that nothing vouches for
 	AwaitingSoak         Reason = "AwaitingSoak"         // the old authority stays trusted for a while
 	AwaitingApproval     Reason = "AwaitingApproval"     // the old authority is dropped only when a person says so
 	AwaitingOtherDomain  Reason = "AwaitingOtherDomain"  // one authority is re-keyed at a time

@@ -1,6 +1,7 @@
 package rotation
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -17,6 +18,8 @@ type lineage struct {
 	anchors []string     // fingerprints of all that are to be trusted, sorted
 	highest int          // generation that was ever heard of
 	lost    bool         // a generation is in use of which nothing is known
+	// recovers: all other generations have expired, so that whatever a pod presents of them is refused by everybody.
+	recovers bool
 	// chains are the fingerprints of the bridges to be presented behind a leaf, in the order of issuers.
 	issuers []*Authority
 	chains  [][]string
@@ -59,7 +62,8 @@ func (d *decision) lineageOf(domain Domain) lineage {
 	return l
 }
 
-// cast gives each generation that is to be trusted its role. The oldest signs until a newer one was switched to.
+// cast gives each generation that is to be trusted its role. The oldest signs until a newer one was switched to. One that
+// has expired is refused by everybody already, with all that it issued: the next one need not wait for anything.
 func (d *decision) cast(l *lineage, live []*Authority) {
 	oldest := true
 	for _, a := range live {
@@ -73,13 +77,22 @@ func (d *decision) cast(l *lineage, live []*Authority) {
 		default:
 			l.next = a
 		}
-		oldest = false
+		oldest = oldest && a.expired(d.observed.Now)
 	}
 	for _, a := range live {
 		if a != l.signer && a != l.next {
 			l.leaving = append(l.leaving, a)
+			l.recovers = l.signer != nil
 		}
 	}
+	for _, a := range l.leaving {
+		l.recovers = l.recovers && a.expired(d.observed.Now)
+	}
+}
+
+// expired reports whether nobody accepts an authority any more, nor what it issued.
+func (a *Authority) expired(now time.Time) bool {
+	return !a.Certificate.NotAfter.IsZero() && !now.Before(a.Certificate.NotAfter)
 }
 
 // usable reports whether an authority can sign now.
@@ -242,9 +255,39 @@ func (d *decision) otherRekeying(domain Domain) bool {
 // switchSigner lets the new authority sign once every verifier is known to have loaded it: SwitchSigner's guard.
 func (d *decision) switchSigner(l *lineage) {
 	d.phase(l, Preparing, l.next)
-	if d.trustedEverywhere(l.domain, l.next.Certificate.Fingerprint) {
+	if d.trustedEverywhere(l.domain, l.next.Certificate.Fingerprint) && d.followersServed(l) {
 		d.turn(Step{Op: SwitchSigner, Domain: l.domain, Generation: l.next.Generation, Reason: ReasonTrusted})
 	}
+}
+
+// followersServed gives clients that follow the ConfigMap the time to take the new authority where nothing vouches for it,
+// because the key of the old one is lost. Nobody can see what they hold; they get as much time as there is: until a
+// leaf has to be issued, and no more than the soak.
+func (d *decision) followersServed(l *lineage) bool {
+	if l.domain != Server || l.signer != nil || l.next.Created.IsZero() {
+		return true
+	}
+	until := l.next.Created.Add(d.policy.RetireSoak)
+	for i := range d.observed.Parties {
+		p := &d.observed.Parties[i]
+		for _, w := range p.Wants {
+			leaf := p.material(w.Domain)
+			switch {
+			case w.Domain != l.domain || p.Material.State == Foreign:
+			case leaf == nil || leaf.Problem != "":
+				return true
+			case leaf.NotAfter.Add(-w.RenewBefore).Before(until):
+				until = leaf.NotAfter.Add(-w.RenewBefore)
+			}
+		}
+	}
+	if d.holds(guardFollowers, !d.observed.Now.Before(until)) {
+		return true
+	}
+	d.block(authorityName(l.domain, l.next.Generation), AwaitingFollowers,
+		"nothing vouches for the new authority, as the key of the old one is lost: clients that follow the ConfigMap are given until %s to take it", until.UTC().Format(time.RFC3339))
+	d.wakeAt(until)
+	return false
 }
 
 // trustedEverywhere reports whether every bundle that is published holds an anchor, and every pod has loaded it. A pod that is
@@ -415,8 +458,30 @@ func (d *decision) phase(l *lineage, phase Phase, to *Authority) {
 	case len(l.dropped) > 0:
 		r.From = l.dropped[0].Generation
 	}
+	if from := generation(slices.Concat(l.leaving, l.dropped), r.From); from != nil && phase != RollingBack {
+		r.Breaks = d.breaks(l, from)
+	}
 	d.rekeys = slices.DeleteFunc(d.rekeys, func(r Rekey) bool { return r.Domain == l.domain })
 	d.rekeys = append(d.rekeys, r)
+}
+
+// breaks says which clients are refused because nothing leads from the old authority to the new one; "" when none is.
+func (d *decision) breaks(l *lineage, from *Authority) string {
+	why := ""
+	switch {
+	case d.policy.Rekey[l.domain].Tainted == from.Generation:
+		why = "must not be trusted"
+	case from.expired(d.observed.Now):
+		why = "has expired"
+	case from.Problem != "":
+		why = "has lost its key"
+	default:
+		return ""
+	}
+	if l.domain == Client {
+		return fmt.Sprintf("client g%d %s: applications with certificates of it are refused until they have new ones", from.Generation, why)
+	}
+	return fmt.Sprintf("server g%d %s: clients that copied its certificate are refused until they are given what the ConfigMap holds", from.Generation, why)
 }
 
 // Signer returns the generation that signs leaves of a domain; 0: none can.
@@ -445,6 +510,15 @@ func (p *Plan) Chain(domain Domain, issuerKeyID string) []string {
 		if l := &p.lineages[i]; l.domain == domain {
 			_, chain := l.issuer(&Leaf{CertificateFacts: pki.CertificateFacts{IssuerKeyID: issuerKeyID}})
 			return chain
+		}
+	}
+	return nil
+}
+
+func generation(of []*Authority, number int) *Authority {
+	for _, a := range of {
+		if a.Generation == number {
+			return a
 		}
 	}
 	return nil

@@ -86,6 +86,11 @@ func (w *world) signing(domain Domain) *storedAuthority {
 			return a
 		}
 	}
+	for _, a := range trusted { // an expired one leaves it to the next
+		if w.now.Before(a.facts.NotAfter) {
+			return a
+		}
+	}
 	if len(trusted) == 0 {
 		return nil
 	}
