@@ -95,6 +95,12 @@ type AuthorityStatus struct {
 	// SwitchedAt is when it began to sign in place of another one.
 	// +optional
 	SwitchedAt *metav1.Time `json:"switchedAt,omitempty"`
+	// Withdrawn is the last generation that was rolled back in favour of this one, such as server-g2. It is not tried again until asked.
+	// +optional
+	Withdrawn string `json:"withdrawn,omitempty"`
+	// WithdrawnBecause is why: RolledBack (somebody asked), ClientsRefuse or Tainted.
+	// +optional
+	WithdrawnBecause string `json:"withdrawnBecause,omitempty"`
 }
 
 // RekeyStatus is the change from one authority to another, as it stands.
@@ -108,6 +114,9 @@ type RekeyStatus struct {
 	From string `json:"from,omitempty"`
 	// +optional
 	To string `json:"to,omitempty"`
+	// Breaks says which clients are refused because nothing leads from the one authority to the other.
+	// +optional
+	Breaks string `json:"breaks,omitempty"`
 }
 
 // EndpointStatus is what a pod was proven to serve on a port.

@@ -12,9 +12,12 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
 	ctrl "sigs.k8s.io/controller-runtime"
+	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 
+	"pgtls.dev/pgtls/api/v1beta1"
 	"pgtls.dev/pgtls/internal/controller/cluster"
 	"pgtls.dev/pgtls/internal/controller/tls"
+	"pgtls.dev/pgtls/internal/metrics"
 )
 
 // What keeps the operator below 60 MB resident: it is idle most of its life.
@@ -66,8 +69,25 @@ func run(c *cobra.Command, options *options) error {
 	if err := addControllers(c.Context(), m, options, time.Now); err != nil {
 		return err
 	}
+	if err := showMetrics(m); err != nil {
+		return err
+	}
 	if err := m.Start(c.Context()); err != nil {
 		return fmt.Errorf("running: %w", err)
+	}
+	return nil
+}
+
+// showMetrics adds the state of the clusters to what controller-runtime shows.
+func showMetrics(m ctrl.Manager) error {
+	reader := m.GetClient()
+	err := ctrlmetrics.Registry.Register(metrics.New(func(ctx context.Context) ([]v1beta1.PostgresCluster, error) {
+		var clusters v1beta1.PostgresClusterList
+		err := reader.List(ctx, &clusters)
+		return clusters.Items, err
+	}))
+	if err != nil {
+		return fmt.Errorf("registering the metrics: %w", err)
 	}
 	return nil
 }

@@ -124,6 +124,7 @@ type Marks struct {
 	RollbackSeen string    // RekeyPolicy.Rollback as it was when it was made: an old wish, not about this one
 	SwitchedAt   time.Time // since when it signs; zero: it has not begun to, unless it is the oldest
 	RolledBack   int       // generations from the next one up to this were withdrawn in its favour
+	RolledBackBy Reason    // why, the last time
 	Retired      []int     // generations that were dropped from trust while it signed
 }
 

@@ -89,7 +89,7 @@ func (s *storedAuthority) add(v *view, secret *corev1.Secret) {
 	case err == nil && (s.authority == nil || !twin):
 		s.authority, s.certificate = authority, authority.Certificate
 		s.facts.Certificate = pki.Facts(authority.Certificate)
-		s.facts.Marks = readMarks(secret)
+		s.facts.Marks, s.facts.Created = readMarks(secret), secret.CreationTimestamp.Time
 		s.forward, s.facts.Forward = readBridge(secret.Data[forwardBridge], 0)
 		s.older, s.facts.Older = readBridge(secret.Data[forwardBridge], 1)
 		s.backward, s.facts.Backward = readBridge(secret.Data[backwardBridge], 0)

@@ -129,6 +129,7 @@ func readMarks(secret *corev1.Secret) rotation.Marks {
 		Answered:     secret.Annotations[answersAnnotation],
 		RollbackSeen: secret.Annotations[rollbackSeenAnnotation],
 		RolledBack:   parseGeneration(secret.Annotations[rolledBackAnnotation]),
+		RolledBackBy: rotation.Reason(secret.Annotations[rolledBackByAnnotation]),
 	}
 	if at, err := time.Parse(timeLayout, secret.Annotations[switchedAnnotation]); err == nil {
 		marks.SwitchedAt = at
@@ -144,7 +145,7 @@ func readMarks(secret *corev1.Secret) rotation.Marks {
 // marksOf are the annotations that hold what was decided.
 func marksOf(secret *corev1.Secret) map[string]string {
 	out := map[string]string{}
-	for _, key := range []string{answersAnnotation, rollbackSeenAnnotation, switchedAnnotation, rolledBackAnnotation, retiredAnnotation} {
+	for _, key := range []string{answersAnnotation, rollbackSeenAnnotation, switchedAnnotation, rolledBackAnnotation, rolledBackByAnnotation, retiredAnnotation} {
 		if value, ok := secret.Annotations[key]; ok {
 			out[key] = value
 		}
@@ -160,6 +161,7 @@ func marksFor(v *view, step rotation.Step, on *storedAuthority) map[string]strin
 	case rotation.RollBack:
 		marks := map[string]string{
 			rolledBackAnnotation:   strconv.Itoa(step.Generation),
+			rolledBackByAnnotation: string(step.Reason),
 			rollbackSeenAnnotation: v.policy.Rekey[step.Domain].Rollback, // it is answered
 		}
 		if from := v.authority(step); from != nil {

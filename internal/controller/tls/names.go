@@ -29,6 +29,7 @@ const (
 	rollbackSeenAnnotation = "pgtls.dev/rollback-seen"
 	switchedAnnotation     = "pgtls.dev/switched-at"
 	rolledBackAnnotation   = "pgtls.dev/rolled-back"
+	rolledBackByAnnotation = "pgtls.dev/rolled-back-because"
 	retiredAnnotation      = "pgtls.dev/retired"
 
 	authorityFinalizer = "pgtls.dev/authority" // holds an authority's Secret

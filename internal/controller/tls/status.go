@@ -107,6 +107,10 @@ func authorityStatus(v *view, plan rotation.Plan) []v1beta1.AuthorityStatus {
 		if at := stored.facts.SwitchedAt; !at.IsZero() {
 			status.SwitchedAt = &metav1.Time{Time: at}
 		}
+		if stored.facts.RolledBack > 0 {
+			status.Withdrawn = generationName(stored.facts.Domain, stored.facts.RolledBack)
+			status.WithdrawnBecause = string(stored.facts.RolledBackBy)
+		}
 		out = append(out, status)
 	}
 	return out
@@ -117,7 +121,7 @@ func rekeyStatus(plan rotation.Plan) []v1beta1.RekeyStatus {
 	for _, rekey := range plan.Rekeys {
 		out = append(out, v1beta1.RekeyStatus{
 			Domain: string(rekey.Domain), Phase: string(rekey.Phase),
-			From: generationName(rekey.Domain, rekey.From), To: generationName(rekey.Domain, rekey.To),
+			From: generationName(rekey.Domain, rekey.From), To: generationName(rekey.Domain, rekey.To), Breaks: rekey.Breaks,
 		})
 	}
 	return out
