@@ -41,6 +41,14 @@ type load struct {
 // underLoad opens connections with every target, keeps sessions direct and pooled, and watches what every pod serves.
 func (s *story) underLoad(c *living, pace pace) *load {
 	s.Helper()
+	return s.beginLoad(c, pace, true)
+}
+
+// withoutConnections keeps sessions and watches, and leaves it to the story who opens new connections.
+const withoutConnections = false
+
+func (s *story) beginLoad(c *living, pace pace, connections bool) *load {
+	s.Helper()
 	ctx := s.Context()
 	l := &load{story: s, cluster: c}
 	targets, err := c.Targets(ctx)
@@ -52,6 +60,9 @@ func (s *story) underLoad(c *living, pace pace) *load {
 	l.deliveries, err = c.client.WatchDeliveries(ctx)
 	s.must(err)
 	s.must(l.deliveries.AwaitEveryPod(ctx))
+	if !connections {
+		return l
+	}
 	isPooled := func(t harness.Target) bool { return t.Name == "pgbouncer" }
 	l.pooled, err = c.client.Connect(ctx, []harness.Target{c.Service("pgbouncer")}, pace.pooled)
 	s.must(err)
@@ -86,7 +97,7 @@ func (l *load) stop() {
 	s := l.story
 	s.Helper()
 	// Whatever goes wrong with the end of one, the figures of the others are kept.
-	if err := errors.Join(l.pooled.Stop(), l.direct.Stop(), l.sessions.Stop(), l.deliveries.Stop()); err != nil {
+	if err := errors.Join(l.stopConnections(), l.sessions.Stop(), l.deliveries.Stop()); err != nil {
 		s.Errorf("the figures are not complete: %v", err)
 	}
 	s.mu.Lock()
@@ -97,19 +108,32 @@ func (l *load) stop() {
 	s.figures.SessionsOpened += l.sessions.Opened()
 	s.figures.SessionsLost += len(l.sessions.Lost())
 	s.figures.TimeToServedMs = l.deliveries.Spread()
-	if sum.Tried == 0 {
+	if l.pooled != nil && sum.Tried == 0 {
 		s.Error("no connection was tried")
 	}
 }
 
+func (l *load) stopConnections() error {
+	if l.pooled == nil {
+		return nil
+	}
+	return errors.Join(l.pooled.Stop(), l.direct.Stop())
+}
+
 // failures of new connections so far.
 func (l *load) failures() []harness.Failure {
+	if l.pooled == nil {
+		return nil
+	}
 	return slices.Concat(l.pooled.Failures(), l.direct.Failures())
 }
 
 // counts of new connections, at most a few seconds old.
 func (l *load) counts() record.Counts {
 	counts := record.Counts{}
+	if l.pooled == nil {
+		return counts
+	}
 	maps.Copy(counts, l.pooled.Counts())
 	maps.Copy(counts, l.direct.Counts())
 	return counts

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -52,9 +51,7 @@ func (s *story) rekey(domain string) {
 		copied := s.bundleOf(c)
 		oldOnly := s.trusting(c, fmt.Sprintf("old-%d", from), copied)
 		asked := time.Now()
-		s.must(c.Change(s.Context(), func(cluster *v1beta1.PostgresCluster) {
-			metav1.SetMetaDataAnnotation(&cluster.ObjectMeta, rotateAnnotation, fmt.Sprintf("%s:%d", domain, to))
-		}))
+		s.annotate(c, rotateAnnotation, fmt.Sprintf("%s:%d", domain, to))
 		both := s.whileBoth(c, domain, copied)
 		s.awaitGeneration(c, domain, to)
 		taken = append(taken, time.Since(asked))
@@ -175,8 +172,13 @@ func (s *story) noneFailed(who string, clients *harness.Connecting) {
 // awaitGeneration waits until one generation of a domain is all that is stored, trusted, served and used.
 func (s *story) awaitGeneration(c *living, domain string, generation int) {
 	s.Helper()
+	s.awaitGenerationWithin(c, domain, generation, rekeyLimit)
+}
+
+func (s *story) awaitGenerationWithin(c *living, domain string, generation int, limit time.Duration) {
+	s.Helper()
 	issuer := fmt.Sprintf("CN=%s %s ca g%d", c.Name, domain, generation)
-	s.must(harness.Await(s.Context(), issuer+" alone", rekeyLimit, func(ctx context.Context) string {
+	s.must(harness.Await(s.Context(), issuer+" alone", limit, func(ctx context.Context) string {
 		cluster, err := c.Get(ctx)
 		if err != nil || cluster.Status.TLS == nil {
 			return fmt.Sprintf("no status: %v", err)

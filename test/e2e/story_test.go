@@ -35,6 +35,10 @@ var stories = []struct {
 	{name: "operator-away", tell: operatorAway},
 	{name: "rekey-server", tell: rekeyServer},
 	{name: "rekey-client", tell: rekeyClient},
+	{name: "rollback", tell: rollback},
+	{name: "taint", tell: taint},
+	{name: "authority-deleted", tell: authorityDeleted},
+	{name: "authority-expired", tell: authorityExpired},
 	{name: "renew-under-load", tell: renewUnderLoad, sideBySide: true},
 	{name: "idle", tell: idle, sideBySide: true},
 }
