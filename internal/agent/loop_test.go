@@ -24,6 +24,7 @@ type fakeProcess struct {
 	store    *store
 	serving  *Material
 	reloads  int
+	anew     int           // times that its own connections were to be made anew
 	down     bool          // nobody listens
 	stubborn bool          // answers a reload and goes on as before
 	broken   error         // what a reload ends with
