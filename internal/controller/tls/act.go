@@ -46,7 +46,11 @@ func (r *Reconciler) take(ctx context.Context, v *view, step rotation.Step) erro
 	case rotation.SwitchSigner, rotation.RollBack, rotation.DropOld:
 		return r.mark(ctx, v, step)
 	case rotation.DiscardAuthority:
-		return r.discardAuthority(ctx, v, step)
+		proof, err := r.refused(ctx, v, v.authority(step))
+		if err != nil {
+			return err
+		}
+		return r.discardAuthority(ctx, v, step, proof)
 	case rotation.PublishTrust:
 		return r.publishTrust(ctx, v)
 	case rotation.Publish:

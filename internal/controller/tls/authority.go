@@ -218,9 +218,14 @@ func because(step rotation.Step) string {
 	return string(step.Reason) + ": " + step.Message
 }
 
+var errNotRefused = errors.New("nobody has seen that what it issues is refused")
+
 // discardAuthority deletes an authority, and its key with it.
-func (r *Reconciler) discardAuthority(ctx context.Context, v *view, step rotation.Step) error {
+func (r *Reconciler) discardAuthority(ctx context.Context, v *view, step rotation.Step, proof refusal) error {
 	stored := v.authority(step)
+	if proof != (refusal{domain: string(step.Domain), keyID: stored.facts.Certificate.KeyID}) {
+		return errNotRefused
+	}
 	for _, secret := range []*corev1.Secret{stored.original, stored.twin} {
 		if secret == nil {
 			continue

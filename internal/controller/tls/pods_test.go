@@ -3,6 +3,7 @@ package tls
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -309,6 +311,9 @@ type simPod struct {
 	mute  error // every handshake with it fails with this
 	stuck bool  // PostgreSQL goes on serving what it serves
 	facts pki.CertificateFacts
+
+	clients []*x509.Certificate // anchors that PostgreSQL verifies clients with
+	lenient bool                // PostgreSQL lets in whoever comes
 }
 
 // aPod makes a running pod whose agent has installed what is published.
@@ -352,6 +357,11 @@ func (p *simPod) install() {
 	if !p.stuck {
 		p.facts = pki.Facts(p.agent.pair.Leaf())
 	}
+	anchors, err := pki.ParseBundle(data[agentapi.ClientBundle])
+	if err != nil {
+		p.h.t.Fatal(err)
+	}
+	p.clients = anchors
 	client, err := pki.ParseKeyPair(data[agentapi.ClientCertificate], data[agentapi.ClientKey])
 	if err != nil {
 		p.h.t.Fatal(err)
@@ -408,7 +418,15 @@ func (h *house) look(_ context.Context, target probe.Target) (probe.Served, erro
 	if p.mute != nil {
 		return probe.Served{}, p.mute
 	}
+	if certificate := target.ClientCertificate; certificate != nil && !h.accepts(p, certificate.Leaf) {
+		return probe.Served{Leaf: p.facts}, &probe.Error{Reason: probe.ClientRefused, Address: target.Address, Err: errors.New("unknown certificate authority")}
+	}
 	return probe.Served{Leaf: p.facts}, nil
+}
+
+// accepts reports whether a pod has loaded the authority of a client's leaf.
+func (h *house) accepts(p *simPod, leaf *x509.Certificate) bool {
+	return p.lenient || slices.ContainsFunc(p.clients, func(anchor *x509.Certificate) bool { return leaf.CheckSignatureFrom(anchor) == nil })
 }
 
 // countingDial counts handshakes.
