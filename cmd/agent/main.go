@@ -2,6 +2,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -66,6 +67,7 @@ func parse(args []string) (agent.Config, error) {
 	flags.StringVar(&config.ActivateFile, "activate-file", agentapi.ActivateFile, "file with the revision that is asked for")
 	flags.StringVar(&config.ActiveDir, "active-dir", agentapi.ActiveDir, "where to install the material")
 	flags.StringVar(&config.SocketDir, "socket-dir", agentapi.SocketDir, "where the process has its Unix socket")
+	flags.StringVar(&config.LogFile, "log-file", "", "what the process logs to; by default that of the kind of pod")
 	flags.StringVar(&config.Listen, "listen", fmt.Sprintf(":%d", agentapi.AgentPort), "address of the agent's own HTTPS")
 	flags.StringVar(&config.PatroniListen, "patroni-listen", fmt.Sprintf(":%d", agentapi.PatroniPort), "address of the HTTPS in front of Patroni")
 	flags.StringVar(&config.PatroniUpstream, "patroni-upstream", fmt.Sprintf("127.0.0.1:%d", agentapi.PatroniLoopbackPort), "address of Patroni")
@@ -77,10 +79,13 @@ func parse(args []string) (agent.Config, error) {
 
 func complete(config agent.Config, kind, minTLS string, port uint) (agent.Config, error) {
 	config.Kind = agentapi.Kind(kind)
+	log := agentapi.PostgresLog
 	switch config.Kind {
 	case agentapi.Instance:
+		config.LogCopy = os.Stdout // PostgreSQL tells its log nobody else; the agent's own goes to stderr
 	case agentapi.Pooler:
 		config.PatroniListen, config.PatroniUpstream = "", ""
+		log = agentapi.PGBouncerLog
 	default:
 		return agent.Config{}, fmt.Errorf("--kind %q: give instance or pooler", kind)
 	}
@@ -96,6 +101,7 @@ func complete(config agent.Config, kind, minTLS string, port uint) (agent.Config
 		return agent.Config{}, fmt.Errorf("--process-port %d: give a port between 1 and 65535", port)
 	}
 	config.MinTLS = version
+	config.LogFile = cmp.Or(config.LogFile, log)
 	config.Process = agent.NewProcess(config.Kind, config.SocketDir, uint16(port), version)
 	return config, nil
 }

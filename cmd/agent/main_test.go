@@ -28,6 +28,9 @@ func TestDefaultsAreThoseOfAPod(t *testing.T) {
 	if config.Listen != ":8443" || config.PatroniListen != ":8008" || config.PatroniUpstream != "127.0.0.1:8009" {
 		t.Errorf("addresses are %+v", config)
 	}
+	if config.LogFile != agentapi.PostgresLog || config.LogCopy != os.Stdout {
+		t.Errorf("the log %s is copied to %v", config.LogFile, config.LogCopy)
+	}
 	if config.Process.Port() != "postgres" {
 		t.Errorf("process is %s", config.Process.Port())
 	}
@@ -37,6 +40,9 @@ func TestAPoolerHasNoPatroni(t *testing.T) {
 	config, err := parse([]string{"--kind", "pooler", "--pod", "p", "--min-tls", "1.2", "--process-port", "6432"})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if config.LogFile != agentapi.PGBouncerLog || config.LogCopy != nil { // PgBouncer logs to stderr as well
+		t.Errorf("the log %s is copied to %v", config.LogFile, config.LogCopy)
 	}
 	if config.PatroniListen != "" || config.Process.Port() != "pgbouncer" || config.MinTLS != tls.VersionTLS12 {
 		t.Errorf("config is %+v", config)

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -30,6 +31,8 @@ type pod struct {
 	server, client *pki.Authority
 	agent          *exec.Cmd
 	log            *lockedBuffer
+	out            *lockedBuffer
+	logFile        string
 	url            string
 	http           *http.Client
 }
@@ -53,13 +56,14 @@ func (b *lockedBuffer) text() string {
 
 func startPod(t *testing.T) *pod {
 	t.Helper()
-	p := &pod{Server: pgtest.Prepare(t), t: t, log: &lockedBuffer{}}
+	p := &pod{Server: pgtest.Prepare(t), t: t, log: &lockedBuffer{}, out: &lockedBuffer{}}
 	p.root = filepath.Dir(p.DataDir)
+	p.logFile = filepath.Join(p.root, "log.d", "postgresql.log")
 	p.server, p.client = p.authority("server"), p.authority("client")
-	for _, name := range []string{"material", "pod", "active"} {
+	for _, name := range []string{"material", "pod", "active", "log.d"} {
 		p.must(os.Mkdir(filepath.Join(p.root, name), 0o755))
 	}
-	p.Own(t, filepath.Join(p.root, "active"))
+	p.Own(t, filepath.Join(p.root, "active"), filepath.Dir(p.logFile))
 	binary := filepath.Join(p.root, "agent")
 	build := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", binary, ".")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
@@ -70,8 +74,8 @@ func startPod(t *testing.T) *pod {
 	p.url = "https://" + address
 	p.agent = exec.Command(binary, "--kind", "instance", "--pod", "hippo-a-0-0", "--process-port", strconv.Itoa(int(p.Port)),
 		"--material-dir", filepath.Join(p.root, "material"), "--activate-file", filepath.Join(p.root, "pod", "activate"),
-		"--active-dir", filepath.Join(p.root, "active"), "--socket-dir", p.SocketDir, "--listen", address, "--patroni-listen", freeAddress(t))
-	p.agent.Stderr = p.log
+		"--active-dir", filepath.Join(p.root, "active"), "--socket-dir", p.SocketDir, "--log-file", p.logFile, "--listen", address, "--patroni-listen", freeAddress(t))
+	p.agent.Stdout, p.agent.Stderr = p.out, p.log
 	p.RunAs(p.agent)
 	p.must(p.agent.Start())
 	t.Cleanup(func() {
@@ -189,6 +193,45 @@ func (p *pod) residentBytes() int {
 	return kilobytes << 10
 }
 
+// storm fills PostgreSQL's log, of which the agent copies every line and keeps little.
+func (p *pod) storm(first string) {
+	const lines = 100_000
+	before, start := p.cpu(), time.Now()
+	p.SQL(p.t, "postgres", fmt.Sprintf("DO $$ BEGIN FOR n IN 1..%d LOOP RAISE LOG 'line %% of a storm', n; END LOOP; END $$", lines))
+	took := time.Since(start)
+	last := fmt.Sprintf("line %d of a storm", lines)
+	for deadline := time.Now().Add(60 * time.Second); !strings.Contains(p.out.text(), last); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			p.t.Fatalf("the last line is not copied\n%s", p.log.text())
+		}
+	}
+	out := p.out.text()
+	if got := strings.Count(out, " of a storm\n"); got < lines {
+		p.t.Errorf("%d of %d lines were copied", got, lines)
+	}
+	info, err := os.Stat(p.logFile)
+	p.must(err)
+	held := info.Sys().(*syscall.Stat_t).Blocks * 512
+	if p.t.Logf("a log of %.1f MB in %v: held are %d kB, the agent took %v of CPU", float64(info.Size())/1e6, took, held>>10, p.cpu()-before); held > 1<<20 {
+		p.t.Errorf("%d bytes of the log are held", held)
+	}
+	report, _, err := p.report("")
+	p.must(err)
+	if len(report.Refused) != 4 || report.Refused[0].Revision != report.Active || report.Refused[0].Count != 0 || report.Refused[3].Revision == first {
+		p.t.Errorf("refused are %+v", report.Refused)
+	}
+}
+
+// cpu is what the agent has used so far.
+func (p *pod) cpu() time.Duration {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.agent.Process.Pid))
+	p.must(err)
+	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')'):]))
+	user, _ := strconv.Atoi(fields[12])
+	system, _ := strconv.Atoi(fields[13])
+	return time.Duration(user+system) * 10 * time.Millisecond
+}
+
 func TestTheBinaryBesideARealPostgreSQL(t *testing.T) {
 	p := startPod(t)
 	first := p.deliver(0)
@@ -208,6 +251,7 @@ func TestTheBinaryBesideARealPostgreSQL(t *testing.T) {
 	p.Start(t, pgtest.Options{Settings: map[string]string{
 		"ssl": "on", "ssl_cert_file": filepath.Join(current, agentapi.ServerCertificate), "ssl_key_file": filepath.Join(current, agentapi.ServerKey),
 		"ssl_ca_file": filepath.Join(current, agentapi.ClientBundle), "ssl_min_protocol_version": "TLSv1.3",
+		"logging_collector": "on", "log_directory": filepath.Dir(p.logFile), "log_filename": filepath.Base(p.logFile), "log_rotation_age": "0", "log_rotation_size": "0",
 	}})
 	p.await(first)
 	for n := range 20 {
@@ -220,6 +264,7 @@ func TestTheBinaryBesideARealPostgreSQL(t *testing.T) {
 			t.Errorf("served is %+v", report.Served)
 		}
 	}
+	p.storm(first)
 	const limit = 15 << 20
 	if got := p.residentBytes(); got > limit {
 		t.Errorf("the agent has %d bytes resident, more than %d", got, limit)

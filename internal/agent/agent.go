@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"path/filepath"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"pgtls.dev/pgtls/internal/agentapi"
+	"pgtls.dev/pgtls/internal/pki"
 )
 
 // Config is where an agent works. Every field is required unless it says otherwise.
@@ -23,6 +25,8 @@ type Config struct {
 	ActivateFile string // in a volume of its own
 	ActiveDir    string
 	SocketDir    string
+	LogFile      string    // that the process writes; "": refused handshakes are not counted
+	LogCopy      io.Writer // gets what is written to LogFile, unchanged; nil where the process tells it elsewhere as well
 
 	Listen          string // address of the agent's own HTTPS
 	PatroniListen   string // address of the HTTPS in front of Patroni; "" in pooler pods
@@ -40,6 +44,7 @@ type Agent struct {
 	observer observer
 	store    store
 	reports  *reports
+	refusals *refusals
 	loopback tls.Certificate
 
 	installed atomic.Pointer[Material] // what "current" leads to; the servers present it
@@ -66,9 +71,10 @@ func New(config Config) (*Agent, error) {
 		config:   config,
 		observer: observer{materialDir: config.MaterialDir, activateFile: config.ActivateFile},
 		store:    store{dir: config.ActiveDir},
-		reports:  newReports(config.Pod, config.Kind),
+		refusals: newRefusals(config.LogFile),
 		loopback: loopback,
 	}
+	a.reports = newReports(config.Pod, config.Kind, a.refusals.told)
 	a.installed.Store(a.store.current())
 	return a, nil
 }
@@ -81,6 +87,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	a.followLog(ctx)
 	stopped, err := a.serve(ctx)
 	if err != nil {
 		return err
@@ -203,6 +210,7 @@ func (a *Agent) confirm(ctx context.Context) *agentapi.Problem {
 	a.settled, a.failures = true, 0
 	if a.loaded == nil || a.loaded.Revision != m.Revision {
 		a.activatedAt = a.config.Now().UTC()
+		a.refusals.begin(m.Revision, pki.Facts(m.Server.Leaf()).IssuerKeyID, a.activatedAt)
 	}
 	a.loaded = m
 	a.config.Log.Info("active", "revision", m.Revision, "serial", outcome.served.Serial)

@@ -19,26 +19,39 @@ import (
 // real is an agent beside a real PostgreSQL.
 type real struct {
 	*kit
-	database *pgtest.Server
-	agent    *Agent
-	volume   *volume
-	pod      *volume
-	active   string
-	hideKey  atomic.Bool // make the next revisions' server key unusable for PostgreSQL
+	database            *pgtest.Server
+	agent               *Agent
+	volume              *volume
+	pod                 *volume
+	active              string
+	log                 string
+	copied, poolerTells lockedBuffer
+	hideKey             atomic.Bool // make the next revisions' server key unusable for PostgreSQL
 }
 
 // startReal runs an agent; PostgreSQL is prepared but not up.
 func startReal(t *testing.T) *real {
 	t.Helper()
-	r := &real{kit: newKit(t, time.Now()), database: pgtest.Prepare(t), volume: newVolume(t), pod: newVolume(t)}
+	database := pgtest.Prepare(t)
+	return startRealBeside(t, database, agentapi.Instance, database.Port)
+}
+
+// startRealBeside runs an agent beside the process of a kind, which will listen on a port.
+func startRealBeside(t *testing.T, database *pgtest.Server, kind agentapi.Kind, port uint16) *real {
+	t.Helper()
+	r := &real{kit: newKit(t, time.Now()), database: database, volume: newVolume(t), pod: newVolume(t)}
 	r.active = filepath.Join(filepath.Dir(r.database.DataDir), "active")
-	if err := os.Mkdir(r.active, 0o755); err != nil {
-		t.Fatal(err)
+	r.log = filepath.Join(filepath.Dir(r.database.DataDir), "log.d", "process.log")
+	for _, dir := range []string{r.active, filepath.Dir(r.log)} {
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
 	}
+	r.database.Own(t, filepath.Dir(r.log))
 	agent, err := New(Config{
-		Pod: "hippo-a-0-0", Kind: agentapi.Instance, MaterialDir: r.volume.dir, ActivateFile: r.pod.activateFile(),
-		ActiveDir: r.active, SocketDir: r.database.SocketDir, Listen: "127.0.0.1:0",
-		Process: NewProcess(agentapi.Instance, r.database.SocketDir, r.database.Port, tls.VersionTLS13),
+		Pod: "hippo-a-0-0", Kind: kind, MaterialDir: r.volume.dir, ActivateFile: r.pod.activateFile(),
+		ActiveDir: r.active, SocketDir: r.database.SocketDir, LogFile: r.log, LogCopy: &r.copied, Listen: "127.0.0.1:0",
+		Process: NewProcess(kind, r.database.SocketDir, port, tls.VersionTLS13),
 		Now:     time.Now, Log: discard(),
 	})
 	if err != nil {
@@ -82,6 +95,7 @@ func (r *real) startPostgres(t *testing.T) {
 		Settings: map[string]string{
 			"ssl": "on", "ssl_cert_file": filepath.Join(current, agentapi.ServerCertificate), "ssl_key_file": filepath.Join(current, agentapi.ServerKey),
 			"ssl_ca_file": filepath.Join(current, agentapi.ClientBundle), "ssl_min_protocol_version": "TLSv1.3",
+			"logging_collector": "on", "log_directory": filepath.Dir(r.log), "log_filename": filepath.Base(r.log), "log_rotation_age": "0", "log_rotation_size": "0",
 		},
 		HBA: []string{"hostssl all all all cert"},
 	})
@@ -96,7 +110,7 @@ func (r *real) await(t *testing.T, what string, ok func(agentapi.Report) bool) a
 	for !ok(last) {
 		next, news := r.agent.reports.after(ctx, last.Boot, last.Sequence, time.Minute)
 		if !news {
-			t.Fatalf("no report with %s; the last is %+v, problem %+v\n%s", what, last, last.Problem, r.database.Log(t))
+			t.Fatalf("no report with %s; the last is %+v, problem %+v\n%s", what, last, last.Problem, r.copied.String()+r.poolerTells.String())
 		}
 		last = next
 	}

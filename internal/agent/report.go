@@ -15,17 +15,32 @@ type reports struct {
 	mu      sync.Mutex
 	last    agentapi.Report
 	changed chan struct{} // closed with the next change
+	refused func() []agentapi.Refused
 }
 
-func newReports(pod string, kind agentapi.Kind) *reports {
-	return &reports{last: agentapi.Report{Pod: pod, Kind: kind, Boot: rand.Text(), Sequence: 1}, changed: make(chan struct{})}
+// newReports takes what to tell of refused handshakes from refused, at each change.
+func newReports(pod string, kind agentapi.Kind, refused func() []agentapi.Refused) *reports {
+	return &reports{last: agentapi.Report{Pod: pod, Kind: kind, Boot: rand.Text(), Sequence: 1}, changed: make(chan struct{}), refused: refused}
 }
 
-// publish replaces the report, unless nothing in it differs. It keeps pod, kind, boot and sequence itself.
+// publish replaces the report, unless nothing in it differs. It keeps pod, kind, boot, sequence and refusals itself.
 func (r *reports) publish(next agentapi.Report) (changed bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	return r.replace(next)
+}
+
+// refresh publishes the refusals anew; everything else stays.
+func (r *reports) refresh() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.replace(r.last)
+}
+
+// replace is called with the lock held: two goroutines publish, and neither may bring back older refusals.
+func (r *reports) replace(next agentapi.Report) (changed bool) {
 	next.Pod, next.Kind, next.Boot, next.Sequence = r.last.Pod, r.last.Kind, r.last.Boot, r.last.Sequence
+	next.Refused = r.refused()
 	if reflect.DeepEqual(next, r.last) {
 		return false
 	}

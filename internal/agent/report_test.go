@@ -11,7 +11,7 @@ import (
 )
 
 func TestOnlyAChangeIsNews(t *testing.T) {
-	r := newReports("pod", agentapi.Pooler)
+	r := newReports("pod", agentapi.Pooler, nothingRefused)
 	first, _ := r.get()
 	if r.publish(agentapi.Report{}) {
 		t.Error("an equal report is news")
@@ -36,8 +36,8 @@ func TestOnlyAChangeIsNews(t *testing.T) {
 }
 
 func TestTwoBootsDiffer(t *testing.T) {
-	a, _ := newReports("pod", agentapi.Pooler).get()
-	b, _ := newReports("pod", agentapi.Pooler).get()
+	a, _ := newReports("pod", agentapi.Pooler, nothingRefused).get()
+	b, _ := newReports("pod", agentapi.Pooler, nothingRefused).get()
 	if a.Boot == b.Boot || a.Boot == "" {
 		t.Errorf("boots are %q and %q", a.Boot, b.Boot)
 	}
@@ -45,7 +45,7 @@ func TestTwoBootsDiffer(t *testing.T) {
 
 func TestAfterWaitsAsLongAsAsked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newReports("pod", agentapi.Pooler)
+		r := newReports("pod", agentapi.Pooler, nothingRefused)
 		now, _ := r.get()
 		start := time.Now()
 		if _, news := r.after(t.Context(), now.Boot, now.Sequence, 7*time.Second); news || time.Since(start) != 7*time.Second {
@@ -67,7 +67,7 @@ func TestAfterWaitsAsLongAsAsked(t *testing.T) {
 
 // Whoever follows by sequence sees the last report, and the sequence only ever grows.
 func TestFollowersMissNothing(t *testing.T) {
-	r := newReports("pod", agentapi.Instance)
+	r := newReports("pod", agentapi.Instance, nothingRefused)
 	const last = "end"
 	var followers sync.WaitGroup
 	for range 4 {
@@ -89,3 +89,5 @@ func TestFollowersMissNothing(t *testing.T) {
 	r.publish(agentapi.Report{Asked: last})
 	followers.Wait()
 }
+
+func nothingRefused() []agentapi.Refused { return nil }

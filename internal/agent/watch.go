@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/fsnotify/fsnotify"
 )
@@ -11,6 +12,12 @@ import (
 // watch sends to the returned channel whenever something in one of the directories changes. Signals that
 // nobody has taken yet become one. It watches directories and not files, because the kubelet swaps a link.
 func watch(ctx context.Context, log *slog.Logger, dirs ...string) (<-chan struct{}, error) {
+	return watchPaced(ctx, log, 0, dirs...)
+}
+
+// watchPaced is watch with a pause after each signal. What happens meanwhile waits in the kernel, which makes one
+// event of many equal ones: a storm of writes costs a signal per pause.
+func watchPaced(ctx context.Context, log *slog.Logger, pause time.Duration, dirs ...string) (<-chan struct{}, error) {
 	watcher, err := fsnotify.NewWatcher()
 	if err != nil {
 		return nil, fmt.Errorf("watching directories: %w", err)
@@ -22,11 +29,11 @@ func watch(ctx context.Context, log *slog.Logger, dirs ...string) (<-chan struct
 		}
 	}
 	signals := make(chan struct{}, 1)
-	go forward(ctx, log, watcher, signals)
+	go forward(ctx, log, pause, watcher, signals)
 	return signals, nil
 }
 
-func forward(ctx context.Context, log *slog.Logger, watcher *fsnotify.Watcher, signals chan<- struct{}) {
+func forward(ctx context.Context, log *slog.Logger, pause time.Duration, watcher *fsnotify.Watcher, signals chan<- struct{}) {
 	defer func() { _ = watcher.Close() }() // the agent is ending
 	for {
 		select {
@@ -40,5 +47,16 @@ func forward(ctx context.Context, log *slog.Logger, watcher *fsnotify.Watcher, s
 		case signals <- struct{}{}:
 		default:
 		}
+		if pause > 0 {
+			rest(ctx, pause)
+		}
+	}
+}
+
+// rest returns after a pause, or when ctx ends.
+func rest(ctx context.Context, pause time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(pause):
 	}
 }

@@ -24,6 +24,9 @@ const (
 	ActiveDir    = "/pgtls/active"         // emptyDir in memory, shared with PostgreSQL or PgBouncer
 	CurrentDir   = "/pgtls/active/current" // symbolic link to the active revision's directory: what ssl_cert_file etc. name
 	SocketDir    = "/run/postgresql"       // Unix sockets of PostgreSQL and PgBouncer
+	LogDir       = "/pgtls/log"            // emptyDir in memory, where they log to and the agent reads
+	PostgresLog  = "/pgtls/log/postgresql.log"
+	PGBouncerLog = "/pgtls/log/pgbouncer.log"
 
 	// A pair for Patroni's loopback listener, made by the agent at start and known to nobody else.
 	LoopbackCertificate = "/pgtls/active/loopback.crt"
@@ -88,6 +91,10 @@ type Report struct {
 	ClientAnchors []string `json:"clientAnchors,omitempty"`
 	Served        []Served `json:"served,omitempty"` // last local handshakes, by port name
 
+	// Refused are the handshakes that clients broke off, by what was served: newest first, at most four.
+	// Empty means unknown: the log of the process cannot be read, or nothing was seen to be served yet.
+	Refused []Refused `json:"refused,omitempty"`
+
 	Problem *Problem `json:"problem,omitempty"`
 }
 
@@ -102,6 +109,17 @@ type Served struct {
 	Port   string `json:"port"` // postgres, pgbouncer
 	Serial string `json:"serial,omitempty"`
 	Error  string `json:"error,omitempty"`
+}
+
+// Refused counts the handshakes that clients broke off because they did not accept what was served. Anybody who reaches
+// the port can send such an alert, so it is a hint and no proof.
+type Refused struct {
+	Revision string     `json:"revision"`
+	Issuer   string     `json:"issuer"`          // key identifier in lower-case hex of the authority that issued the server leaf
+	Since    time.Time  `json:"since"`           // first seen to be served by this process of the agent
+	Until    *time.Time `json:"until,omitempty"` // nil: served now
+	Count    uint64     `json:"count"`
+	Last     string     `json:"last,omitempty"` // words of the last alert, such as "unknown ca"
 }
 
 // Problem says why the agent has not done what was asked.

@@ -20,6 +20,7 @@ const (
 	podVolume      = "pod"
 	activeVolume   = "active"
 	runVolume      = "run"
+	logVolume      = "log"
 	dataVolume     = "pgdata"
 	configVolume   = "config"
 	tmpVolume      = "tmp"
@@ -92,6 +93,7 @@ func agentContainer(cluster *v1beta1.PostgresCluster, settings Settings, args []
 			{Name: podVolume, MountPath: agentapi.PodInfoDir, ReadOnly: true},
 			{Name: activeVolume, MountPath: agentapi.ActiveDir},
 			{Name: runVolume, MountPath: agentapi.SocketDir},
+			{Name: logVolume, MountPath: agentapi.LogDir},
 		},
 	}
 }
@@ -111,6 +113,8 @@ func agentVolumes(materialSecret string) []corev1.Volume {
 		}}},
 		memoryVolume(activeVolume, "4Mi"),
 		emptyVolume(runVolume, "16Mi"),
+		// In memory, because then a full volume costs lines of the log: on disk it would cost the pod.
+		memoryVolume(logVolume, "8Mi"),
 		emptyVolume(tmpVolume, "256Mi"),
 	}
 }

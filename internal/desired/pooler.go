@@ -82,6 +82,7 @@ func poolerContainer(cluster *v1beta1.PostgresCluster, pooler *v1beta1.PGBouncer
 		VolumeMounts: []corev1.VolumeMount{
 			{Name: activeVolume, MountPath: agentapi.ActiveDir, ReadOnly: true},
 			{Name: runVolume, MountPath: agentapi.SocketDir},
+			{Name: logVolume, MountPath: agentapi.LogDir},
 			{Name: configVolume, MountPath: "/etc/pgbouncer", ReadOnly: true},
 			{Name: tmpVolume, MountPath: "/tmp"},
 		},

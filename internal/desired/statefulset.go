@@ -95,6 +95,7 @@ func databaseContainer(cluster *v1beta1.PostgresCluster, instance Instance, sett
 		VolumeMounts: []corev1.VolumeMount{
 			{Name: activeVolume, MountPath: agentapi.ActiveDir, ReadOnly: true},
 			{Name: runVolume, MountPath: agentapi.SocketDir},
+			{Name: logVolume, MountPath: agentapi.LogDir},
 			{Name: dataVolume, MountPath: "/pgdata"},
 			{Name: configVolume, MountPath: "/etc/patroni", ReadOnly: true},
 			{Name: tmpVolume, MountPath: "/tmp"},

@@ -58,6 +58,7 @@ func fixed(c INI) map[string]string {
 		"unix_socket_dir":      agentapi.SocketDir,
 		"unix_socket_mode":     "0700",
 		"admin_users":          consoleName,
+		"logfile":              agentapi.PGBouncerLog, // as well as stderr
 		"auth_type":            "scram-sha-256",
 		"auth_user":            agentapi.PGBouncerIdentity,
 		"auth_dbname":          "postgres",
@@ -87,7 +88,7 @@ func (c INI) port() uint16 {
 // read or written elsewhere are among them.
 func Reserved() []string {
 	names := slices.AppendSeq([]string{
-		"auth_file", "auth_hba_file", "conffile", "job_name", "logfile", "pidfile",
+		"auth_file", "auth_hba_file", "conffile", "job_name", "pidfile",
 		"resolv_conf", "service_name", "so_reuseport", "stats_users", "syslog", "user",
 	}, maps.Keys(fixed(INI{})))
 	slices.Sort(names)

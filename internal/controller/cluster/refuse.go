@@ -32,6 +32,12 @@ var operatorsParameters = []string{
 	"password_encryption", "hba_file", "ident_file", "config_file", "data_directory", "external_pid_file",
 }
 
+// logParameters are PostgreSQL parameters that decide where its log goes and in which words: the agent counts refused handshakes in it.
+var logParameters = []string{
+	"logging_collector", "log_destination", "log_directory", "log_filename", "log_file_mode",
+	"log_rotation_age", "log_rotation_size", "log_truncate_on_rotation", "lc_messages",
+}
+
 // patroniFields are set by fields of the spec.
 var patroniFields = map[string]string{
 	"ttl":       "spec.patroni.leaderLeaseDurationSeconds",
@@ -66,6 +72,21 @@ func refuseDynamicConfiguration(cluster *v1beta1.PostgresCluster, _ desired.Sett
 		if strings.HasPrefix(strings.ToLower(key), "ssl") || slices.Contains(operatorsParameters, strings.ToLower(key)) {
 			return fmt.Sprintf("%s.postgresql.parameters.%s: TLS hangs on it, so it is the operator's; remove it", field, key)
 		}
+		if remedy := refuseLogParameter(strings.ToLower(key), parameters[key]); remedy != "" {
+			return fmt.Sprintf("%s.postgresql.parameters.%s: the agent counts refused handshakes in the log, so %s", field, key, remedy)
+		}
+	}
+	return ""
+}
+
+// refuseLogParameter returns what is wrong with a parameter and what to do about it, or "".
+func refuseLogParameter(name string, value any) string {
+	if slices.Contains(logParameters, name) {
+		return "it is the operator's; remove it"
+	}
+	level, _ := value.(string)
+	if name == "log_min_messages" && slices.Contains([]string{"fatal", "panic"}, strings.ToLower(strings.TrimSpace(level))) {
+		return "it must not be above log; set log, error or less"
 	}
 	return ""
 }

@@ -25,6 +25,10 @@ func TestWhatCannotWorkIsRefusedWithFieldAndRemedy(t *testing.T) {
 	}{
 		{"a TLS parameter", dynamic(`{"postgresql":{"parameters":{"ssl_cert_file":"/x"}}}`), field + ".postgresql.parameters.ssl_cert_file", "remove"},
 		{"a TLS parameter in capitals", dynamic(`{"postgresql":{"parameters":{"SSL":"off"}}}`), field + ".postgresql.parameters.SSL", "remove"},
+		{"where the log goes", dynamic(`{"postgresql":{"parameters":{"Log_Directory":"/pgdata/log"}}}`), field + ".postgresql.parameters.Log_Directory", "remove"},
+		{"no logging collector", dynamic(`{"postgresql":{"parameters":{"logging_collector":false}}}`), field + ".postgresql.parameters.logging_collector", "remove"},
+		{"messages in another language", dynamic(`{"postgresql":{"parameters":{"lc_messages":"de_DE.UTF-8"}}}`), field + ".postgresql.parameters.lc_messages", "remove"},
+		{"a log without refused handshakes", dynamic(`{"postgresql":{"parameters":{"log_min_messages":"FATAL"}}}`), field + ".postgresql.parameters.log_min_messages", "set log"},
 		{"the port", dynamic(`{"postgresql":{"parameters":{"port":5433}}}`), field + ".postgresql.parameters.port", "remove"},
 		{"pg_hba", dynamic(`{"postgresql":{"pg_hba":["host all all all trust"]}}`), field + ".postgresql.pg_hba", "remove"},
 		{"authentication", dynamic(`{"postgresql":{"authentication":{}}}`), field + ".postgresql.authentication", "remove"},
@@ -59,6 +63,7 @@ func TestOrdinarySpecsAreTaken(t *testing.T) {
 		"minimal":     func(*v1beta1.PostgresCluster) {},
 		"pooler":      withPooler,
 		"parameters":  dynamic(`{"synchronous_mode":true,"postgresql":{"parameters":{"max_connections":200,"work_mem":"8MB"}}}`),
+		"logging":     dynamic(`{"postgresql":{"parameters":{"log_min_messages":"log","log_line_prefix":"%m %u@%d ","log_statement":"ddl","log_min_duration_statement":250}}}`),
 		"empty":       dynamic(`{}`),
 		"nothing":     dynamic(``),
 		"null inside": dynamic(`{"postgresql":null}`),

@@ -166,8 +166,16 @@ func parameters(c Config) object {
 		"ssl_ca_file":              current(agentapi.ClientBundle),
 		"ssl_min_protocol_version": "TLSv" + c.MinTLS,
 		"password_encryption":      "scram-sha-256",
-		"logging_collector":        "off",
+		// The agent reads the log, copies it to its own standard output and keeps it small, see ADR 0011.
+		"logging_collector":        "on",
 		"log_destination":          "stderr",
+		"log_directory":            agentapi.LogDir,
+		"log_filename":             path.Base(agentapi.PostgresLog),
+		"log_file_mode":            "0600",
+		"log_rotation_age":         "0",
+		"log_rotation_size":        "0",
+		"log_truncate_on_rotation": "off",
+		"lc_messages":              "C",
 	}
 }
 

@@ -171,6 +171,13 @@ func (s *Server) SQL(t testing.TB, database, sql string) string {
 	return strings.TrimSpace(string(out))
 }
 
+// Connect runs a statement through psql with a libpq connection string, as a client of its own, and returns what psql
+// says. It runs in the directory above DataDir.
+func (s *Server) Connect(ctx context.Context, connection, sql string) (string, error) {
+	out, err := s.command(ctx, "psql", "-X", "-A", "-t", "-q", "-d", connection, "-c", sql).CombinedOutput()
+	return strings.TrimSpace(string(out)), err
+}
+
 func (s *Server) write(t testing.TB, name, content string) {
 	t.Helper()
 	path := filepath.Join(s.DataDir, name)
