@@ -5,8 +5,10 @@ import (
 	"crypto/x509"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -273,7 +275,7 @@ func (r *Reconciler) observePod(v *view, pod *corev1.Pod) (undelivered bool) {
 		Name:    pod.Name,
 		Primary: desired.IsPrimaryRole(pod.Labels[desired.RoleLabel]),
 		Asked:   pod.Annotations[activateAnnotation],
-		Report:  reportFacts(report),
+		Report:  reportFacts(report, v.observed.Now),
 		Proofs:  r.proofs.of(pod.UID, v.endpoints[pod.Name], v.observed.Now),
 	}
 	if undelivered = isUndelivered(report, seen.Asked); undelivered {
@@ -342,13 +344,20 @@ func containerReady(pod *corev1.Pod, name string) bool {
 	return false
 }
 
-func reportFacts(report *agentapi.Report) *rotation.Report {
+func reportFacts(report *agentapi.Report, now time.Time) *rotation.Report {
 	if report == nil {
 		return nil
 	}
 	facts := &rotation.Report{
 		Active: report.Active, Mounted: report.Mounted, Asked: report.Asked,
 		Loaded: map[rotation.Domain][]string{rotation.Server: report.ServerAnchors, rotation.Client: report.ClientAnchors},
+	}
+	for _, r := range report.Refused {
+		until := now
+		if r.Until != nil {
+			until = *r.Until
+		}
+		facts.Refused = append(facts.Refused, rotation.Refused{IssuerKeyID: r.Issuer, Count: int(min(r.Count, math.MaxInt32)), Served: until.Sub(r.Since)})
 	}
 	for _, leaf := range []*agentapi.Leaf{report.ServerLeaf, report.ClientLeaf} {
 		if leaf != nil && (facts.ActiveUntil.IsZero() || leaf.NotAfter.Before(facts.ActiveUntil)) {

@@ -57,16 +57,18 @@ func TestAReportAsFacts(t *testing.T) {
 	report := &agentapi.Report{
 		Active: "a", Mounted: "b", ServerLeaf: &agentapi.Leaf{NotAfter: later}, ClientLeaf: &agentapi.Leaf{NotAfter: soon},
 		Problem: &agentapi.Problem{Reason: agentapi.ReloadFailed, Message: "no answer"}, ServerAnchors: []string{"s"}, ClientAnchors: []string{"c"},
+		Refused: []agentapi.Refused{{Issuer: "new", Count: 3, Since: soon.Add(-time.Minute)}, {Issuer: "old", Since: soon.Add(-time.Hour), Until: ptr.To(soon.Add(-time.Minute))}},
 	}
 	want := &rotation.Report{Active: "a", Mounted: "b", ActiveUntil: soon, ProblemReason: "ReloadFailed", ProblemMessage: "no answer",
-		Loaded: map[rotation.Domain][]string{rotation.Server: {"s"}, rotation.Client: {"c"}}}
-	if diff := cmp.Diff(want, reportFacts(report)); diff != "" {
+		Loaded:  map[rotation.Domain][]string{rotation.Server: {"s"}, rotation.Client: {"c"}},
+		Refused: []rotation.Refused{{IssuerKeyID: "new", Count: 3, Served: time.Minute}, {IssuerKeyID: "old", Served: 59 * time.Minute}}}
+	if diff := cmp.Diff(want, reportFacts(report, soon)); diff != "" {
 		t.Errorf("facts (-want +got):\n%s", diff)
 	}
-	if reportFacts(nil) != nil {
+	if reportFacts(nil, soon) != nil {
 		t.Error("what is unknown became a fact")
 	}
-	if facts := reportFacts(&agentapi.Report{}); !facts.ActiveUntil.IsZero() {
+	if facts := reportFacts(&agentapi.Report{}, soon); !facts.ActiveUntil.IsZero() {
 		t.Error("an end that is unknown became a fact")
 	}
 }
