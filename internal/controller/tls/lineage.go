@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"pgtls.dev/pgtls/internal/desired"
 	"pgtls.dev/pgtls/internal/pki"
 	"pgtls.dev/pgtls/internal/rotation"
 )
@@ -56,8 +57,9 @@ func (n namedGenerations) highest() map[rotation.Domain]int {
 	return seen
 }
 
-// addLost adds the authorities whose Secret is gone or garbled and whose leaves are in use: they cannot sign, and are to
-// be trusted on until nothing uses them. A certificate that no leaf in use was issued by is nobody's authority.
+// addLost adds the authorities whose Secret is gone or garbled and that are in use: they cannot sign, and are to be trusted
+// on until nothing uses them. That the last leaf of one was published anew does not mean that no pod serves its old one: what
+// the operator itself trusts is trusted until it is dropped. Any other certificate in a bundle is nobody's authority.
 func (v *view) addLost(named namedGenerations, secrets []corev1.Secret) {
 	issuers := map[string]bool{}
 	for i := range secrets {
@@ -68,7 +70,7 @@ func (v *view) addLost(named namedGenerations, secrets []corev1.Secret) {
 	for _, domain := range rotation.Domains() {
 		for generation, certificate := range named[domain] {
 			facts := pki.Facts(certificate)
-			if !issuers[facts.KeyID] {
+			if !issuers[facts.KeyID] && !v.operatorTrusts(domain, certificate) {
 				continue
 			}
 			stored := v.authority(rotation.Step{Domain: domain, Generation: generation})
@@ -89,6 +91,16 @@ func (v *view) addLost(named namedGenerations, secrets []corev1.Secret) {
 		}
 		return a.facts.Generation - b.facts.Generation
 	})
+}
+
+// operatorTrusts reports whether a certificate is in the bundle of the operator's own material.
+func (v *view) operatorTrusts(domain rotation.Domain, certificate *x509.Certificate) bool {
+	secret := v.material[desired.OperatorMaterial(v.cluster.Name)]
+	if secret == nil {
+		return false
+	}
+	anchors, err := pki.ParseBundle(secret.Data[bundleFiles[domain]])
+	return err == nil && slices.ContainsFunc(anchors, certificate.Equal)
 }
 
 // leftovers are the leaves in a material Secret.

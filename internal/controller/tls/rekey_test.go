@@ -3,6 +3,7 @@ package tls
 import (
 	"bytes"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -17,6 +18,7 @@ import (
 	"pgtls.dev/pgtls/api/v1beta1"
 	"pgtls.dev/pgtls/internal/agentapi"
 	"pgtls.dev/pgtls/internal/pki"
+	"pgtls.dev/pgtls/internal/rotation"
 )
 
 // annotate changes the cluster as a user does with kubectl.
@@ -215,5 +217,51 @@ func TestATaintedAuthorityGoesWithoutBridgeAndSoak(t *testing.T) {
 	err = pki.Verify(pki.VerifyRequest{Chain: pair.Chain, Anchors: held, At: h.clock(), Usage: pki.ServerAuth})
 	if pki.ReasonOf(err) != pki.UnknownAuthority {
 		t.Errorf("who trusts the tainted authority meets the new leaf: %v", err)
+	}
+}
+
+// lose is kubectl delete by somebody who takes the finalizer away as well.
+func (h *house) lose(name string) {
+	h.t.Helper()
+	secret := h.secret(name)
+	secret.Finalizers = nil
+	if err := h.client.Update(h.t.Context(), secret); err != nil {
+		h.t.Fatal(err)
+	}
+	if err := h.client.Delete(h.t.Context(), secret); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// TestALostAuthorityIsTrustedUntilItIsDropped: the last leaf of it was published anew, and its pod serves the old one until it
+// has been asked. The exploration of internal/rotation found it: the bundles went first.
+func TestALostAuthorityIsTrustedUntilItIsDropped(t *testing.T) {
+	moments := 0
+	crashes(t, func(t *testing.T, n int) bool {
+		h := aRekey(t, "server")
+		crashed := h.crashAfter(n, nil)
+		_, _ = h.r.Reconcile(t.Context(), ctrl.Request{NamespacedName: hippo})
+		h.around = nil
+		h.restart()
+		before := h.stored()
+		if before["hippo-server-ca-g1"] == nil || before["hippo-server-ca-g2"] == nil || before["hippo-server-ca-g2"].Annotations[retiredAnnotation] != "" {
+			return *crashed
+		}
+		h.lose("hippo-server-ca-g1")
+		v, err := h.r.observe(t.Context(), h.cluster())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a := v.authority(rotation.Step{Domain: rotation.Server, Generation: 1}); a == nil || a.facts.Problem != rotation.AuthorityLost {
+			t.Errorf("g1 is forgotten: %+v", a)
+		}
+		issuers := slices.Collect(maps.Values(issuersOf(t, before, "server")))
+		if !slices.Contains(issuers, "CN=hippo server ca g1") {
+			moments++
+		}
+		return *crashed
+	})
+	if moments == 0 {
+		t.Error("at no moment was every leaf the new authority's and the old one not dropped: this test shows nothing")
 	}
 }
