@@ -68,7 +68,7 @@ func (d *decision) cast(l *lineage, live []*Authority) {
 		}
 		switch {
 		case !a.usable(d.observed.Now):
-		case oldest || d.holds(guardSwitched, !a.SwitchedAt.IsZero()):
+		case oldest && !d.forgotten(a, live) || d.holds(guardSwitched, !a.SwitchedAt.IsZero()):
 			l.signer, l.next = a, nil
 		default:
 			l.next = a
@@ -80,6 +80,42 @@ func (d *decision) cast(l *lineage, live []*Authority) {
 			l.leaving = append(l.leaving, a)
 		}
 	}
+}
+
+// forgotten reports whether an older authority may have been dropped from trust by a newer one whose Secret is lost, and the
+// note with it. Then some bundle may lack it, and it is trusted anew before it signs. One whose leaves are published was not
+// dropped.
+func (d *decision) forgotten(a *Authority, live []*Authority) bool {
+	lost := slices.ContainsFunc(live, func(b *Authority) bool {
+		return b.Generation > a.Generation && b.Generation > a.RolledBack && b.Problem == AuthorityLost
+	})
+	return lost && !d.publishes(a) && !d.heldByAll(a)
+}
+
+// publishes reports whether some leaf that is published was issued by an authority.
+func (d *decision) publishes(a *Authority) bool {
+	for i := range d.observed.Parties {
+		if leaf := d.observed.Parties[i].material(a.Domain); leaf != nil && leaf.IssuerKeyID == a.Certificate.KeyID {
+			return true
+		}
+	}
+	return false
+}
+
+// heldByAll reports whether an authority is in all material, and every pod uses that and says that it has loaded it.
+func (d *decision) heldByAll(a *Authority) bool {
+	for i := range d.observed.Parties {
+		p := &d.observed.Parties[i]
+		if p.Material.State != Foreign && !slices.Contains(p.Material.Anchors[a.Domain], a.Certificate.Fingerprint) {
+			return false
+		}
+		for j := range p.Pods {
+			if pod := &p.Pods[j]; !settled(p, pod) || !slices.Contains(pod.Report.Loaded[a.Domain], a.Certificate.Fingerprint) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // usable reports whether an authority can sign now.
@@ -162,6 +198,8 @@ func (d *decision) turn(s Step) { d.turns = append(d.turns, s) }
 func (d *decision) rekey(l *lineage) {
 	switch policy := d.policy.Rekey[l.domain]; {
 	case d.rollBack(l, policy):
+	case l.next != nil && policy.Tainted == l.next.Generation: // it never signs
+		d.turn(Step{Op: RollBack, Domain: l.domain, Generation: l.next.Generation, Signer: l.signer.Generation, Reason: ReasonTainted})
 	case l.next != nil:
 		d.switchSigner(l)
 	case len(l.leaving) > 0:
@@ -302,7 +340,7 @@ func (d *decision) dropOld(l *lineage, policy RekeyPolicy) {
 		return
 	}
 	name := authorityName(l.domain, old.Generation)
-	emergency := back || policy.Tainted == old.Generation || !old.usable(d.observed.Now)
+	emergency := back || policy.Tainted == old.Generation || policy.Tainted == l.signer.Generation || !old.usable(d.observed.Now)
 	soaked := l.signer.SwitchedAt.Add(d.policy.RetireSoak)
 	switch {
 	case emergency || policy.Approved == old.Generation:

@@ -72,6 +72,7 @@ func TestWhatASwitchWaitsFor(t *testing.T) {
 		{"the ConfigMap", with(publicTrust(Present, "server-g1")), []string{"publish ca: TrustChanged"}, Renewing},
 		{"a bundle", with(bundleReplaced("operator", Server, "server-g1")), []string{"publish operator []: TrustChanged"}, Renewing},
 		{"not for a pod that has not started", with(notStarted("db-1-0")), turn, Renewing},
+		{"never for one that is tainted: it is withdrawn", with(tainted(Server, 2)), []string{"rollback server g2: Tainted"}, Renewing},
 		{"not for what is somebody else's", with(foreignSecret("db-1")), append(slices.Clone(turn), "wait for db-1: ForeignSecret"), Renewing},
 	})
 }
@@ -100,10 +101,43 @@ func TestWhatDroppingTheOldWaitsFor(t *testing.T) {
 		{"not for a person who approved", with(func(w *world) { w.policy.RetireManual = true }, approved(Server, 1)), turn, Renewing},
 		{"a person who approved another one", with(func(w *world) { w.policy.RetireManual = true }, approved(Server, 2)), []string{"wait for server ca g1: AwaitingApproval"}, Steady},
 		{"not for the soak of a tainted one", with(soak(time.Hour), tainted(Server, 1), trustedEverywhere), turn, Renewing},
+		{"not for the soak when the new one is tainted and to be replaced itself", with(soak(time.Hour), tainted(Server, 2)), turn, Renewing},
 		{"a pod that says nothing", with(unreachable("db-1-0")), []string{"wait for db-1-0: AgentUnreachable"}, Waiting},
 		{"a leaf that it issued", with(func(w *world) { w.member("db-1").leaf(Server).IssuerKeyID = "server-g1-key" }, trustedEverywhere),
 			[]string{"publish db-1 [server]: IssuerNotActive", "activate db-1-0"}, Renewing},
 	})
+}
+
+// lostGeneration is a Secret that somebody deleted with its finalizer, and every note with it.
+func lostGeneration(domain Domain, n int) fact {
+	return func(w *world) {
+		a := w.generation(domain, n)
+		a.problem, a.marks, a.forward, a.backward = AuthorityLost, Marks{}, Bridge{}, Bridge{}
+	}
+}
+
+// When the signer is lost, nobody knows any more whether the one before was dropped already. It signs at once only when
+// everybody is known to trust it.
+func TestWhoSignsWhenTheNewestIsLost(t *testing.T) {
+	lost := func(f ...fact) []fact {
+		return append([]fact{reissued, lostGeneration(Server, 2), func(w *world) { trustedEverywhere(w) }}, f...)
+	}
+	wait := "wait for server ca g2: AuthorityLost"
+	run(t, []sentence{
+		{"the one before, whose leaves are published", []fact{nextGeneration(Server), trustedEverywhere, switched(Server, 2), lostGeneration(Server, 2), trustedEverywhere},
+			[]string{"dropold server g2: Unused"}, Renewing},
+		{"the one before, which everybody trusts", lost(), []string{
+			"publish db-1 [server]: IssuerNotActive", "activate db-1-0"}, Renewing},
+		{"nobody, while a pod has loaded the lost one alone", lost(bundleLoaded("db-1-0", Server, "server-g2")),
+			[]string{wait, "wait for db-1-0: TrustNotLoaded"}, Waiting},
+		{"nobody, while a pod is about to load something else", lost(usesWhatWasBefore("db-1-0")),
+			[]string{wait, "wait for db-1-0: AwaitingActivation"}, Waiting},
+	})
+}
+
+// usesWhatWasBefore is a pod whose agent has not come to what is published.
+func usesWhatWasBefore(pod string) fact {
+	return of(pod, func(c *container) { c.active = cloneMaterial(c.active); c.active.Revision = "before" })
 }
 
 func TestALeftoverHoldsUpTheDrop(t *testing.T) {
