@@ -68,7 +68,7 @@ func (d *decision) cast(l *lineage, live []*Authority) {
 		}
 		switch {
 		case !a.usable(d.observed.Now):
-		case oldest && !d.forgotten(a, live) || d.holds(guardSwitched, !a.SwitchedAt.IsZero()):
+		case (oldest || d.holds(guardSwitched, !a.SwitchedAt.IsZero())) && !d.forgotten(a, live):
 			l.signer, l.next = a, nil
 		default:
 			l.next = a
@@ -82,12 +82,12 @@ func (d *decision) cast(l *lineage, live []*Authority) {
 	}
 }
 
-// forgotten reports whether an older authority may have been dropped from trust by a newer one whose Secret is lost, and the
-// note with it. Then some bundle may lack it, and it is trusted anew before it signs. One whose leaves are published was not
+// forgotten reports whether an authority may have been dropped from trust by another one whose Secret is lost, and the note
+// with it. Then some bundle may lack it, and it is trusted anew before it signs. One whose leaves are published was not
 // dropped.
 func (d *decision) forgotten(a *Authority, live []*Authority) bool {
 	lost := slices.ContainsFunc(live, func(b *Authority) bool {
-		return b.Generation > a.Generation && b.Generation > a.RolledBack && b.Problem == AuthorityLost
+		return b != a && b.Problem == AuthorityLost && (b.Generation < a.Generation || b.Generation > a.RolledBack)
 	})
 	return lost && !d.publishes(a) && !d.heldByAll(a)
 }

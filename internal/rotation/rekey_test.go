@@ -128,6 +128,11 @@ func TestWhoSignsWhenTheNewestIsLost(t *testing.T) {
 			[]string{"dropold server g2: Unused"}, Renewing},
 		{"the one before, which everybody trusts", lost(), []string{
 			"publish db-1 [server]: IssuerNotActive", "activate db-1-0"}, Renewing},
+		{"nobody, when the lost one was rolled back to, and a pod has not loaded the one that was withdrawn",
+			[]fact{nextGeneration(Server), trustedEverywhere, switched(Server, 2), rolledBack(Server, 2), authorityProblem(Server, AuthorityLost), func(w *world) {
+				w.authorities[Server].marks = Marks{}
+			}, bundleLoaded("db-1-0", Server, "server-g1")},
+			[]string{"wait for server ca g1: AuthorityLost", "wait for db-1-0: TrustNotLoaded"}, Waiting},
 		{"nobody, while a pod has loaded the lost one alone", lost(bundleLoaded("db-1-0", Server, "server-g2")),
 			[]string{wait, "wait for db-1-0: TrustNotLoaded"}, Waiting},
 		{"nobody, while a pod is about to load something else", lost(usesWhatWasBefore("db-1-0")),
