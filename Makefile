@@ -101,6 +101,15 @@ test-envtest: ## CRD and CEL rules against the real API server
 e2e: ## End-to-end stories on the throwaway cluster (root; STORY=<name> for one, KEEP=1 keeps the cluster)
 	hack/run-tests e2e
 
+.PHONY: explore
+explore: ## Every state of a re-key in the model, then without each guard; ends with "explore: states=..." (two minutes, 3 GB)
+	@mkdir -p _artifacts/explore
+	@status=0; \
+	$(GO) test ./internal/rotation -run='^TestE(xplore|veryGuard)' -explore.full -count=1 -timeout=30m -v >_artifacts/explore/explore.txt 2>&1 || status=$$?; \
+	grep -Ev '^(=== |explore: )' _artifacts/explore/explore.txt; \
+	grep '^explore: ' _artifacts/explore/explore.txt || status=1; \
+	exit $$status
+
 .PHONY: fuzz
 fuzz: ## Every fuzz target for FUZZTIME (30s)
 	hack/fuzz $(FUZZTIME)

@@ -28,6 +28,7 @@ type VerifyRequest struct {
 //   - The end of the validity is exclusive, as in OpenSSL.
 //   - The leaf's usage is named, and anyExtendedKeyUsage does not name it. Key usage, when present, has digitalSignature.
 //   - A server's leaf is not Ed25519 in key or signature (SCRAM channel binding fails).
+//   - Extensions are as RFC 5280 has them, in all that is on the path: see checkExtensions.
 //   - Names match by libpq's rules, without its fallback to the common name.
 //
 // Errors: NoCertificate, UsageMissing, ValidityMalformed (no time given), IsCA, NotCA, NotSelfSigned, KeyIdentifierMissing,
@@ -48,8 +49,14 @@ func Verify(r VerifyRequest) error {
 	if err != nil {
 		return err
 	}
+	if err := checkExtensions("the leaf", path[0], r.Usage); err != nil {
+		return err
+	}
 	for i, issuer := range path[1:] {
 		if err := checkLink(path[i], issuer, r.Usage, r.At); err != nil {
+			return err
+		}
+		if err := checkNameConstraints(path[0], issuer); err != nil {
 			return err
 		}
 	}
@@ -192,6 +199,12 @@ func checkLink(child, issuer *x509.Certificate, usage Usage, at time.Time) error
 		return err
 	}
 	if err := checkTime(what, issuer, at); err != nil {
+		return err
+	}
+	if err := checkExtensions(what, issuer, usage); err != nil {
+		return err
+	}
+	if err := checkNamedIssuer(child, issuer); err != nil {
 		return err
 	}
 	if !usageOf(issuer).Has(usage) {

@@ -127,6 +127,17 @@ func trustBeforeUse(o Observed, s Step) string {
 	return ""
 }
 
+// speechless reports whether a party wants a leaf, has none that can be used, and no authority that signed before can make one.
+func (o *Observed) speechless(p *Party, domain Domain) bool {
+	for i := range o.Authorities {
+		if a := &o.Authorities[i]; a.Domain == domain && a.usable(o.Now) && (!a.SwitchedAt.IsZero() || a.Generation == 1) {
+			return false
+		}
+	}
+	leaf := p.material(domain)
+	return p.wants(domain) && (leaf == nil || leaf.Problem != "")
+}
+
 // mutualTrust: whatever a pod is asked to present is accepted by every process that is known to verify it: it has loaded the
 // authority of the leaf, or one that a presented bridge leads to.
 func mutualTrust(o Observed, s Step) string {
@@ -137,6 +148,9 @@ func mutualTrust(o Observed, s Step) string {
 	for _, leaf := range p.Material.Leaves {
 		accepted, own := o.leadsTo(leaf), o.anchors(leaf.Domain)
 		for i := range o.Parties {
+			if o.Parties[i].Name == p.Name {
+				continue // nobody verifies himself
+			}
 			for _, pod := range o.Parties[i].Pods {
 				if pod.Report == nil || !intersect(pod.Report.Loaded[leaf.Domain], own) {
 					continue // nothing is known of it, or it accepts nobody as it is: it is named where it is waited for
@@ -215,7 +229,7 @@ func notHeld(o Observed, s Step) string {
 	}
 	for i := range o.Parties {
 		p := &o.Parties[i]
-		if p.Material.State == Foreign {
+		if p.Material.State == Foreign || o.speechless(p, s.Domain) {
 			continue
 		}
 		if !slices.Contains(p.Material.Anchors[s.Domain], a.Certificate.Fingerprint) {

@@ -224,6 +224,8 @@ func (d *decision) settle(p *Party) {
 		}
 		switch {
 		case !p.sound():
+		case pod.Report != nil && pod.Report.pending() && pod.Report.Active == p.Material.Revision:
+			d.withdraw(p, pod)
 		case pod.Report != nil && pod.Report.Active == p.Material.Revision:
 			d.prove(p, pod) // a look harms nobody and needs no gate
 		case pod.Asked == p.Material.Revision:
@@ -252,7 +254,7 @@ func (d *decision) trusted(p *Party) bool {
 
 // settled reports whether a pod is known and seen to use its party's material.
 func settled(p *Party, pod *Pod) bool {
-	return pod.Report != nil && pod.Report.Active == p.Material.Revision && seen(p, pod)
+	return pod.Report != nil && pod.Report.Active == p.Material.Revision && !pod.Report.pending() && seen(p, pod)
 }
 
 // seen reports whether the operator's last look at each port of a pod showed its party's material.
@@ -293,18 +295,38 @@ func (d *decision) activate(p *Party, pod *Pod) {
 	d.ask(Step{Op: Activate, Party: p.Name, Pod: pod.Name, Revision: p.Material.Revision, Reason: ReasonPublished})
 }
 
+// withdraw waits for a pod that uses what is published, and still holds what was published in between: asked for it long ago,
+// it may take it yet.
+func (d *decision) withdraw(p *Party, pod *Pod) {
+	switch {
+	case pod.Asked != p.Material.Revision && d.trusted(p) && d.open(p, pod):
+		d.activate(p, pod)
+	case pod.Asked == p.Material.Revision && d.nudge(p, pod):
+	default:
+		d.block(pod.Name, AwaitingActivation, "pod %s uses revision %s and still holds revision %s, which is published no more",
+			pod.Name, p.Material.Revision, pod.Report.Mounted)
+	}
+}
+
+// nudge tells a kubelet that has looked a moment too early to look again, when it is time to.
+func (d *decision) nudge(p *Party, pod *Pod) bool {
+	if pod.Report == nil || pod.Report.delivered(p.Material.Revision) || pod.NudgeAt.IsZero() {
+		return false
+	}
+	if d.observed.Now.Before(pod.NudgeAt) {
+		d.wakeAt(pod.NudgeAt)
+		return false
+	}
+	d.ask(Step{Op: Nudge, Party: p.Name, Pod: pod.Name, Revision: p.Material.Revision, Reason: ReasonUndelivered})
+	return true
+}
+
 // await says why a pod that was asked does not use its party's material yet. A
 // kubelet that has looked a moment too early is told to look again: by itself it
 // would take a minute or more.
 func (d *decision) await(p *Party, pod *Pod) {
-	if pod.Report != nil && !pod.Report.delivered(p.Material.Revision) && !pod.NudgeAt.IsZero() {
-		if !d.observed.Now.Before(pod.NudgeAt) {
-			d.ask(Step{Op: Nudge, Party: p.Name, Pod: pod.Name, Revision: p.Material.Revision, Reason: ReasonUndelivered})
-			return
-		}
-		d.wakeAt(pod.NudgeAt)
-	}
 	switch {
+	case d.nudge(p, pod):
 	case pod.Report == nil:
 		d.unreachable(pod)
 	case pod.Report.ProblemReason != "":

@@ -113,3 +113,42 @@ func TestMaterialThatNobodyWantsIsDiscarded(t *testing.T) {
 		}
 	}
 }
+
+// What is published again may have been replaced in between, and the pod asked to use that. As long as its kubelet holds it,
+// the agent may take it.
+func TestAPodThatMayTakeWhatIsPublishedNoMoreIsNotSettled(t *testing.T) {
+	for name, c := range map[string]struct {
+		asked func(published string) string
+		nudge func(now time.Time) time.Time
+		want  Op
+	}{
+		"asked for the other one: asked again":            {func(string) string { return "another" }, func(time.Time) time.Time { return time.Time{} }, Activate},
+		"never asked: asked":                              {func(string) string { return "" }, func(time.Time) time.Time { return time.Time{} }, Activate},
+		"asked again, and not delivered: told to look":    {func(r string) string { return r }, func(now time.Time) time.Time { return now }, Nudge},
+		"asked again, and not delivered: waited for":      {func(r string) string { return r }, func(time.Time) time.Time { return time.Time{} }, ""},
+		"asked again, and told to look: waited for still": {func(r string) string { return r }, func(now time.Time) time.Time { return now.Add(time.Second) }, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := given()
+			o := w.observe()
+			p := o.party("db-1")
+			pod := &p.Pods[0]
+			pod.Asked, pod.NudgeAt, pod.Report.Mounted = c.asked(p.Material.Revision), c.nudge(w.now), "another"
+			plan, err := Next(w.policy, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got Op
+			for _, s := range plan.Steps {
+				got = s.Op
+				mustPass(t, o, s)
+			}
+			if got != c.want || len(plan.Steps) > 1 {
+				t.Errorf("steps %v, want %q", plan.Steps, c.want)
+			}
+			if c.want == "" && message(plan, "db-1-0") == "" {
+				t.Error("the rotation waits for db-1-0 and does not say so")
+			}
+		})
+	}
+}

@@ -306,6 +306,9 @@ func (p *Party) urgentAt(pod *Pod) (time.Time, bool) {
 	return pod.Report.ActiveUntil.Add(-window / 2), true
 }
 
+// pending reports whether the agent holds something that it does not use.
+func (r *Report) pending() bool { return r.Mounted != "" && r.Mounted != r.Active }
+
 // delivered reports whether the kubelet has brought both the files and the
 // request to use them. They are two volumes, and one may come without the other.
 func (r *Report) delivered(revision string) bool { return r.Mounted == revision && r.Asked == revision }

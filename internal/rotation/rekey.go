@@ -72,7 +72,7 @@ func (d *decision) cast(l *lineage, live []*Authority) {
 		}
 		switch {
 		case !a.usable(d.observed.Now):
-		case oldest && !d.forgotten(a, live) || d.holds(guardSwitched, !a.SwitchedAt.IsZero()):
+		case (oldest || d.holds(guardSwitched, !a.SwitchedAt.IsZero())) && !d.forgotten(a, live):
 			l.signer, l.next = a, nil
 		default:
 			l.next = a
@@ -95,12 +95,12 @@ func (a *Authority) expired(now time.Time) bool {
 	return !a.Certificate.NotAfter.IsZero() && !now.Before(a.Certificate.NotAfter)
 }
 
-// forgotten reports whether an older authority may have been dropped from trust by a newer one whose Secret is lost, and the
-// note with it. Then some bundle may lack it, and it is trusted anew before it signs. One whose leaves are published was not
+// forgotten reports whether an authority may have been dropped from trust by another one whose Secret is lost, and the note
+// with it. Then some bundle may lack it, and it is trusted anew before it signs. One whose leaves are published was not
 // dropped.
 func (d *decision) forgotten(a *Authority, live []*Authority) bool {
 	lost := slices.ContainsFunc(live, func(b *Authority) bool {
-		return b.Generation > a.Generation && b.Generation > a.RolledBack && b.Problem == AuthorityLost
+		return b != a && b.Problem == AuthorityLost && (b.Generation < a.Generation || b.Generation > a.RolledBack)
 	})
 	return lost && !d.publishes(a) && !d.heldByAll(a)
 }
@@ -293,7 +293,7 @@ func (d *decision) otherRekeying(domain Domain) bool {
 // switchSigner lets the new authority sign once every verifier is known to have loaded it: SwitchSigner's guard.
 func (d *decision) switchSigner(l *lineage) {
 	d.phase(l, Preparing, l.next)
-	if d.trustedEverywhere(l.domain, l.next.Certificate.Fingerprint) && d.followersServed(l) {
+	if d.trustedEverywhere(l, l.next.Certificate.Fingerprint) && d.followersServed(l) {
 		d.turn(Step{Op: SwitchSigner, Domain: l.domain, Generation: l.next.Generation, Reason: ReasonTrusted})
 	}
 }
@@ -314,8 +314,8 @@ func (d *decision) followersServed(l *lineage) bool {
 			case w.Domain != l.domain || p.Material.State == Foreign:
 			case leaf == nil || leaf.Problem != "":
 				return true
-			case leaf.NotAfter.Add(-w.RenewBefore).Before(until):
-				until = leaf.NotAfter.Add(-w.RenewBefore)
+			case dueFrom(leaf, &w).Before(until):
+				until = dueFrom(leaf, &w)
 			}
 		}
 	}
@@ -328,13 +328,26 @@ func (d *decision) followersServed(l *lineage) bool {
 	return false
 }
 
+// dueFrom is when the jitter may first have a leaf renewed.
+func dueFrom(leaf *Leaf, w *LeafWant) time.Time {
+	return leaf.NotAfter.Add(-w.RenewBefore - w.RenewBefore/10)
+}
+
+// speechless reports whether a party has nothing to present in a domain, and nobody who could issue it something: its
+// material cannot be written before the new authority signs, and so is not waited for.
+func (l *lineage) speechless(p *Party) bool {
+	leaf := p.material(l.domain)
+	return l.signer == nil && p.wants(l.domain) && (leaf == nil || leaf.Problem != "")
+}
+
 // trustedEverywhere reports whether every bundle that is published holds an anchor, and every pod has loaded it. A pod that is
 // not settled is named by its own blocker; one that is settled and has not loaded it is named here.
-func (d *decision) trustedEverywhere(domain Domain, anchor string) bool {
+func (d *decision) trustedEverywhere(l *lineage, anchor string) bool {
+	domain := l.domain
 	yes := domain != Server || d.holds(guardClientsTrust, d.observed.PublicTrust.State == Present && slices.Contains(d.observed.PublicTrust.Anchors, anchor))
 	for i := range d.observed.Parties {
 		p := &d.observed.Parties[i]
-		if p.Material.State == Foreign {
+		if p.Material.State == Foreign || l.speechless(p) {
 			continue
 		}
 		if !d.holds(guardMaterialTrusts, p.sound() && slices.Contains(p.Material.Anchors[domain], anchor)) {

@@ -129,6 +129,11 @@ func TestWhoSignsWhenTheNewestIsLost(t *testing.T) {
 			[]string{"dropold server g2: Unused"}, Renewing},
 		{"the one before, which everybody trusts", lost(), []string{
 			"publish db-1 [server]: IssuerNotActive", "activate db-1-0"}, Renewing},
+		{"nobody, when the lost one was rolled back to, and a pod has not loaded the one that was withdrawn",
+			[]fact{nextGeneration(Server), trustedEverywhere, switched(Server, 2), rolledBack(Server, 2), authorityProblem(Server, AuthorityLost), func(w *world) {
+				w.authorities[Server].marks = Marks{}
+			}, bundleLoaded("db-1-0", Server, "server-g1")},
+			[]string{"wait for server ca g1: AuthorityLost", "wait for db-1-0: TrustNotLoaded"}, Waiting},
 		{"nobody, while a pod has loaded the lost one alone", lost(bundleLoaded("db-1-0", Server, "server-g2")),
 			[]string{wait, "wait for db-1-0: TrustNotLoaded"}, Waiting},
 		{"nobody, while a pod is about to load something else", lost(usesWhatWasBefore("db-1-0")),
@@ -192,6 +197,33 @@ func TestNobodyIsCutOffByDroppingTheOld(t *testing.T) {
 	plan, err := next(w.policy, w.observe(), guardSessions)
 	if diff := cmp.Diff(turn, words(plan)[:1]); err != nil || diff != "" {
 		t.Errorf("without %q: %v, plan (-want +got):\n%s", guardSessions, err, diff)
+	}
+}
+
+// lostAndReplaced is a server authority whose key is lost, and its successor, which everybody trusts that the operator knows.
+func lostAndReplaced(w *world) {
+	nextGeneration(Server)(w)
+	withoutBridges(Server)(w)
+	w.generation(Server, 2).created = w.now
+	authorityProblem(Server, AuthorityLost)(w)
+	trustedEverywhere(w)
+}
+
+// Nothing leads a client from a lost authority to the next, so he is given the time to follow the ConfigMap.
+func TestFollowersAreGivenTimeWhereNothingVouches(t *testing.T) {
+	with := func(f ...fact) []fact { return append([]fact{lostAndReplaced, soak(time.Hour)}, f...) }
+	lost := "wait for server ca g1: AuthorityLost"
+	turn := []string{"switchsigner server g2: Trusted", lost}
+	run(t, []sentence{
+		{"he has an hour", with(), []string{lost, "wait for server ca g2: AwaitingFollowers"}, Waiting},
+		{"which is over", with(later(time.Hour)), turn, Renewing},
+		{"or as long as no leaf has to be renewed", []fact{lostAndReplaced, soak(1000 * day), due("db-1", Server)}, turn, Renewing},
+		{"or has to be issued, which nobody else could", with(withoutLeaf("db-1", Server)), turn, Renewing},
+	})
+	w := given(with()...)
+	plan, err := next(w.policy, w.observe(), guardFollowers)
+	if diff := cmp.Diff(turn, words(plan)); err != nil || diff != "" {
+		t.Errorf("without %q: %v, plan (-want +got):\n%s", guardFollowers, err, diff)
 	}
 }
 

@@ -40,6 +40,7 @@ type world struct {
 // storedAuthority is what the API server holds of one domain; nil Secrets are the zero Store.
 type storedAuthority struct {
 	generation               int
+	created                  time.Time
 	facts                    pki.CertificateFacts
 	original, copy           Store
 	problem                  Reason
@@ -284,7 +285,7 @@ func (w *world) observe() Observed {
 		for _, a := range w.generations(domain) {
 			if a.original.Present || a.copy.Present {
 				o.Authorities = append(o.Authorities, Authority{Domain: domain, Generation: a.generation, Certificate: a.facts,
-					Problem: a.problem, Message: "as " + string(a.problem), Original: a.original, Copy: a.copy,
+					Created: a.created, Problem: a.problem, Message: "as " + string(a.problem), Original: a.original, Copy: a.copy,
 					Forward: a.forward, Backward: a.backward, Older: a.older, Marks: a.marks})
 			}
 		}

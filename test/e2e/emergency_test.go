@@ -139,18 +139,23 @@ func (s *story) loses(c *living, domain string, generation int) {
 
 // The operator was away until both authorities, and with them all that they issued, had expired.
 const (
-	expiringAuthority = 3 * time.Minute
-	expiringLeaf      = time.Minute
+	expiringAuthority = "3m"
+	expiringLeaf      = "1m"
 	recoveryLimit     = 2 * time.Minute
 )
 
 // Everything has expired: nobody trusts anybody, the operator and the agents included. It comes back, and all is well again
 // without a restart.
 func authorityExpired(s *story) {
-	c := s.born(s.cluster().WithInstances(2).WithPoolers(1).LeafLife(expiringLeaf, 20*time.Second).With(func(spec *v1beta1.PostgresClusterSpec) {
-		life := ptr.To(v1beta1.CertificateDuration(fmt.Sprintf("%.0fs", expiringAuthority.Seconds())))
-		spec.TLS.Server.Authority = &v1beta1.CertificateSpec{Duration: life, RenewBefore: ptr.To(v1beta1.CertificateDuration("1m"))}
-		spec.TLS.Client.Authority = &v1beta1.CertificateSpec{Duration: life, RenewBefore: ptr.To(v1beta1.CertificateDuration("1m"))}
+	c := s.born(s.cluster().WithInstances(2).WithPoolers(1).With(func(spec *v1beta1.PostgresClusterSpec) {
+		lives := func(d v1beta1.CertificateDuration) *v1beta1.CertificateSpec {
+			return &v1beta1.CertificateSpec{Duration: &d}
+		}
+		serves := &v1beta1.ServerCertificateSpec{CertificateSpec: *lives(expiringLeaf)}
+		spec.TLS = &v1beta1.TLSSpec{
+			Server: &v1beta1.ServerTLSSpec{Authority: lives(expiringAuthority), Instances: serves, PGBouncer: serves},
+			Client: &v1beta1.ClientTLSSpec{Authority: lives(expiringAuthority), Replication: lives(expiringLeaf), PGBouncer: lives(expiringLeaf), Operator: lives(expiringLeaf)},
+		}
 	}))
 	s.must(kube.ScaleOperator(s.Context(), 0))
 	pods := s.identities(c)

@@ -56,10 +56,10 @@ func (s *story) isUndoneWhile(c *living, phase string, n int) time.Duration {
 	switch phase {
 	case "Preparing", "Soaking":
 		s.awaitPhase(c, phase)
-	case "Reissuing": // takes seconds; the note that the new one signs is its beginning
-		s.eventually("the new authority to sign", rekeyLimit, func(ctx context.Context) string {
-			if s.mark(c, n+1, "pgtls.dev/switched-at") == "" {
-				return "not yet"
+	case "Reissuing": // takes seconds
+		s.eventually("leaves of both authorities", rekeyLimit, func(context.Context) string {
+			if kinds := slices.Compact(slices.Sorted(slices.Values(s.issuers(c)))); len(kinds) != 2 {
+				return fmt.Sprintf("all are of %q", kinds)
 			}
 			return ""
 		})

@@ -24,7 +24,7 @@ func (v *view) accepted(step rotation.Step, data map[string][]byte) (acceptance,
 		if err != nil {
 			return acceptance{}, refusedProof("the new %s leaf of %s cannot be used: %s", domain, step.Party, err)
 		}
-		for _, held := range append(v.heldBundles(domain), v.promised(domain, pair.Chain)...) {
+		for _, held := range append(v.heldBundles(domain, step.Party), v.promised(domain, pair.Chain)...) {
 			err := pki.Verify(pki.VerifyRequest{Chain: pair.Chain, Anchors: held, At: v.observed.Now, Usage: verifyUsage[domain]})
 			if err != nil {
 				return acceptance{}, refusedProof("whoever holds %s would refuse the new %s leaf of %s: %s", subjectsOf(held), domain, step.Party, err)
@@ -41,8 +41,8 @@ func refusedProof(format string, args ...any) error {
 }
 
 // heldBundles are the different bundles of a domain that processes have loaded and that the ConfigMap offers. One that holds
-// none of the cluster's authorities accepts nobody as it is, and is being repaired.
-func (v *view) heldBundles(domain rotation.Domain) [][]*x509.Certificate {
+// none of the cluster's authorities accepts nobody as it is, and is being repaired. A party does not verify itself.
+func (v *view) heldBundles(domain rotation.Domain, except string) [][]*x509.Certificate {
 	sets := map[string][]string{}
 	add := func(fingerprints []string) { sets[strings.Join(fingerprints, " ")] = fingerprints }
 	if domain == rotation.Server {
@@ -50,7 +50,7 @@ func (v *view) heldBundles(domain rotation.Domain) [][]*x509.Certificate {
 	}
 	for i := range v.observed.Parties {
 		for _, pod := range v.observed.Parties[i].Pods {
-			if pod.Report != nil {
+			if pod.Report != nil && v.observed.Parties[i].Name != except {
 				add(pod.Report.Loaded[domain])
 			}
 		}

@@ -43,7 +43,7 @@ func (r *Reconciler) refused(ctx context.Context, v *view, stored *storedAuthori
 	if err != nil {
 		return refusal{}, fmt.Errorf("issuing a canary: %w", err)
 	}
-	for _, held := range v.heldBundles(stored.facts.Domain) {
+	for _, held := range v.heldBundles(stored.facts.Domain, "") {
 		if pki.Verify(pki.VerifyRequest{Chain: pair.Chain, Anchors: held, At: v.observed.Now, Usage: verifyUsage[stored.facts.Domain]}) == nil {
 			return refusal{}, accepts(stored, "who holds "+subjectsOf(held))
 		}
