@@ -35,6 +35,8 @@ var stories = []struct {
 	{name: "operator-away", tell: operatorAway},
 	{name: "rekey-server", tell: rekeyServer},
 	{name: "rekey-client", tell: rekeyClient},
+	{name: "rekey-crash", tell: rekeyCrash},
+	{name: "rekey-faults", tell: rekeyFaults},
 	{name: "renew-under-load", tell: renewUnderLoad, sideBySide: true},
 	{name: "idle", tell: idle, sideBySide: true},
 }
