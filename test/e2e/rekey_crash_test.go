@@ -232,6 +232,9 @@ func (s *story) operatorHere(c *living) *harness.LocalOperator {
 	}
 	s.must(err)
 	s.Cleanup(func() {
+		if s.Failed() {
+			s.Logf("what the operator beside the story told last (%v):\n%s", operator.Runs(), operator.Told())
+		}
 		if err := operator.Close(context.Background()); err != nil {
 			s.Error(err)
 		}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -60,7 +61,7 @@ func (c *Cluster) RunOperatorHere(ctx context.Context, client *ClientPod, images
 	if err != nil {
 		return nil, err
 	}
-	o := &LocalOperator{Proxy: proxy, kube: c.Kube, root: root, env: []string{"KUBECONFIG=/kubeconfig"}}
+	o := &LocalOperator{Proxy: proxy, kube: c.Kube, root: root, env: []string{"KUBECONFIG=/kubeconfig", "HOME=/", "USER=operator"}}
 	o.arguments = []string{"--namespace=" + c.Namespace, "--operator-namespace=" + OperatorNamespace, "--health-probe-bind-address=0"}
 	for variable, image := range relatedImages {
 		o.env = append(o.env, variable+"="+images[image])
@@ -190,6 +191,16 @@ func (o *LocalOperator) Runs() error {
 	default:
 	}
 	return nil
+}
+
+// Told is the end of what the program has logged.
+func (o *LocalOperator) Told() string {
+	content, err := os.ReadFile(o.log.Name())
+	if err != nil {
+		return err.Error()
+	}
+	lines := strings.Split(strings.TrimSpace(string(content)), "\n")
+	return strings.Join(lines[max(0, len(lines)-shownLogLines):], "\n")
 }
 
 // Close ends the program and has the operator run in the cluster again.
