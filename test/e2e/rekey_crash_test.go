@@ -287,6 +287,11 @@ func (s *story) authoritiesOf(c *living) authoritiesWatch {
 	s.Helper()
 	authorities, err := c.WatchAuthorities(s.Context())
 	s.must(err)
+	s.Cleanup(func() {
+		if seconds := authorities.Seconds(); s.Failed() && len(seconds) > 0 {
+			s.Logf("second keys, when the story failed: %q", seconds)
+		}
+	})
 	return authoritiesWatch{s, authorities}
 }
 
