@@ -116,6 +116,7 @@ func authorityDeleted(s *story) {
 		s.refusedEverywhere(c, domain, lost)
 		s.acceptedEverywhere(c, domain, s.authority(c, domain, 2))
 	}
+	s.awaitFollower(c)
 	l.end()
 	s.same("pods and restarts", pods, s.identities(c))
 }

@@ -97,6 +97,15 @@ func (s *story) awaitFollower(c *living) {
 		if err != nil || held != strings.TrimSpace(s.bundleOf(c)) {
 			return fmt.Sprintf("not delivered yet (%v)", err)
 		}
+		// What the story itself logs in with comes the same way.
+		var secret corev1.Secret
+		if err := kube.Get(ctx, client.ObjectKey{Namespace: c.Namespace, Name: c.Name + "-operator-tls"}, &secret); err != nil {
+			return err.Error()
+		}
+		held, err = c.client.Run(ctx, "cat", "/operator/client.crt")
+		if err != nil || held != strings.TrimSpace(string(secret.Data["client.crt"])) {
+			return fmt.Sprintf("the operator's certificate is not delivered yet (%v)", err)
+		}
 		return ""
 	}))
 }

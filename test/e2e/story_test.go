@@ -39,6 +39,8 @@ var stories = []struct {
 	{name: "taint", tell: taint},
 	{name: "authority-deleted", tell: authorityDeleted},
 	{name: "authority-expired", tell: authorityExpired},
+	{name: "rekey-crash", tell: rekeyCrash},
+	{name: "rekey-faults", tell: rekeyFaults},
 	{name: "renew-under-load", tell: renewUnderLoad, sideBySide: true},
 	{name: "idle", tell: idle, sideBySide: true},
 }

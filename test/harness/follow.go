@@ -1,0 +1,40 @@
+package harness
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// Follow waits until the client pod holds a bundle. Left to itself the kubelet brings what changed after a minute; when the pod
+// changes it looks at once.
+func (p *ClientPod) Follow(ctx context.Context, bundle string, limit time.Duration) error {
+	return Await(ctx, "the client pod's bundle", limit, func(ctx context.Context) string {
+		held, err := p.Run(ctx, "cat", "/ca/ca.crt")
+		if err != nil {
+			return err.Error()
+		}
+		if held == strings.TrimSpace(bundle) {
+			return ""
+		}
+		if err := p.touch(ctx); err != nil {
+			return err.Error()
+		}
+		return fmt.Sprintf("it holds another of %d certificates", strings.Count(held, "BEGIN CERTIFICATE"))
+	})
+}
+
+func (p *ClientPod) touch(ctx context.Context) error {
+	var pod corev1.Pod
+	if err := p.cluster.Kube.Get(ctx, client.ObjectKey{Namespace: p.cluster.Namespace, Name: p.name}, &pod); err != nil {
+		return err
+	}
+	before := pod.DeepCopy()
+	metav1.SetMetaDataAnnotation(&pod.ObjectMeta, "example.com/touched", time.Now().UTC().Format(time.RFC3339Nano))
+	return p.cluster.Kube.Patch(ctx, &pod, client.MergeFrom(before))
+}
