@@ -200,9 +200,6 @@ func (a *Agent) confirm(ctx context.Context) *agentapi.Problem {
 	m := a.installed.Load()
 	outcome := confirm(ctx, a.config.Process, m)
 	a.served = []agentapi.Served{outcome.served}
-	if outcome.problem == nil {
-		outcome.problem = reconnect(ctx, a.config.Process, a.loaded, m)
-	}
 	if outcome.problem != nil {
 		a.failures++
 		return outcome.problem

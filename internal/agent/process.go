@@ -30,8 +30,8 @@ type Process interface {
 	Reload(ctx context.Context) error
 	// Ready returns nil when it answers.
 	Ready(ctx context.Context) error
-	// Reconnect makes it replace the connections that it has opened itself, each as soon as nobody uses it.
-	Reconnect(ctx context.Context) error
+	// Recycle makes it replace the connections that it has opened itself, each when nobody uses it. It takes seconds.
+	Recycle(ctx context.Context) error
 	// Handshake looks at what it serves, without judging it.
 	Handshake(ctx context.Context) (probe.Served, error)
 }
@@ -61,15 +61,15 @@ func NewProcess(kind agentapi.Kind, socketDir string, port uint16, minTLS uint16
 func (p postgresProcess) Port() string                     { return string(probe.Postgres) }
 func (p postgresProcess) Reload(ctx context.Context) error { return p.local.Reload(ctx) }
 func (p postgresProcess) Ready(ctx context.Context) error  { return p.local.Ready(ctx) }
-func (p postgresProcess) Reconnect(context.Context) error  { return nil } // replication reads its files at each connect, and stays
+func (p postgresProcess) Recycle(context.Context) error    { return nil } // replication reads its files at each connect, and stays
 func (p postgresProcess) Handshake(ctx context.Context) (probe.Served, error) {
 	return probe.Dial(ctx, p.target)
 }
 
-func (p pgbouncerProcess) Port() string                        { return string(probe.PGBouncer) }
-func (p pgbouncerProcess) Reload(ctx context.Context) error    { return p.console.Reload(ctx) }
-func (p pgbouncerProcess) Ready(ctx context.Context) error     { return p.console.Ready(ctx) }
-func (p pgbouncerProcess) Reconnect(ctx context.Context) error { return p.console.Reconnect(ctx) }
+func (p pgbouncerProcess) Port() string                      { return string(probe.PGBouncer) }
+func (p pgbouncerProcess) Reload(ctx context.Context) error  { return p.console.Reload(ctx) }
+func (p pgbouncerProcess) Ready(ctx context.Context) error   { return p.console.Ready(ctx) }
+func (p pgbouncerProcess) Recycle(ctx context.Context) error { return p.console.Recycle(ctx) }
 func (p pgbouncerProcess) Handshake(ctx context.Context) (probe.Served, error) {
 	return probe.Dial(ctx, p.target)
 }
@@ -108,18 +108,17 @@ func confirm(ctx context.Context, process Process, m *Material) confirmation {
 	return awaitServed(ctx, process, m)
 }
 
-// reconnect has connections with PostgreSQL made anew when the client leaf is another authority's: those that are pooled
-// would stay for hours with what the old one issued, and it is to be dropped. A plain renewal leaves them alone.
-func reconnect(ctx context.Context, process Process, before, m *Material) *agentapi.Problem {
-	if before == nil || bytes.Equal(before.Client.Leaf().AuthorityKeyId, m.Client.Leaf().AuthorityKeyId) {
-		return nil
+// changesIssuer reports whether the client leaf is another authority's. Then connections with PostgreSQL are made anew: those
+// that are pooled would stay for an hour with what the old one issued, and it is to be dropped. A plain renewal leaves them alone.
+func changesIssuer(before, m *Material) bool {
+	return before != nil && !bytes.Equal(before.Client.Leaf().AuthorityKeyId, m.Client.Leaf().AuthorityKeyId)
+}
+
+// recycle has them made anew. Nothing waits for it: those that it misses end at their usual age.
+func (a *Agent) recycle(ctx context.Context) {
+	if err := a.config.Process.Recycle(ctx); err != nil && ctx.Err() == nil {
+		a.config.Log.Warn("replacing connections", "error", err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, reloadTimeout)
-	defer cancel()
-	if err := process.Reconnect(ctx); err != nil {
-		return reloadProblem(err)
-	}
-	return nil
 }
 
 func reload(ctx context.Context, process Process) error {

@@ -4,6 +4,7 @@ package pgbouncer
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -22,16 +23,57 @@ const (
 )
 
 // Reload makes PgBouncer read its configuration and all its certificate files. Clients stay connected, and
-// open server connections keep the session they have until Reconnect. A file that it cannot use it names only in its log.
+// open server connections keep the session they have until they are closed. A file that it cannot use it names only in its log.
 func (c Console) Reload(ctx context.Context) error {
 	_, err := c.command(ctx, "RELOAD")
 	return err
 }
 
-// Reconnect makes PgBouncer replace each open server connection as soon as it is released.
-func (c Console) Reconnect(ctx context.Context) error {
-	_, err := c.command(ctx, "RECONNECT")
-	return err
+// How connections with PostgreSQL are replaced.
+const (
+	recycleLook  = 250 * time.Millisecond
+	recycleLimit = 30 * time.Second // what is in use by then goes on, and ends at its usual age
+)
+
+// Recycle makes PgBouncer replace each server connection that is open now, once nobody uses it, at most three a second for
+// each pool. It returns when the idle ones are replaced, or after 30 s.
+//
+// It lowers server_lifetime for that time and does not say RECONNECT, which is for servers that are gone: it also cuts off
+// connections that are just being made, and PgBouncer then takes the server for down and refuses new clients with "server
+// login has been failing, cached error: connect string changed" (seen with 1.24.1).
+func (c Console) Recycle(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, recycleLimit)
+	defer cancel()
+	before, err := c.ShowServers(ctx)
+	if err != nil {
+		return err
+	}
+	if _, err := c.command(ctx, "SET server_lifetime = '1'"); err != nil {
+		return err
+	}
+	c.awaitReplaced(ctx, before)
+	return c.Reload(context.WithoutCancel(ctx)) // which brings back what the file says
+}
+
+// awaitReplaced returns when none of the connections is idle any more, or ctx ends.
+func (c Console) awaitReplaced(ctx context.Context, before []Row) {
+	for ctx.Err() == nil {
+		now, err := c.ShowServers(ctx)
+		if err == nil && !idleAmong(before, now) {
+			return
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(recycleLook):
+		}
+	}
+}
+
+// idleAmong reports whether some connection of before is still open and used by nobody.
+func idleAmong(before, now []Row) bool {
+	return slices.ContainsFunc(now, func(s Row) bool {
+		return s["state"] != "active" && slices.ContainsFunc(before, func(b Row) bool { return b["ptr"] == s["ptr"] && b["connect_time"] == s["connect_time"] })
+	})
 }
 
 // Ready returns nil when the console answers.

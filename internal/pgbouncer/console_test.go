@@ -97,7 +97,7 @@ func TestCommands(t *testing.T) {
 	fake := &fakeConsole{}
 	console := fake.start(t)
 	ctx := t.Context()
-	if err := errors.Join(console.Reload(ctx), console.Reconnect(ctx), console.Ready(ctx)); err != nil {
+	if err := errors.Join(console.Reload(ctx), console.Ready(ctx)); err != nil {
 		t.Fatal(err)
 	}
 	for _, show := range []func(context.Context) ([]Row, error){console.ShowPools, console.ShowServers, console.ShowClients, console.ShowConfig} {
@@ -106,11 +106,31 @@ func TestCommands(t *testing.T) {
 			t.Errorf("rows are %v, %v", rows, err)
 		}
 	}
-	want := []string{"RELOAD", "RECONNECT", "SHOW VERSION", "SHOW POOLS", "SHOW SERVERS", "SHOW CLIENTS", "SHOW CONFIG"}
+	want := []string{"RELOAD", "SHOW VERSION", "SHOW POOLS", "SHOW SERVERS", "SHOW CLIENTS", "SHOW CONFIG"}
 	fake.mu.Lock()
 	defer fake.mu.Unlock()
 	if !slices.Equal(fake.commands, want) {
 		t.Errorf("commands are %q, want %q", fake.commands, want)
+	}
+}
+
+func TestIdleConnectionsOfBeforeAreWaitedFor(t *testing.T) {
+	row := func(ptr, since, state string) Row { return Row{"ptr": ptr, "connect_time": since, "state": state} }
+	before := []Row{row("0x1", "12:00:00", "idle"), row("0x2", "12:00:00", "active")}
+	for name, c := range map[string]struct {
+		now  []Row
+		want bool
+	}{
+		"nothing is open":                {nil, false},
+		"one is idle as it was":          {[]Row{row("0x1", "12:00:00", "idle")}, true},
+		"one is used":                    {[]Row{row("0x2", "12:00:00", "active")}, false},
+		"the used one was released":      {[]Row{row("0x2", "12:00:00", "used")}, true},
+		"another one in the same memory": {[]Row{row("0x1", "12:00:05", "idle")}, false},
+		"another one":                    {[]Row{row("0x9", "12:00:00", "idle")}, false},
+	} {
+		if got := idleAmong(before, c.now); got != c.want {
+			t.Errorf("%s: %t", name, got)
+		}
 	}
 }
 
