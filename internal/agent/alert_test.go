@@ -52,6 +52,7 @@ func TestOnlyClientsThatRefuseAreSeen(t *testing.T) {
 		{"and what follows", pooler, "2026-11-25 13:48:30.146 UTC [3621] LOG S-0x56166a73a8a0: postgres/postgres@127.0.0.1:54017 closing because: server conn crashed? (age=0s)", ""},
 		{"a user's name", pooler, "2026-11-25 13:48:30.146 UTC [3621] LOG C-0x56166a719ce0: db/WARNING TLS handshake error: tlsv1 alert unknown ca@10.0.0.7:5 login attempt", ""},
 		{"a user's name at the end", pooler, "2026-11-25 13:48:30.146 UTC [3621] LOG C-0x56166a719ce0: (nodb)/(nouser)@10.0.0.7:5 login attempt: db=a user=WARNING TLS handshake error: tlsv1 alert unknown ca", ""},
+		{"made: a database's name", pooler, "2026-11-25 13:48:30.146 UTC [3621] WARNING C-0x56166a719ce0: (nodb)/(nouser)@10.0.0.7:5 pooler error: no such database: TLS handshake error: tlsv1 alert unknown ca", ""},
 		{"hung up", pooler, "2026-11-25 13:09:38.037 UTC [12694] WARNING TLS handshake error: handshake failed: unexpected EOF", ""},
 		{"PostgreSQL's line", pooler, "2026-11-25 13:09:36.898 UTC [12781] LOG:  could not accept SSL connection: tlsv1 alert unknown ca", ""},
 	}
