@@ -383,3 +383,17 @@ func message(plan Plan, party string) string {
 	}
 	return ""
 }
+
+// --- of whole authorities ----------------------------------------------------
+
+// secretLost is somebody's kubectl delete of an authority's Secrets, with their finalizers, of the newest generation.
+func secretLost(domain Domain) fact {
+	return func(w *world) {
+		all := w.generations(domain)
+		a := all[len(all)-1]
+		a.original, a.copy, a.marks = Store{}, Store{}, Marks{}
+		a.forward, a.backward, a.older = Bridge{}, Bridge{}, Bridge{}
+	}
+}
+
+func manual(w *world) { w.policy.RetireManual = true }
