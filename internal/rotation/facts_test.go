@@ -2,6 +2,7 @@ package rotation
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -291,8 +292,8 @@ func trustedEverywhere(w *world) {
 func bundleLoaded(pod string, domain Domain, anchors ...string) fact {
 	return func(w *world) {
 		_, c := w.pod(pod)
-		c.active = cloneMaterial(c.active)
-		c.active.Anchors[domain] = anchors
+		c.loaded = maps.Clone(c.loaded)
+		c.loaded[domain] = anchors
 	}
 }
 

@@ -34,6 +34,7 @@ type world struct {
 	trust       Trust
 	members     []*member // sorted by name
 	serial      int
+	after       func()   // is called after every step and every agent's turn
 	plan        *Plan    // that is being executed: what to publish is taken from it, as the operator does
 	log         []string // of executed steps
 }
@@ -167,7 +168,9 @@ type container struct {
 
 	asked   string
 	active  Material
-	served  string // fingerprint
+	served  string              // fingerprint
+	shows   []Leaf              // what its processes present, with the chains
+	loaded  map[Domain][]string // what they verify with
 	unasked bool
 
 	unreachable bool // the operator gets no report and no handshake
@@ -372,7 +375,7 @@ func (m *member) observe(now time.Time) Party {
 func (c *container) observe(m *member) Pod {
 	c.report = nil
 	if !c.unreachable {
-		c.report = &Report{Active: c.active.Revision, Mounted: m.secret.Revision, ActiveUntil: firstEnd(&c.active), Loaded: cloneMaterial(c.active).Anchors, Refused: c.refused}
+		c.report = &Report{Active: c.active.Revision, Mounted: m.secret.Revision, ActiveUntil: firstEnd(&c.active), Loaded: cloneMaterial(Material{Anchors: c.loaded}).Anchors, Refused: c.refused}
 		if c.refuses && c.asked != c.active.Revision {
 			c.report.ProblemReason, c.report.ProblemMessage = "ReloadFailed", "the process does not answer"
 		}
@@ -590,7 +593,15 @@ func (w *world) agents() {
 	for _, m := range w.members {
 		for _, c := range m.pods {
 			w.agent(m, c)
+			w.looked()
 		}
+	}
+}
+
+// looked lets a test look at the world.
+func (w *world) looked() {
+	if w.after != nil {
+		w.after()
 	}
 }
 
@@ -622,8 +633,15 @@ func (w *world) agentTakes(m *member, mounted *Material) bool {
 func (c *container) install(m Material, asked string) {
 	c.started, c.active, c.asked = true, cloneMaterial(m), asked
 	if !c.deaf {
-		c.served = leafOf(&m, Server).Fingerprint
+		c.reload()
 	}
+}
+
+// reload is what a process does with what its agent has installed.
+func (c *container) reload() {
+	c.served = leafOf(&c.active, Server).Fingerprint
+	own := cloneMaterial(c.active)
+	c.shows, c.loaded = own.Leaves, own.Anchors
 }
 
 // restart replaces a pod: its memory, its annotation and what the operator knew of it are gone.
@@ -639,7 +657,7 @@ func (w *world) heal() {
 		}
 		for _, c := range m.pods {
 			if c.deaf && c.started {
-				c.served = leafOf(&c.active, Server).Fingerprint
+				c.reload()
 			}
 			c.unreachable, c.refuses, c.slow, c.deaf = false, false, false, false
 		}
@@ -689,6 +707,7 @@ func (w *world) run(plan Plan, steps int) error {
 		if err := w.execute(s); err != nil {
 			return fmt.Errorf("executing %s: %w", s, err)
 		}
+		w.looked()
 	}
 	return nil
 }
