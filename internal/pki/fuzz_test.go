@@ -3,6 +3,7 @@ package pki
 import (
 	"bytes"
 	"crypto/x509"
+	"encoding/pem"
 	"strings"
 	"testing"
 )
@@ -112,6 +113,42 @@ func FuzzCheckDNSName(f *testing.F) {
 		wantSomeReason(t, err)
 		if err == nil && !matchesPattern(name, name) {
 			t.Fatalf("%q does not match itself", name)
+		}
+	})
+}
+
+// FuzzVerify presents any chain to any verifier. What is accepted crypto/x509 accepts too.
+func FuzzVerify(f *testing.F) {
+	g1, g2 := newAuthority(f, "hippo server ca g1"), newAuthority(f, "hippo server ca g2")
+	chain := append(newServer(f, g2).Chain, bridgeTo(f, g2, g1), bridgeTo(f, g1, g2))
+	bundle := EncodeBundle([]*x509.Certificate{g1.Certificate, g2.Certificate})
+	f.Add(encodeCertificates(chain), bundle)
+	f.Add(encodeCertificates(chain[:2]), g1.EncodeCertificate())
+	f.Add(encodeCertificates(chain[:1]), encodeCertificates(chain[1:2]))
+	for _, edit := range []func(*signedPart){
+		without(idAuthorityKey), critical(idBasicConstraints, false), twice(idSubjectAltName), versionOne, withoutSubject,
+		extension(idNetscapeType, false, 3, 2, 7, 0x80), extension(idAuthorityKey, false, 0x30, 0), pointsTo(f, g2.Certificate, g1.Certificate.SerialNumber),
+	} {
+		f.Add(pem.EncodeToMemory(&pem.Block{Type: certificateBlock, Bytes: remade(f, chain[0], g2.Key, edit)}), bundle)
+	}
+	for _, seed := range seeds(encodeCertificates(chain)) {
+		f.Add(seed, bundle)
+	}
+	f.Fuzz(func(t *testing.T, chain, bundle []byte) {
+		presented, err := parseCertificates(chain)
+		wantSomeReason(t, err)
+		anchors, errAnchors := parseCertificates(bundle)
+		wantSomeReason(t, errAnchors)
+		if err != nil || errAnchors != nil {
+			return
+		}
+		for _, usage := range []Usage{ServerAuth, ClientAuth} {
+			r := VerifyRequest{Chain: presented, Anchors: anchors, At: epoch, Usage: usage}
+			err := Verify(r)
+			wantSomeReason(t, err)
+			if err == nil && goVerify(r) != nil {
+				t.Fatalf("accepted as %s, and crypto/x509 says %v", usage, goVerify(r))
+			}
 		}
 	})
 }

@@ -2,6 +2,7 @@ package rotation
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -291,8 +292,8 @@ func trustedEverywhere(w *world) {
 func bundleLoaded(pod string, domain Domain, anchors ...string) fact {
 	return func(w *world) {
 		_, c := w.pod(pod)
-		c.active = cloneMaterial(c.active)
-		c.active.Anchors[domain] = anchors
+		c.loaded = maps.Clone(c.loaded)
+		c.loaded[domain] = anchors
 	}
 }
 
@@ -383,3 +384,17 @@ func message(plan Plan, party string) string {
 	}
 	return ""
 }
+
+// --- of whole authorities ----------------------------------------------------
+
+// secretLost is somebody's kubectl delete of an authority's Secrets, with their finalizers, of the newest generation.
+func secretLost(domain Domain) fact {
+	return func(w *world) {
+		all := w.generations(domain)
+		a := all[len(all)-1]
+		a.original, a.copy, a.marks = Store{}, Store{}, Marks{}
+		a.forward, a.backward, a.older = Bridge{}, Bridge{}, Bridge{}
+	}
+}
+
+func manual(w *world) { w.policy.RetireManual = true }

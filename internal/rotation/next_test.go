@@ -309,7 +309,7 @@ func TestAuthorityThatCannotSign(t *testing.T) {
 		{"and no bundle to keep: nothing can be written", with(noAuthority(Server), bundleGone("operator", Server)),
 			[]string{"prove db-0-0", "wait for server ca g1: AuthorityLost"}, ""},
 		{"lost: nothing is signed of it, and looks go on", with(noAuthority(Server)), blocked(AuthorityLost), ""},
-		{"lost with both copies", with(authorityStored(Server, Store{}, Store{})), blocked(AuthorityLost), ""},
+		{"lost with both copies, and its certificate is in use: another takes its place", with(authorityStored(Server, Store{}, Store{})), replaced(AuthorityLost), ""},
 		{"unreadable: another takes its place", with(authorityProblem(Server, AuthorityUnreadable)), replaced(AuthorityUnreadable), ""},
 		{"foreign", with(authorityProblem(Server, AuthorityForeign)), blocked(AuthorityForeign), ""},
 		{"expired this second: another takes its place", with(authorityEndsIn(Server, 0)), replaced(AuthorityExpired), ""},

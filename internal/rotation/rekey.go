@@ -36,7 +36,7 @@ func (d *decision) lineageOf(domain Domain) lineage {
 			continue
 		}
 		l.lost = l.lost && a.Generation != d.observed.GenerationSeen[domain] && !slices.Contains(a.Retired, d.observed.GenerationSeen[domain])
-		l.highest = max(l.highest, a.Generation, a.RolledBack)
+		l.highest = slices.Max(append([]int{l.highest, a.Generation, a.RolledBack}, a.Retired...))
 		switch {
 		case a.Problem == AuthorityForeign || a.Certificate.Fingerprint == "":
 		case !d.retired(a):
@@ -115,11 +115,16 @@ func (d *decision) publishes(a *Authority) bool {
 	return false
 }
 
-// heldByAll reports whether an authority is in all material, and every pod uses that and says that it has loaded it.
+// heldByAll reports whether an authority is in all material, and every pod uses that and says that it has loaded it. Who has
+// nothing to present is not waited for: its material cannot be written before somebody signs.
 func (d *decision) heldByAll(a *Authority) bool {
 	for i := range d.observed.Parties {
 		p := &d.observed.Parties[i]
-		if p.Material.State != Foreign && !slices.Contains(p.Material.Anchors[a.Domain], a.Certificate.Fingerprint) {
+		leaf := p.material(a.Domain)
+		if p.Material.State == Foreign || p.wants(a.Domain) && (leaf == nil || leaf.Problem != "") {
+			continue
+		}
+		if !slices.Contains(p.Material.Anchors[a.Domain], a.Certificate.Fingerprint) {
 			return false
 		}
 		for j := range p.Pods {

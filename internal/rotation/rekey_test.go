@@ -28,6 +28,10 @@ func rolledBack(domain Domain, generation int) fact {
 	return func(w *world) { w.authorities[domain].marks.RolledBack = generation }
 }
 
+func retired(domain Domain, generation int) fact {
+	return func(w *world) { w.authorities[domain].marks.Retired = []int{generation} }
+}
+
 func paused(w *world) { w.policy.Paused = true }
 
 func wantsAuthority(domain Domain, algorithm pki.Algorithm) fact {
@@ -55,6 +59,8 @@ func TestWhatBeginsARekey(t *testing.T) {
 		{"paused, in an emergency", []fact{paused, tainted(Server, 1)}, []string{"trustnew server g2: Tainted"}, Renewing},
 		{"due again after a roll-back", []fact{rolledBack(Server, 2), beginsAt(Server, 0)}, []string{"wait for server ca g1: RekeyWithdrawn"}, Steady},
 		{"asked for after a roll-back: the number is not used again", []fact{rolledBack(Server, 2), rekeyRequested(Server, "2")},
+			[]string{"trustnew server g3: Requested"}, Renewing},
+		{"asked for when the last one was lost and dropped, and nothing but the note is left of it", []fact{retired(Server, 2), rekeyRequested(Server, "2")},
 			[]string{"trustnew server g3: Requested"}, Renewing},
 	})
 }

@@ -23,6 +23,9 @@ import (
 //	away 10d                      time passes without the operator
 //	plan                          only decide; prints the plan, wake and next renewal
 //	pods                          what every pod serves and how long
+//	rekey                         rounds until there is no step; prints the turns, how many other steps there were between, and whom it waits for
+//	until switchsigner            the same, until such a step was taken
+//	authorities                   for each domain: phase, who signs, what is trusted, what the leaves present
 //	anything else                 a fact of facts_test.go, such as: refusing db-1-0
 func TestStories(t *testing.T) {
 	datadriven.Walk(t, "testdata/stories", func(t *testing.T, path string) {
@@ -70,6 +73,12 @@ func (s *story) tell(command []string) error {
 		return s.plan()
 	case "pods":
 		s.pods()
+	case "rekey":
+		return s.rekey("")
+	case "until":
+		return s.rekey(args[0])
+	case "authorities":
+		return s.authorities()
 	default:
 		return s.fact(verb, args)
 	}
@@ -217,13 +226,23 @@ func (s *story) fact(name string, args []string) error {
 		"wantsAlgorithm": func(a []string) fact { return wantsAlgorithm(a[0], Domain(a[1]), pki.Algorithm(a[2])) },
 		"renewRequested": one(renewRequested),
 		"unreachable":    one(unreachable), "refusing": one(refusing), "slow": one(slow), "deaf": one(deaf), "restarted": one(notStarted),
-		"everythingDue":    func([]string) fact { return everythingDue },
-		"healthy":          func([]string) fact { return func(w *world) { w.heal(); w.agents() } },
-		"join":             one(func(n string) fact { return func(w *world) { w.join(int(n[0] - '0')) } }),
-		"leave":            one(func(n string) fact { return func(w *world) { w.leave(n) } }),
-		"failover":         one(func(n string) fact { return func(w *world) { w.failover(n) } }),
-		"authorityDeleted": one(func(d string) fact { return deleteAuthority(Domain(d)) }),
-		"authorityLost":    one(func(d string) fact { return noAuthority(Domain(d)) }),
+		"everythingDue":     func([]string) fact { return everythingDue },
+		"healthy":           func([]string) fact { return func(w *world) { w.heal(); w.agents() } },
+		"join":              one(func(n string) fact { return func(w *world) { w.join(int(n[0] - '0')) } }),
+		"leave":             one(func(n string) fact { return func(w *world) { w.leave(n) } }),
+		"failover":          one(func(n string) fact { return func(w *world) { w.failover(n) } }),
+		"authorityDeleted":  one(func(d string) fact { return deleteAuthority(Domain(d)) }),
+		"rekeyRequested":    leaf(func(id string, d Domain) fact { return rekeyRequested(d, id) }),
+		"rollbackRequested": leaf(func(id string, d Domain) fact { return rollbackRequested(d, id) }),
+		"tainted":           leaf(func(n string, d Domain) fact { return tainted(d, number([]string{"n=" + n}, "n")) }),
+		"approved":          leaf(func(n string, d Domain) fact { return approved(d, number([]string{"n=" + n}, "n")) }),
+		"wantsAuthority":    leaf(func(a string, d Domain) fact { return wantsAuthority(d, pki.Algorithm(a)) }),
+		"dueIn":             leaf(func(in string, d Domain) fact { return beginsAt(d, span(in)) }),
+		"secretLost":        one(func(d string) fact { return secretLost(Domain(d)) }),
+		"soak":              one(func(d string) fact { return soak(span(d)) }),
+		"manual":            func([]string) fact { return manual },
+		"paused":            func([]string) fact { return paused },
+		"authorityLost":     one(func(d string) fact { return noAuthority(Domain(d)) }),
 	}
 	make, known := facts[name]
 	if !known {

@@ -34,6 +34,8 @@ type world struct {
 	trust       Trust
 	members     []*member // sorted by name
 	serial      int
+	after       func()   // is called after every step and every agent's turn
+	plan        *Plan    // that is being executed: what to publish is taken from it, as the operator does
 	log         []string // of executed steps
 }
 
@@ -76,8 +78,21 @@ func (w *world) trusted(domain Domain) (trusted []*storedAuthority) {
 	return trusted
 }
 
+// find returns the generation of a key.
+func (w *world) find(domain Domain, keyID string) *storedAuthority {
+	for _, a := range w.generations(domain) {
+		if a.facts.KeyID == keyID {
+			return a
+		}
+	}
+	return nil
+}
+
 // signing is who signs: the newest that was switched to and not withdrawn, or the oldest.
 func (w *world) signing(domain Domain) *storedAuthority {
+	if w.plan != nil {
+		return w.generation(domain, w.plan.Signer(domain))
+	}
 	trusted := w.trusted(domain)
 	for _, a := range slices.Backward(trusted) {
 		back := slices.ContainsFunc(trusted, func(b *storedAuthority) bool {
@@ -100,6 +115,9 @@ func (w *world) signing(domain Domain) *storedAuthority {
 
 // anchors are the fingerprints of what is to be trusted, sorted.
 func (w *world) anchors(domain Domain) (anchors []string) {
+	if w.plan != nil {
+		return w.plan.Anchors(domain)
+	}
 	for _, a := range w.trusted(domain) {
 		anchors = append(anchors, a.facts.Fingerprint)
 	}
@@ -109,6 +127,9 @@ func (w *world) anchors(domain Domain) (anchors []string) {
 
 // chainOf are the bridges behind a leaf that a generation issued.
 func (w *world) chainOf(domain Domain, issuerKeyID string) (chain []string) {
+	if w.plan != nil {
+		return w.plan.Chain(domain, issuerKeyID)
+	}
 	for _, a := range w.trusted(domain) {
 		if a.facts.KeyID != issuerKeyID {
 			continue
@@ -147,7 +168,9 @@ type container struct {
 
 	asked   string
 	active  Material
-	served  string // fingerprint
+	served  string              // fingerprint
+	shows   []Leaf              // what its processes present, with the chains
+	loaded  map[Domain][]string // what they verify with
 	unasked bool
 
 	unreachable bool // the operator gets no report and no handshake
@@ -283,6 +306,10 @@ func (w *world) observe() Observed {
 	o.PublicTrust.Anchors = slices.Clone(w.trust.Anchors)
 	for _, domain := range Domains() {
 		for _, a := range w.generations(domain) {
+			if !a.original.Present && !a.copy.Present && w.named(domain, a) {
+				o.Authorities = append(o.Authorities, Authority{Domain: domain, Generation: a.generation, Certificate: a.facts,
+					Problem: AuthorityLost, Message: "as lost"})
+			}
 			if a.original.Present || a.copy.Present {
 				o.Authorities = append(o.Authorities, Authority{Domain: domain, Generation: a.generation, Certificate: a.facts,
 					Created: a.created, Problem: a.problem, Message: "as " + string(a.problem), Original: a.original, Copy: a.copy,
@@ -291,7 +318,7 @@ func (w *world) observe() Observed {
 		}
 		for _, m := range w.members {
 			if m.secret.State == Present {
-				o.GenerationSeen[domain] = max(o.GenerationSeen[domain], named(m.secret.Anchors[domain]))
+				o.GenerationSeen[domain] = max(o.GenerationSeen[domain], highestNamed(m.secret.Anchors[domain]))
 			}
 		}
 	}
@@ -301,8 +328,16 @@ func (w *world) observe() Observed {
 	return o
 }
 
-// named is the highest generation that a bundle names; a Secret whose bundle cannot be read names the first.
-func named(anchors []string) int {
+// named reports whether an authority is in the operator's bundle, or a leaf of it in use.
+func (w *world) named(domain Domain, a *storedAuthority) bool {
+	return slices.ContainsFunc(w.members, func(m *member) bool {
+		leaf := m.leaf(domain)
+		return m.kind == Operator && slices.Contains(m.secret.Anchors[domain], a.facts.Fingerprint) || leaf != nil && leaf.IssuerKeyID == a.facts.KeyID
+	})
+}
+
+// highestNamed is the highest generation that a bundle names; a Secret whose bundle cannot be read names the first.
+func highestNamed(anchors []string) int {
 	highest := 1
 	for _, anchor := range anchors {
 		if _, digits, found := strings.Cut(anchor, "-g"); found {
@@ -340,7 +375,7 @@ func (m *member) observe(now time.Time) Party {
 func (c *container) observe(m *member) Pod {
 	c.report = nil
 	if !c.unreachable {
-		c.report = &Report{Active: c.active.Revision, Mounted: m.secret.Revision, ActiveUntil: firstEnd(&c.active), Loaded: cloneMaterial(c.active).Anchors, Refused: c.refused}
+		c.report = &Report{Active: c.active.Revision, Mounted: m.secret.Revision, ActiveUntil: firstEnd(&c.active), Loaded: cloneMaterial(Material{Anchors: c.loaded}).Anchors, Refused: c.refused}
 		if c.refuses && c.asked != c.active.Revision {
 			c.report.ProblemReason, c.report.ProblemMessage = "ReloadFailed", "the process does not answer"
 		}
@@ -463,8 +498,7 @@ func (w *world) rekey(s Step) error {
 	case s.Op == DropOld && signer != nil:
 		signer.marks.Retired = append(slices.Clone(signer.marks.Retired), s.Generation)
 	case s.Op == DiscardAuthority && a != nil:
-		rest := slices.DeleteFunc(w.generations(s.Domain), func(b *storedAuthority) bool { return b == a })
-		w.authorities[s.Domain], w.newer[s.Domain] = rest[0], rest[1:]
+		w.forget(s.Domain, a)
 	default:
 		return fmt.Errorf("precondition of %s failed", s)
 	}
@@ -480,6 +514,12 @@ func bridgeBetween(subject, by *storedAuthority, until time.Time) Bridge {
 		Fingerprint: subject.facts.Fingerprint + "-by-" + by.facts.Fingerprint,
 		KeyID:       subject.facts.KeyID, IssuerKeyID: by.facts.KeyID, NotBefore: from, NotAfter: until,
 	}
+}
+
+// forget drops an authority from what is stored.
+func (w *world) forget(domain Domain, a *storedAuthority) {
+	rest := slices.DeleteFunc(w.generations(domain), func(b *storedAuthority) bool { return b == a })
+	w.authorities[domain], w.newer[domain] = rest[0], rest[1:]
 }
 
 // publish writes a member's Secret: some leaves anew, the others and both bundles as they should be.
@@ -553,7 +593,15 @@ func (w *world) agents() {
 	for _, m := range w.members {
 		for _, c := range m.pods {
 			w.agent(m, c)
+			w.looked()
 		}
+	}
+}
+
+// looked lets a test look at the world.
+func (w *world) looked() {
+	if w.after != nil {
+		w.after()
 	}
 }
 
@@ -585,8 +633,15 @@ func (w *world) agentTakes(m *member, mounted *Material) bool {
 func (c *container) install(m Material, asked string) {
 	c.started, c.active, c.asked = true, cloneMaterial(m), asked
 	if !c.deaf {
-		c.served = leafOf(&m, Server).Fingerprint
+		c.reload()
 	}
+}
+
+// reload is what a process does with what its agent has installed.
+func (c *container) reload() {
+	c.served = leafOf(&c.active, Server).Fingerprint
+	own := cloneMaterial(c.active)
+	c.shows, c.loaded = own.Leaves, own.Anchors
 }
 
 // restart replaces a pod: its memory, its annotation and what the operator knew of it are gone.
@@ -602,7 +657,7 @@ func (w *world) heal() {
 		}
 		for _, c := range m.pods {
 			if c.deaf && c.started {
-				c.served = leafOf(&c.active, Server).Fingerprint
+				c.reload()
 			}
 			c.unreachable, c.refuses, c.slow, c.deaf = false, false, false, false
 		}
@@ -639,6 +694,8 @@ func (w *world) round(steps int) (Plan, error) {
 
 func (w *world) run(plan Plan, steps int) error {
 	defer w.agents()
+	w.plan = &plan
+	defer func() { w.plan = nil }()
 	for _, s := range plan.Steps[:min(steps, len(plan.Steps))] {
 		fresh := w.observe()
 		if s.Op == Activate && s.Revision == "" {
@@ -650,6 +707,7 @@ func (w *world) run(plan Plan, steps int) error {
 		if err := w.execute(s); err != nil {
 			return fmt.Errorf("executing %s: %w", s, err)
 		}
+		w.looked()
 	}
 	return nil
 }
@@ -674,6 +732,9 @@ func (w *world) roundsToRest() int {
 	n := 12 + len(w.members)
 	for _, m := range w.members {
 		n += 2 * len(m.pods)
+	}
+	if len(w.policy.Rekey) > 0 || len(w.newer[Server])+len(w.newer[Client]) > 0 || w.policy.Authorities[Server].RenewBefore+w.policy.Authorities[Client].RenewBefore > 0 {
+		n *= 12 // for a re-key of each domain: every party is published for and activated three times
 	}
 	return n
 }
