@@ -66,7 +66,7 @@ func (d *decision) withoutSigner(l *lineage) {
 		d.switchSigner(l)
 	case len(l.anchors) > 0 && broken.Problem != AuthorityForeign:
 		// What is in use stays trusted: its certificate is known. Its leaves are replaced once the new one is trusted too.
-		d.turn(Step{Op: TrustNew, Domain: l.domain, Generation: l.highest + 1, Reason: reason})
+		d.turn(Step{Op: TrustNew, Domain: l.domain, Generation: l.highest + 1, Reason: reason, Message: d.breaks(l, broken)})
 	}
 }
 

@@ -245,7 +245,7 @@ func (d *decision) begin(l *lineage, policy RekeyPolicy) {
 	if reason == "" {
 		return
 	}
-	step := Step{Op: TrustNew, Domain: l.domain, Generation: l.highest + 1, Reason: reason, Bridged: reason != ReasonTainted}
+	step := Step{Op: TrustNew, Domain: l.domain, Generation: l.highest + 1, Reason: reason, Bridged: reason != ReasonTainted, Message: d.breaks(l, l.signer)}
 	name := authorityName(l.domain, l.signer.Generation)
 	switch {
 	case reason == ReasonTainted: // an emergency waits for nobody

@@ -170,7 +170,9 @@ func authorityExpired(s *story) {
 	s.must(c.Change(s.Context(), func(cluster *v1beta1.PostgresCluster) { cluster.Spec.TLS = nil }))
 	returned := time.Now()
 	s.must(kube.ScaleOperator(s.Context(), 1))
-	s.hasEvent(c, "AuthorityExpired", "expired")
+	for _, domain := range []string{"server", "client"} {
+		s.hasEvent(c, "AuthorityExpired", domain+" g1 has expired: ") // and who is refused
+	}
 	for _, domain := range []string{"server", "client"} {
 		s.awaitGenerationWithin(c, domain, 2, recoveryLimit)
 	}

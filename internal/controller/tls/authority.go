@@ -147,8 +147,11 @@ func (r *Reconciler) createAuthority(ctx context.Context, v *view, step rotation
 	if err := r.create(ctx, v, secret); err != nil {
 		return err
 	}
-	r.event(v, eventNormal, eventIssued, "the %s authority g%d was made, valid until %s", step.Domain, step.Generation,
-		authority.Certificate.NotAfter.UTC().Format(timeLayout))
+	r.event(v, eventNormal, eventIssued, "the %s authority g%d was made, valid until %s (%s)", step.Domain, step.Generation,
+		authority.Certificate.NotAfter.UTC().Format(timeLayout), step.Reason)
+	if step.Message != "" { // who is refused, and that it cannot be helped
+		r.event(v, eventWarning, string(step.Reason), "%s", step.Message)
+	}
 	return nil
 }
 
