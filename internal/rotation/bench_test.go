@@ -2,6 +2,8 @@ package rotation
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -38,6 +40,62 @@ func BenchmarkNext(b *testing.B) {
 			})
 		}
 	}
+}
+
+// BenchmarkNextInARekey times the decision in each phase of a re-key of 100 parties, with two bridges behind every leaf.
+func BenchmarkNextInARekey(b *testing.B) {
+	for _, c := range []struct {
+		phase string // of the plan that is timed
+		until Op     // the last turn that was taken
+		facts []fact // after it
+	}{
+		{"at rest", "", nil},
+		{"amid a renewal", "", []fact{everythingDue, halfDone}},
+		{"preparing", TrustNew, []fact{halfDone}},
+		{"reissuing", SwitchSigner, []fact{halfDone}},
+		{"soaking", "", []fact{rekeyRequested(Server, "1"), soak(24 * time.Hour), restInARekey}},
+		{"retiring", DropOld, []fact{halfDone}},
+	} {
+		b.Run("parties=100/"+strings.ReplaceAll(c.phase, " ", "-"), func(b *testing.B) {
+			w := settledOf(100)
+			if c.until != "" {
+				rekeyRequested(Server, "1")(w)
+				untilTurn(b, w, c.until)
+			}
+			for _, f := range c.facts {
+				f(w)
+			}
+			o := w.observe()
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := Next(w.policy, o); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// restInARekey lets a world come to rest, which a soak is.
+func restInARekey(w *world) {
+	if _, _, err := w.rest(20 * w.roundsToRest()); err != nil {
+		panic(err)
+	}
+}
+
+// untilTurn plays rounds until a turn was taken.
+func untilTurn(b *testing.B, w *world, turn Op) {
+	b.Helper()
+	for range 20 * w.roundsToRest() {
+		plan, err := w.round(all)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if slices.ContainsFunc(plan.Steps, func(s Step) bool { return s.Op == turn }) {
+			return
+		}
+	}
+	b.Fatalf("%s was never taken", turn)
 }
 
 // BenchmarkCheck times the invariants before one step.

@@ -397,4 +397,16 @@ func secretLost(domain Domain) fact {
 	}
 }
 
+// expired is an authority whose time is over, and that of every leaf that it issued.
+func expired(domain Domain) fact {
+	return func(w *world) {
+		authorityEndsIn(domain, 0)(w)
+		for _, m := range w.members {
+			if m.leaf(domain) != nil {
+				endsIn(m.name, domain, 0)(w)
+			}
+		}
+	}
+}
+
 func manual(w *world) { w.policy.RetireManual = true }

@@ -240,6 +240,7 @@ func (s *story) fact(name string, args []string) error {
 		"dueIn":             leaf(func(in string, d Domain) fact { return beginsAt(d, span(in)) }),
 		"secretLost":        one(func(d string) fact { return secretLost(Domain(d)) }),
 		"soak":              one(func(d string) fact { return soak(span(d)) }),
+		"expired":           one(func(d string) fact { return expired(Domain(d)) }),
 		"manual":            func([]string) fact { return manual },
 		"paused":            func([]string) fact { return paused },
 		"authorityLost":     one(func(d string) fact { return noAuthority(Domain(d)) }),

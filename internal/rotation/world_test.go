@@ -169,7 +169,7 @@ type container struct {
 	asked   string
 	active  Material
 	served  string              // fingerprint
-	shows   []Leaf              // what its processes present, with the chains
+	shows   map[Domain]Leaf     // what its processes present, with the chains
 	loaded  map[Domain][]string // what they verify with
 	unasked bool
 
@@ -481,6 +481,10 @@ func (w *world) newAuthority(domain Domain, generation int) *storedAuthority {
 // rekey carries out what changes who is trusted or who signs, with the preconditions that the real writes have.
 func (w *world) rekey(s Step) error {
 	a, signer := w.generation(s.Domain, s.Generation), w.generation(s.Domain, s.Signer)
+	if s.Op == TrustNew && a != nil && !a.original.Present && !a.copy.Present && !w.held(s.Domain, a) {
+		w.forget(s.Domain, a) // its Secret was lost before anybody heard of it
+		a = nil
+	}
 	switch {
 	case s.Op == TrustNew && a == nil:
 		a = w.newAuthority(s.Domain, s.Generation)
@@ -514,6 +518,15 @@ func bridgeBetween(subject, by *storedAuthority, until time.Time) Bridge {
 		Fingerprint: subject.facts.Fingerprint + "-by-" + by.facts.Fingerprint,
 		KeyID:       subject.facts.KeyID, IssuerKeyID: by.facts.KeyID, NotBefore: from, NotAfter: until,
 	}
+}
+
+// held reports whether some Secret or process holds an authority.
+func (w *world) held(domain Domain, a *storedAuthority) bool {
+	return slices.ContainsFunc(w.members, func(m *member) bool {
+		return slices.Contains(m.secret.Anchors[domain], a.facts.Fingerprint) || slices.ContainsFunc(m.pods, func(c *container) bool {
+			return slices.Contains(c.loaded[domain], a.facts.Fingerprint) || slices.Contains(c.active.Anchors[domain], a.facts.Fingerprint)
+		})
+	})
 }
 
 // forget drops an authority from what is stored.
@@ -592,8 +605,10 @@ func (w *world) handshake(m *member, c *container) {
 func (w *world) agents() {
 	for _, m := range w.members {
 		for _, c := range m.pods {
-			w.agent(m, c)
-			w.looked()
+			before, started := c.active.Revision, c.started
+			if w.agent(m, c); c.active.Revision != before || c.started != started {
+				w.looked()
+			}
 		}
 	}
 }
@@ -634,6 +649,8 @@ func (c *container) install(m Material, asked string) {
 	c.started, c.active, c.asked = true, cloneMaterial(m), asked
 	if !c.deaf {
 		c.reload()
+	} else if l := leafOf(&c.active, Client); l != nil {
+		c.shows[Client] = *l // libpq reads its files at each connect
 	}
 }
 
@@ -641,7 +658,10 @@ func (c *container) install(m Material, asked string) {
 func (c *container) reload() {
 	c.served = leafOf(&c.active, Server).Fingerprint
 	own := cloneMaterial(c.active)
-	c.shows, c.loaded = own.Leaves, own.Anchors
+	c.shows, c.loaded = map[Domain]Leaf{}, own.Anchors
+	for _, l := range own.Leaves {
+		c.shows[l.Domain] = l
+	}
 }
 
 // restart replaces a pod: its memory, its annotation and what the operator knew of it are gone.

@@ -1,0 +1,202 @@
+package rotation
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// rekeyOracle is the second opinion on a re-key: who signs, what is trusted, which phase it is, and whether the old authority
+// may be dropped. It walks over everything for each question, and shares no code with Next.
+type rekeyOracle struct {
+	policy Policy
+	o      Observed
+}
+
+// standing is the answer for one domain.
+type standing struct {
+	Signer, Next int
+	Anchors      []string
+	Phase        Phase
+	DropOld      bool
+}
+
+func (r rekeyOracle) differs(plan Plan) string {
+	for _, domain := range Domains() {
+		got := standing{Signer: plan.Signer(domain), Anchors: plan.Anchors(domain)}
+		for i := range plan.lineages {
+			if l := &plan.lineages[i]; l.domain == domain && l.next != nil {
+				got.Next = l.next.Generation
+			}
+		}
+		for _, k := range plan.Rekeys {
+			if k.Domain == domain {
+				got.Phase = k.Phase
+			}
+		}
+		got.DropOld = slices.ContainsFunc(plan.Steps, func(s Step) bool { return s.Op == DropOld && s.Domain == domain })
+		want := r.standing(domain)
+		if !got.DropOld && want.DropOld && r.otherTurn(plan, domain) {
+			want.DropOld = false // one turn at a time
+		}
+		wishes := r.policy.Rekey[domain]
+		if got.Phase == "" && (wishes.Rollback != "" || want.Next != 0 && wishes.Tainted == want.Next) {
+			want.Phase, want.DropOld = "", false // it is about to be undone
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			return fmt.Sprintf("%s (-oracle +Next):\n%s", domain, diff)
+		}
+	}
+	return ""
+}
+
+func (r rekeyOracle) otherTurn(plan Plan, domain Domain) bool {
+	return slices.ContainsFunc(plan.Steps, func(s Step) bool {
+		return s.Domain != domain && slices.Contains([]Op{TrustNew, SwitchSigner, RollBack, DropOld, DiscardAuthority}, s.Op)
+	})
+}
+
+// trusted are the generations that nobody has dropped, oldest first.
+func (r rekeyOracle) trusted(domain Domain) (trusted []Authority) {
+	for _, a := range r.o.Authorities {
+		dropped := slices.ContainsFunc(r.o.Authorities, func(b Authority) bool {
+			return b.Domain == domain && b.Generation != a.Generation && slices.Contains(b.Retired, a.Generation)
+		})
+		if a.Domain == domain && !dropped {
+			trusted = append(trusted, a)
+		}
+	}
+	slices.SortFunc(trusted, func(a, b Authority) int { return a.Generation - b.Generation })
+	return trusted
+}
+
+func (r rekeyOracle) standing(domain Domain) (s standing) {
+	trusted := r.trusted(domain)
+	var candidates []Authority // in favour of which nothing was withdrawn
+	for _, a := range trusted {
+		if !slices.ContainsFunc(trusted, func(b Authority) bool { return b.Generation < a.Generation && b.RolledBack >= a.Generation }) {
+			candidates = append(candidates, a)
+		}
+	}
+	for i, a := range candidates {
+		first := !slices.ContainsFunc(candidates[:i], func(b Authority) bool { return r.o.Now.Before(b.Certificate.NotAfter) })
+		signs := r.canSign(a) && (first || !a.SwitchedAt.IsZero()) && !r.unsure(a, trusted)
+		switch {
+		case signs:
+			s.Signer, s.Next = a.Generation, 0
+		case r.canSign(a):
+			s.Next = a.Generation
+		}
+	}
+	if s.Signer == 0 && s.Next == 0 {
+		return s
+	}
+	for _, a := range trusted {
+		s.Anchors = append(s.Anchors, a.Certificate.Fingerprint)
+	}
+	slices.Sort(s.Anchors)
+	r.phase(domain, trusted, &s)
+	return s
+}
+
+// phase reads docs/rotation.md's table of phases from below.
+func (r rekeyOracle) phase(domain Domain, trusted []Authority, s *standing) {
+	var leaving []Authority
+	for _, a := range trusted {
+		if a.Generation != s.Signer && a.Generation != s.Next {
+			leaving = append(leaving, a)
+		}
+	}
+	dropped := slices.ContainsFunc(r.o.Authorities, func(a Authority) bool {
+		isTrusted := slices.ContainsFunc(trusted, func(b Authority) bool { return b.Generation == a.Generation })
+		return a.Domain == domain && !isTrusted && (a.Original.Present || a.Copy.Present)
+	})
+	switch {
+	case s.Next != 0:
+		s.Phase = Preparing
+	case s.Signer == 0:
+	case len(leaving) > 0:
+		r.leavingPhase(domain, leaving[0], s)
+	case dropped:
+		s.Phase = Retiring
+	}
+}
+
+func (r rekeyOracle) leavingPhase(domain Domain, old Authority, s *standing) {
+	var signer Authority
+	for _, a := range r.o.Authorities {
+		if a.Domain == domain && a.Generation == s.Signer {
+			signer = a
+		}
+	}
+	s.Phase = Reissuing
+	if old.Generation > s.Signer {
+		s.Phase = RollingBack
+	}
+	if r.used(domain, signer) {
+		return
+	}
+	tainted := r.policy.Rekey[domain].Tainted
+	switch {
+	case old.Generation > s.Signer, tainted == old.Generation, tainted == s.Signer, !r.canSign(old), r.policy.Rekey[domain].Approved == old.Generation:
+		s.DropOld = true
+	case r.policy.RetireManual, r.o.Now.Before(signer.SwitchedAt.Add(r.policy.RetireSoak)):
+		s.Phase = Soaking
+	default:
+		s.DropOld = true
+	}
+}
+
+func (r rekeyOracle) canSign(a Authority) bool {
+	return a.Problem == "" && !r.o.Now.Before(a.Certificate.NotBefore) && r.o.Now.Before(a.Certificate.NotAfter)
+}
+
+// used: some leaf is published of another authority, or some pod is not known and seen to use what is published.
+func (r rekeyOracle) used(domain Domain, signer Authority) bool {
+	for i, p := range r.o.Parties {
+		wants := slices.ContainsFunc(p.Wants, func(w LeafWant) bool { return w.Domain == domain })
+		if !wants || p.Material.State == Foreign {
+			continue
+		}
+		leaf := leafOf(&p.Material, domain)
+		if !(oracle{r.policy, r.o}).whole(i) || leaf.IssuerKeyID != signer.Certificate.KeyID {
+			return true
+		}
+		for j := range p.Pods {
+			if !r.settled(i, j) {
+				return true
+			}
+		}
+	}
+	return slices.ContainsFunc(r.o.Leftovers, func(l Leftover) bool {
+		return l.Domain == domain && l.IssuerKeyID != signer.Certificate.KeyID
+	})
+}
+
+func (r rekeyOracle) settled(i, j int) bool {
+	report := r.o.Parties[i].Pods[j].Report
+	return (oracle{r.policy, r.o}).settled(i, j) && (report.Mounted == "" || report.Mounted == report.Active)
+}
+
+// unsure: another authority is lost, and what it noted with it; no leaf of this one is published, and somebody is not known
+// to hold it.
+func (r rekeyOracle) unsure(a Authority, trusted []Authority) bool {
+	lost := slices.ContainsFunc(trusted, func(b Authority) bool {
+		return b.Problem == AuthorityLost && b.Generation != a.Generation && (b.Generation < a.Generation || b.Generation > a.RolledBack)
+	})
+	published, everybody := false, true
+	for i, p := range r.o.Parties {
+		leaf := leafOf(&p.Material, a.Domain)
+		published = published || leaf != nil && leaf.IssuerKeyID == a.Certificate.KeyID
+		wants := slices.ContainsFunc(p.Wants, func(w LeafWant) bool { return w.Domain == a.Domain })
+		if p.Material.State == Foreign || wants && (leaf == nil || leaf.Problem != "") {
+			continue // its material cannot be written before somebody signs
+		}
+		everybody = everybody && slices.Contains(p.Material.Anchors[a.Domain], a.Certificate.Fingerprint)
+		for j := range p.Pods {
+			everybody = everybody && r.settled(i, j) && slices.Contains(p.Pods[j].Report.Loaded[a.Domain], a.Certificate.Fingerprint)
+		}
+	}
+	return lost && !published && !everybody
+}
