@@ -123,7 +123,7 @@ type Blocker struct {
 // Patient reports whether a blocker is a wait that was chosen: everything is served as it should be meanwhile.
 func (b Blocker) Patient() bool {
 	switch b.Reason {
-	case AwaitingSoak, AwaitingApproval, AwaitingOtherDomain, RotationPaused, RekeyWithdrawn:
+	case AwaitingSoak, AwaitingApproval, AwaitingOtherDomain, RotationPaused, RekeyWithdrawn, AwaitingWindow, WindowUnreachable:
 		return true
 	default:
 		return false

@@ -23,6 +23,8 @@ import (
 //	away 10d                      time passes without the operator
 //	plan                          only decide; prints the plan, wake and next renewal
 //	pods                          what every pod serves and how long
+//	blockers                      what the plan says of those it waits for
+//	windows every=7d from=3d for=4h  when windows are open; "windows any" and "windows never" too
 //	anything else                 a fact of facts_test.go, such as: refusing db-1-0
 func TestStories(t *testing.T) {
 	datadriven.Walk(t, "testdata/stories", func(t *testing.T, path string) {
@@ -70,6 +72,8 @@ func (s *story) tell(command []string) error {
 		return s.plan()
 	case "pods":
 		s.pods()
+	case "blockers":
+		return s.blockers()
 	default:
 		return s.fact(verb, args)
 	}
@@ -178,6 +182,14 @@ func (s *story) plan() error {
 	return nil
 }
 
+func (s *story) blockers() error {
+	plan, err := Next(s.w.policy, s.w.observe())
+	for _, b := range plan.Blockers {
+		fmt.Fprintf(&s.out, "%s %s: %s\n", b.Party, b.Reason, b.Message)
+	}
+	return err
+}
+
 func (s *story) in(t time.Time) string {
 	if t.IsZero() {
 		return "never"
@@ -216,6 +228,14 @@ func (s *story) fact(name string, args []string) error {
 		"wantsName":      func(a []string) fact { return wantsName(a[0], a[1]) },
 		"wantsAlgorithm": func(a []string) fact { return wantsAlgorithm(a[0], Domain(a[1]), pki.Algorithm(a[2])) },
 		"renewRequested": one(renewRequested),
+		"rekeyRequested": leaf(func(id string, domain Domain) fact { return rekeyRequested(domain, id) }),
+		"rekeyDue":       one(func(d string) fact { return beginsAt(Domain(d), 0) }),
+		"soak":           one(func(d string) fact { return soak(span(d)) }),
+		"windows":        windowsOf,
+		"windowsInvalid": func(a []string) fact { return windowsInvalid(strings.Join(a, " ")) },
+		"urgentBefore":   one(func(d string) fact { return urgentBefore(span(d)) }),
+		"paused":         func([]string) fact { return paused },
+		"resumed":        func([]string) fact { return resumed },
 		"unreachable":    one(unreachable), "refusing": one(refusing), "slow": one(slow), "deaf": one(deaf), "restarted": one(notStarted),
 		"everythingDue":    func([]string) fact { return everythingDue },
 		"healthy":          func([]string) fact { return func(w *world) { w.heal(); w.agents() } },
