@@ -19,7 +19,20 @@ type RotationSpec struct {
 	// +kubebuilder:validation:Enum=Automatic;Manual
 	RetirePolicy string `json:"retirePolicy,omitempty"`
 
-	// Paused begins no re-key, but for an emergency. One that is under way goes on.
+	// Windows are when what is planned may begin: renewals, and the re-key of an authority. What cannot wait does not
+	// wait for them: first issue, repair, what somebody asks for, an emergency, what ends within UrgentBefore. Without
+	// any, any time will do.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=8
+	Windows []MaintenanceWindow `json:"windows,omitempty"`
+
+	// UrgentBefore: what ends sooner than this waits neither for a window nor for the end of Paused. Default: a quarter
+	// of the certificate's own renewBefore.
+	// +optional
+	UrgentBefore *CertificateDuration `json:"urgentBefore,omitempty"`
+
+	// Paused begins nothing planned: no re-key, and no renewal that can wait. A re-key that is under way goes on.
 	// +optional
 	Paused bool `json:"paused,omitempty"`
 
@@ -61,6 +74,23 @@ func (a *AutoRollbackSpec) Limits() (refusals, factor int) {
 		factor = int(*a.Factor)
 	}
 	return refusals, factor
+}
+
+// MaintenanceWindow is a stretch of time that comes back.
+type MaintenanceWindow struct {
+	// Schedule is when it opens, as in cron: minute, hour, day of the month, month, day of the week.
+	// +kubebuilder:validation:MaxLength=100
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[0-9A-Za-z*,/-]+( [0-9A-Za-z*,/-]+){4}$')",messageExpression="self + ' is no schedule; write the five fields of cron with one space between, such as 0 2 * * 6,0 for Saturday and Sunday at 2'"
+	Schedule string `json:"schedule"`
+
+	// Duration is how long it stays open.
+	Duration CertificateDuration `json:"duration"`
+
+	// TimeZone of Schedule, a name of the IANA list. Default: UTC.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9_+/-]+$')",messageExpression="self + ' is no name of a time zone; write one such as Europe/Berlin or UTC'"
+	TimeZone string `json:"timeZone,omitempty"`
 }
 
 // defaultSoak is RetireSoak where nothing is given: 14 days.

@@ -209,6 +209,9 @@ func (a *Agent) confirm(ctx context.Context) *agentapi.Problem {
 		a.activatedAt = a.config.Now().UTC()
 		a.refusals.begin(m.Revision, pki.Facts(m.Server.Leaf()).IssuerKeyID, a.activatedAt)
 	}
+	if changesIssuer(a.loaded, m) {
+		go a.recycle(ctx)
+	}
 	a.loaded = m
 	a.config.Log.Info("active", "revision", m.Revision, "serial", outcome.served.Serial)
 	return nil

@@ -19,6 +19,8 @@ func BenchmarkNext(b *testing.B) {
 			{"steady", nil},
 			{"due", []fact{everythingDue}},
 			{"rotating", []fact{everythingDue, halfDone}},
+			{"windows", []fact{closed}},
+			{"waiting", []fact{everythingDue, closed}},
 			{"lost", []fact{func(w *world) {
 				for _, m := range w.members {
 					secretGone(m.name)(w)

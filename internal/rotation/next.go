@@ -24,6 +24,7 @@ func next(policy Policy, observed Observed, removed guard) (Plan, error) {
 	d.publicTrust()
 	d.parties()
 	d.unwanted()
+	d.planning()
 	return d.plan(), nil
 }
 
@@ -45,6 +46,7 @@ type decision struct {
 	closed   bool // the gate: an earlier party or pod is not settled
 	revives  bool // a write may bring back a revision that pods were asked for before: look again first
 	asked    bool // some pod was asked for what is published and was not seen to use it
+	planned  planned
 }
 
 func (p Policy) check(parties []Party) error {
@@ -159,7 +161,7 @@ func (d *decision) party(p *Party) {
 		return
 	}
 	if d.closed && need.canWait {
-		if urgentAt := p.publishUrgentAt(); d.observed.Now.Before(urgentAt) {
+		if urgentAt := p.publishUrgentAt(&d.policy); d.observed.Now.Before(urgentAt) {
 			d.wakeAt(urgentAt)
 			d.settle(p)
 			return
@@ -193,7 +195,7 @@ func (d *decision) open(p *Party, pod *Pod) bool {
 	if !d.closed && !d.asked || d.worthless(p) {
 		return true
 	}
-	at, known := p.urgentAt(pod)
+	at, known := p.endsIn(pod, d.policy.patience(p.shortestWindow()))
 	if known && !d.observed.Now.Before(at) {
 		return true
 	}
@@ -408,7 +410,11 @@ func (d *decision) need(p *Party) need {
 // needLeaf adds to n what one leaf needs.
 func (d *decision) needLeaf(n *need, p *Party, w *LeafWant) {
 	reason, canWait := d.reissueReason(p, w)
-	if reason == "" {
+	switch {
+	case reason == "":
+		d.leafInTime(p, w)
+		return
+	case canWait && d.postpone(p, w, reason):
 		return
 	}
 	n.reissue = append(n.reissue, w.Domain)

@@ -491,7 +491,11 @@ func changesExactlyAtWake(t failer, policy Policy, o Observed) {
 		later := o
 		later.Now = now
 		p, _ := Next(policy, later)
-		return append(words(p), "next renewal "+p.NextRenewal.String())
+		told := append(words(p), "next renewal "+p.NextRenewal.String())
+		for _, b := range p.Blockers {
+			told = append(told, b.Message)
+		}
+		return told
 	}
 	before := at(o.Now)
 	for _, moment := range []time.Time{o.Now.Add(plan.Wake.Sub(o.Now) / 2), plan.Wake.Add(-1)} {

@@ -31,10 +31,17 @@ type Policy struct {
 	RetireSoak time.Duration
 	// RetireManual: an old authority is dropped only when RekeyPolicy.Approved names it.
 	RetireManual bool
-	// Paused: no re-key is begun, but for an emergency. One that is under way goes on, for in its middle is no place to stay.
+	// Paused: nothing planned is begun, neither a re-key nor a renewal that can wait. A re-key that is under way goes on, for in
+	// its middle is no place to stay.
 	Paused bool
 	// AutoRollback undoes a re-key of the server domain by itself when clients refuse what is served.
 	AutoRollback AutoRollback
+	// Windows are when what is planned may begin; nil: at any time. They hold a re-key that is under way as well.
+	Windows Windows
+	// WindowsInvalid says which of them cannot be understood, and the remedy: until then nothing planned begins.
+	WindowsInvalid string
+	// UrgentBefore: what ends sooner than this waits neither for a window nor for the end of a pause; 0: a quarter of its RenewBefore.
+	UrgentBefore time.Duration
 }
 
 // AutoRollback is what clients must do for a re-key to be undone: refuse leaves of the new authority this many times, and
@@ -278,15 +285,15 @@ func (p *Party) wants(d Domain) bool {
 	return slices.ContainsFunc(p.Wants, func(w LeafWant) bool { return w.Domain == d })
 }
 
-// publishUrgentAt returns when less than half of its renewal window is left of
-// one of a party's published leaves; zero when it has none.
-func (p *Party) publishUrgentAt() (first time.Time) {
+// publishUrgentAt returns when one of a party's published leaves can wait for no
+// gate any longer; zero when it has none.
+func (p *Party) publishUrgentAt(policy *Policy) (first time.Time) {
 	for _, w := range p.Wants {
 		leaf := p.material(w.Domain)
 		if leaf == nil {
 			continue
 		}
-		if at := leaf.NotAfter.Add(-w.RenewBefore / 2); first.IsZero() || at.Before(first) {
+		if at := leaf.NotAfter.Add(-policy.patience(w.RenewBefore)); first.IsZero() || at.Before(first) {
 			first = at
 		}
 	}
@@ -296,14 +303,25 @@ func (p *Party) publishUrgentAt() (first time.Time) {
 // urgentAt returns when less than half of the shortest renewal window is left of
 // what a pod uses, and whether that is known: UnknownIsNo.
 func (p *Party) urgentAt(pod *Pod) (time.Time, bool) {
+	return p.endsIn(pod, p.shortestWindow()/2)
+}
+
+// endsIn returns the instant that is a while before the end of what a pod uses, and whether that is known.
+func (p *Party) endsIn(pod *Pod, while time.Duration) (time.Time, bool) {
 	if pod.Report == nil || pod.Report.ActiveUntil.IsZero() || len(p.Wants) == 0 {
 		return time.Time{}, false
 	}
-	window := p.Wants[0].RenewBefore
-	for _, w := range p.Wants[1:] {
-		window = min(window, w.RenewBefore)
+	return pod.Report.ActiveUntil.Add(-while), true
+}
+
+// shortestWindow is the shortest time before its end that one of a party's leaves is renewed.
+func (p *Party) shortestWindow() (window time.Duration) {
+	for i, w := range p.Wants {
+		if i == 0 || w.RenewBefore < window {
+			window = w.RenewBefore
+		}
 	}
-	return pod.Report.ActiveUntil.Add(-window / 2), true
+	return window
 }
 
 // pending reports whether the agent holds something that it does not use.

@@ -127,7 +127,7 @@ type Blocker struct {
 // Patient reports whether a blocker is a wait that was chosen: everything is served as it should be meanwhile.
 func (b Blocker) Patient() bool {
 	switch b.Reason {
-	case AwaitingFollowers, AwaitingSoak, AwaitingApproval, AwaitingOtherDomain, RotationPaused, RekeyWithdrawn, NothingToRollBack:
+	case AwaitingFollowers, AwaitingSoak, AwaitingApproval, AwaitingOtherDomain, RotationPaused, RekeyWithdrawn, NothingToRollBack, AwaitingWindow, WindowUnreachable:
 		return true
 	default:
 		return false

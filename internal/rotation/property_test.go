@@ -68,7 +68,7 @@ func (h *history) actions() map[string]func(*rapid.T) {
 		"crash in a plan":   func(t *rapid.T) { h.round(t, rapid.IntRange(0, 3).Draw(t, "steps")); h.forgetProofs() },
 		"round, staleness":  h.staleRound,
 		"the watch catches": func(*rapid.T) { h.remember() },
-		"rest":              h.rest,
+		"rest":              func(t *rapid.T) { h.rest(t) },
 		"live":              h.live,
 		"operator away":     h.away,
 		"clock jumps":       h.jump,
@@ -79,6 +79,7 @@ func (h *history) actions() map[string]func(*rapid.T) {
 		"damage to trust":   h.damageTrust,
 		"authority deleted": func(t *rapid.T) { h.deleteAuthority(t) },
 		"wish":              h.wish,
+		"windows":           h.windows,
 		"member":            h.membership,
 	}
 }
@@ -144,31 +145,33 @@ func (h *history) forgetProofs() {
 	}
 }
 
-func (h *history) rest(t *rapid.T) {
+func (h *history) rest(t *rapid.T) Plan {
 	h.w.forgetFailures()
 	for range h.w.roundsToRest() {
 		if plan := h.round(t, all); len(plan.Steps) == 0 {
 			h.jumped = false
-			return
+			return plan
 		}
 	}
 	t.Fatalf("no rest after %d rounds:\n%s", h.w.roundsToRest(), strings.Join(h.w.log[max(0, len(h.w.log)-20):], "\n"))
+	return Plan{}
 }
 
 // live lets days pass with the operator at work. Agents that fail may let their leaf expire, healthy ones may not.
 func (h *history) live(t *rapid.T) {
-	h.rest(t)
-	if err := h.w.live(h.w.now.Add(time.Duration(rapid.IntRange(1, 40).Draw(t, "days")) * day)); err != nil {
-		t.Fatal(err)
-	}
-	h.urgentAreFree()
-}
-
-// urgentAreFree notes who is urgent now: what was asked while living may have been.
-func (h *history) urgentAreFree() {
-	for _, m := range h.w.members {
-		for _, c := range m.pods {
-			h.urgentWhenAsked[c.name] = h.urgentWhenAsked[c.name] || h.urgent(c)
+	until := h.w.now.Add(time.Duration(rapid.IntRange(1, 40).Draw(t, "days")) * day)
+	for {
+		plan := h.rest(t)
+		if !h.w.now.Before(until) {
+			return
+		}
+		wake := until
+		if !plan.Wake.IsZero() && plan.Wake.Before(until) {
+			wake = plan.Wake
+		}
+		for h.w.now.Before(wake) {
+			h.w.now = h.w.now.Add(min(time.Hour, wake.Sub(h.w.now)))
+			h.w.agents()
 		}
 	}
 }
@@ -413,6 +416,9 @@ func (h *history) justified(t *rapid.T, plan Plan) {
 			if reasons := h.reasons(m, domain); !slices.Contains(reasons, s.Reason) && len(reasons) == 0 {
 				t.Fatalf("%s has no reason to issue a %s leaf", s, domain)
 			}
+			if h.mustWait(m, domain) {
+				t.Fatalf("%s begins what is planned although no window is open or it is paused: the %s leaf is %v", s, domain, h.reasons(m, domain))
+			}
 		}
 		if len(s.Reissue) == 0 && !m.secret.Altered && !h.bundlesDiffer(m) {
 			t.Fatalf("%s changes nothing", s)
@@ -478,7 +484,7 @@ func (h *history) sensible(t *rapid.T, plan Plan) {
 		t.Fatalf("%s with %d steps", plan.State, len(plan.Steps))
 	}
 	if plan.State == Steady {
-		if len(plan.Blockers) > 0 {
+		if slices.ContainsFunc(plan.Blockers, func(b Blocker) bool { return !b.Patient() }) {
 			t.Fatalf("steady with blockers: %v", plan.Blockers)
 		}
 		h.steadyMeansSettled(t)
@@ -494,7 +500,7 @@ func (h *history) sensible(t *rapid.T, plan Plan) {
 func (h *history) steadyMeansSettled(t *rapid.T) {
 	for _, m := range h.w.members {
 		for _, want := range m.wants {
-			if reasons := h.reasons(m, want.Domain); len(reasons) > 0 {
+			if reasons := h.reasons(m, want.Domain); len(reasons) > 0 && !h.mustWait(m, want.Domain) {
 				t.Fatalf("steady, and the %s leaf of %s is %v", want.Domain, m.name, reasons)
 			}
 		}

@@ -20,6 +20,8 @@ type lineage struct {
 	lost    bool         // a generation is in use of which nothing is known
 	// recovers: all other generations have expired, so that whatever a pod presents of them is refused by everybody.
 	recovers bool
+	// pressing: the re-key that is under way waits for no window; waits: its next turn waits for one, or for the end of a pause.
+	pressing, waits bool
 	// chains are the fingerprints of the bridges to be presented behind a leaf, in the order of issuers.
 	issuers []*Authority
 	chains  [][]string
@@ -224,7 +226,9 @@ func (d *decision) turn(s Step) { d.turns = append(d.turns, s) }
 
 // rekey moves a domain's re-key on by one turn, or begins one.
 func (d *decision) rekey(l *lineage) {
-	switch policy := d.policy.Rekey[l.domain]; {
+	policy := d.policy.Rekey[l.domain]
+	l.pressing = d.isPressing(l, policy)
+	switch {
 	case d.rollBack(l, policy):
 	case l.next != nil && policy.Tainted == l.next.Generation: // it never signs
 		d.turn(Step{Op: RollBack, Domain: l.domain, Generation: l.next.Generation, Signer: l.signer.Generation, Reason: ReasonTainted})
@@ -249,8 +253,7 @@ func (d *decision) begin(l *lineage, policy RekeyPolicy) {
 	name := authorityName(l.domain, l.signer.Generation)
 	switch {
 	case reason == ReasonTainted: // an emergency waits for nobody
-	case d.policy.Paused:
-		d.block(name, RotationPaused, "the %s authority is to be re-keyed (%s) and spec.tls.rotation.paused says not now", l.domain, reason)
+	case reason != ReasonRequested && d.postponeTurn(l, step, false):
 		return
 	case l.signer.RolledBack > 0 && reason != ReasonRequested:
 		d.block(name, RekeyWithdrawn, "the %s authority is to be re-keyed (%s) and its last re-key was rolled back: when the cause is removed, "+
@@ -298,8 +301,9 @@ func (d *decision) otherRekeying(domain Domain) bool {
 // switchSigner lets the new authority sign once every verifier is known to have loaded it: SwitchSigner's guard.
 func (d *decision) switchSigner(l *lineage) {
 	d.phase(l, Preparing, l.next)
-	if d.trustedEverywhere(l, l.next.Certificate.Fingerprint) && d.followersServed(l) {
-		d.turn(Step{Op: SwitchSigner, Domain: l.domain, Generation: l.next.Generation, Reason: ReasonTrusted})
+	step := Step{Op: SwitchSigner, Domain: l.domain, Generation: l.next.Generation, Reason: ReasonTrusted}
+	if d.trustedEverywhere(l, l.next.Certificate.Fingerprint) && d.followersServed(l) && !d.postponeTurn(l, step, true) {
+		d.turn(step)
 	}
 }
 
@@ -389,6 +393,7 @@ func (d *decision) dropOld(l *lineage, policy RekeyPolicy) {
 	if !d.unused(l) || !worthless && !d.noSessions(l, old) {
 		return
 	}
+	step := Step{Op: DropOld, Domain: l.domain, Generation: old.Generation, Signer: l.signer.Generation, Reason: ReasonUnused}
 	emergency := back || worthless || policy.Tainted == l.signer.Generation
 	soaked := l.signer.SwitchedAt.Add(d.policy.RetireSoak)
 	switch {
@@ -404,8 +409,11 @@ func (d *decision) dropOld(l *lineage, policy RekeyPolicy) {
 			l.domain, old.Generation, soaked.UTC().Format(time.RFC3339))
 		d.wakeAt(soaked)
 		return
+	case d.postponeTurn(l, step, true):
+		d.phase(l, Soaking, l.signer)
+		return
 	}
-	d.turn(Step{Op: DropOld, Domain: l.domain, Generation: old.Generation, Signer: l.signer.Generation, Reason: ReasonUnused})
+	d.turn(step)
 }
 
 // unused reports whether everything that is stored and served was issued by the signer.

@@ -26,6 +26,8 @@ import (
 //	rekey                         rounds until there is no step; prints the turns, how many other steps there were between, and whom it waits for
 //	until switchsigner            the same, until such a step was taken
 //	authorities                   for each domain: phase, who signs, what is trusted, what the leaves present
+//	blockers                      what the plan says of those it waits for
+//	windows every=7d from=3d for=4h  when windows are open; "windows any" and "windows never" too
 //	anything else                 a fact of facts_test.go, such as: refusing db-1-0
 func TestStories(t *testing.T) {
 	datadriven.Walk(t, "testdata/stories", func(t *testing.T, path string) {
@@ -79,6 +81,8 @@ func (s *story) tell(command []string) error {
 		return s.rekey(args[0])
 	case "authorities":
 		return s.authorities()
+	case "blockers":
+		return s.blockers()
 	default:
 		return s.fact(verb, args)
 	}
@@ -187,6 +191,14 @@ func (s *story) plan() error {
 	return nil
 }
 
+func (s *story) blockers() error {
+	plan, err := Next(s.w.policy, s.w.observe())
+	for _, b := range plan.Blockers {
+		fmt.Fprintf(&s.out, "%s %s: %s\n", b.Party, b.Reason, b.Message)
+	}
+	return err
+}
+
 func (s *story) in(t time.Time) string {
 	if t.IsZero() {
 		return "never"
@@ -225,6 +237,14 @@ func (s *story) fact(name string, args []string) error {
 		"wantsName":      func(a []string) fact { return wantsName(a[0], a[1]) },
 		"wantsAlgorithm": func(a []string) fact { return wantsAlgorithm(a[0], Domain(a[1]), pki.Algorithm(a[2])) },
 		"renewRequested": one(renewRequested),
+		"rekeyRequested": leaf(func(id string, domain Domain) fact { return rekeyRequested(domain, id) }),
+		"rekeyDue":       one(func(d string) fact { return beginsAt(Domain(d), 0) }),
+		"soak":           one(func(d string) fact { return soak(span(d)) }),
+		"windows":        windowsOf,
+		"windowsInvalid": func(a []string) fact { return windowsInvalid(strings.Join(a, " ")) },
+		"urgentBefore":   one(func(d string) fact { return urgentBefore(span(d)) }),
+		"paused":         func([]string) fact { return paused },
+		"resumed":        func([]string) fact { return resumed },
 		"unreachable":    one(unreachable), "refusing": one(refusing), "slow": one(slow), "deaf": one(deaf), "restarted": one(notStarted),
 		"everythingDue":     func([]string) fact { return everythingDue },
 		"healthy":           func([]string) fact { return func(w *world) { w.heal(); w.agents() } },
@@ -232,17 +252,14 @@ func (s *story) fact(name string, args []string) error {
 		"leave":             one(func(n string) fact { return func(w *world) { w.leave(n) } }),
 		"failover":          one(func(n string) fact { return func(w *world) { w.failover(n) } }),
 		"authorityDeleted":  one(func(d string) fact { return deleteAuthority(Domain(d)) }),
-		"rekeyRequested":    leaf(func(id string, d Domain) fact { return rekeyRequested(d, id) }),
 		"rollbackRequested": leaf(func(id string, d Domain) fact { return rollbackRequested(d, id) }),
 		"tainted":           leaf(func(n string, d Domain) fact { return tainted(d, number([]string{"n=" + n}, "n")) }),
 		"approved":          leaf(func(n string, d Domain) fact { return approved(d, number([]string{"n=" + n}, "n")) }),
 		"wantsAuthority":    leaf(func(a string, d Domain) fact { return wantsAuthority(d, pki.Algorithm(a)) }),
 		"dueIn":             leaf(func(in string, d Domain) fact { return beginsAt(d, span(in)) }),
 		"secretLost":        one(func(d string) fact { return secretLost(Domain(d)) }),
-		"soak":              one(func(d string) fact { return soak(span(d)) }),
 		"expired":           one(func(d string) fact { return expired(Domain(d)) }),
 		"manual":            func([]string) fact { return manual },
-		"paused":            func([]string) fact { return paused },
 		"authorityLost":     one(func(d string) fact { return noAuthority(Domain(d)) }),
 	}
 	make, known := facts[name]

@@ -133,6 +133,30 @@ var refusedOnCreate = []struct {
 		refusal{"spec.tls.minimumVersion", `Unsupported value: "1.1": supported values: "1.2", "1.3"`}},
 	{"key algorithm that breaks SCRAM", `spec: {tls: {server: {instances: {keyAlgorithm: Ed25519}}}}`,
 		refusal{"spec.tls.server.instances.keyAlgorithm", `Unsupported value: "Ed25519": supported values: "ECDSA-P256", "ECDSA-P384", "RSA-2048", "RSA-3072", "RSA-4096"`}},
+	{"window of four fields", rotation(`windows: [{schedule: "0 2 * *", duration: 4h}]`),
+		refusal{"spec.tls.rotation.windows[0].schedule", "0 2 * * is no schedule; write the five fields of cron with one space between, such as 0 2 * * 6,0 for Saturday and Sunday at 2"}},
+	{"window of six fields", rotation(`windows: [{schedule: "0 0 2 * * *", duration: 4h}]`),
+		refusal{"spec.tls.rotation.windows[0].schedule", "0 0 2 * * * is no schedule"}},
+	{"window by a word", rotation(`windows: [{schedule: "@daily", duration: 4h}]`),
+		refusal{"spec.tls.rotation.windows[0].schedule", "@daily is no schedule"}},
+	{"window with its zone in the schedule", rotation(`windows: [{schedule: "0 2 * * *", duration: 4h}, {schedule: "TZ=UTC 2 * * *", duration: 4h}]`),
+		refusal{"spec.tls.rotation.windows[1].schedule", "TZ=UTC 2 * * * is no schedule"}},
+	{"window without schedule", rotation(`windows: [{duration: 4h}]`),
+		refusal{"spec.tls.rotation.windows[0].schedule", "Required value"}},
+	{"window without duration", rotation(`windows: [{schedule: "0 2 * * *"}]`),
+		refusal{"spec.tls.rotation.windows[0].duration", "Required value"}},
+	{"window that is never open", rotation(`windows: [{schedule: "0 2 * * *", duration: 0h}]`),
+		refusal{"spec.tls.rotation.windows[0].duration", "0h is out of range; choose between 1m and 175200h, which is 20 years"}},
+	{"window of days", rotation(`windows: [{schedule: "0 2 * * *", duration: 2d}]`),
+		refusal{"spec.tls.rotation.windows[0].duration", "2d is no length of time; write hours, minutes and seconds"}},
+	{"window in a zone with a space", rotation(`windows: [{schedule: "0 2 * * *", duration: 4h, timeZone: "Europe Berlin"}]`),
+		refusal{"spec.tls.rotation.windows[0].timeZone", "Europe Berlin is no name of a time zone; write one such as Europe/Berlin or UTC"}},
+	{"nine windows", rotation(`windows: [` + strings.Repeat(`{schedule: "0 2 * * *", duration: 4h}, `, 9) + `]`),
+		refusal{"spec.tls.rotation.windows", "must have at most 8 items"}},
+	{"urgent in days", rotation(`urgentBefore: 3d`),
+		refusal{"spec.tls.rotation.urgentBefore", "3d is no length of time"}},
+	{"never urgent", rotation(`urgentBefore: 0s`),
+		refusal{"spec.tls.rotation.urgentBefore", "0s is out of range"}},
 	{"duration in days", `spec: {tls: {client: {replication: {duration: 30d}}}}`,
 		refusal{"spec.tls.client.replication.duration", "30d is no length of time; write hours, minutes and seconds such as 2160h or 1h30m, days as hours"}},
 	{"duration empty", `spec: {tls: {client: {replication: {duration: ""}}}}`,
@@ -166,6 +190,8 @@ var refusedOnCreate = []struct {
 	{"address with a prefix length", `spec: {tls: {server: {instances: {ipAddresses: [192.0.2.0/24]}}}}`,
 		refusal{"spec.tls.server.instances.ipAddresses[0]", "192.0.2.0/24 is no IP address"}},
 }
+
+func rotation(field string) string { return `spec: {tls: {rotation: {` + field + `}}}` }
 
 // set is one instance set in YAML flow style, with more fields in front.
 func set(name, more string) string {
@@ -221,6 +247,8 @@ var acceptedOnUpdate = []struct{ name, patch string }{
 	{"same size in other words", volume(`storage: 1024Mi`, ``)},
 	{"another set in front", `spec: {instances: [` + set("new", "") + `, ` + set(`"00"`, "") + `]}`},
 	{"the set replaced by another", `spec: {instances: [` + set("new", "") + `]}`},
+	{"windows, in a pause", `spec: {tls: {rotation: {paused: true, urgentBefore: 72h, windows: [{schedule: "0 2 * * 6,0", duration: 4h, timeZone: Europe/Berlin}]}}}`},
+	{"windows in other words", `spec: {tls: {rotation: {windows: [{schedule: "*/30 0-5/2 1,15 JAN-MAR SUN", duration: 90m, timeZone: America/Port-au-Prince}, {schedule: "0 3 * * *", duration: 2h, timeZone: Etc/GMT+5}]}}}`},
 	{"new names and lives", `spec: {tls: {server: {instances: {duration: 24h, dnsNames: [db.example.org]}}}}`},
 }
 

@@ -181,9 +181,8 @@ func marksFor(v *view, step rotation.Step, on *storedAuthority) map[string]strin
 }
 
 var (
-	errNoSigner   = errors.New("there is none that can sign")
-	errNotAtHand  = errors.New("a certificate of the plan is not at hand")
-	errNotOneCert = errors.New("it does not hold one certificate")
+	errNoSigner  = errors.New("there is none that can sign")
+	errNotAtHand = errors.New("a certificate of the plan is not at hand")
 )
 
 // signer returns the authority that signs leaves of a domain.

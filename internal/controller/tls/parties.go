@@ -13,6 +13,7 @@ import (
 	"pgtls.dev/pgtls/internal/desired"
 	"pgtls.dev/pgtls/internal/pki"
 	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/schedule"
 )
 
 // Default lives (docs/rotation.md); a leaf is renewed at 2/3 of its life, an
@@ -70,8 +71,10 @@ func policyOf(cluster *v1beta1.PostgresCluster) rotation.Policy {
 		RetireSoak:   spec.rotation.RetireSoak.Duration(),
 		RetireManual: spec.rotation.RetirePolicy == v1beta1.RetireManual,
 		Paused:       spec.rotation.Paused,
+		UrgentBefore: spec.rotation.UrgentBefore.Duration(),
 	}
 	policy.AutoRollback.Refusals, policy.AutoRollback.Factor = spec.rotation.AutoRollback.Limits()
+	policy.Windows, policy.WindowsInvalid = windowsOf(spec.rotation.Windows)
 	for _, domain := range rotation.Domains() {
 		policy.Rekey[domain] = rotation.RekeyPolicy{
 			Request:  valueFor(cluster.Annotations[rotateRequestAnnotation], string(domain)+":"),
@@ -81,6 +84,22 @@ func policyOf(cluster *v1beta1.PostgresCluster) rotation.Policy {
 		}
 	}
 	return policy
+}
+
+// windowsOf returns when what is planned may begin, nil for at any time, or in one line why that cannot be understood.
+func windowsOf(spec []v1beta1.MaintenanceWindow) (rotation.Windows, string) {
+	if len(spec) == 0 {
+		return nil, ""
+	}
+	var wanted []schedule.Window
+	for _, w := range spec {
+		wanted = append(wanted, schedule.Window{Schedule: w.Schedule, Duration: w.Duration.Duration(), TimeZone: w.TimeZone})
+	}
+	windows, err := schedule.New(wanted)
+	if err != nil {
+		return nil, "spec.tls.rotation." + err.Error()
+	}
+	return windows, ""
 }
 
 // valueFor returns what stands behind a prefix in an annotation that may hold something for each domain: "server:1,client:7".

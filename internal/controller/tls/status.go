@@ -29,7 +29,7 @@ const (
 )
 
 // policyInvalid blocks a cluster whose spec asks for certificates that cannot be.
-const policyInvalid rotation.Reason = "PolicyInvalid"
+const policyInvalid rotation.Reason = rotation.PolicyInvalid
 
 // Types and reasons of events.
 const (
@@ -69,10 +69,10 @@ func (r *Reconciler) writeStatus(ctx context.Context, v *view, plan rotation.Pla
 }
 
 // underway reports whether a blocker is a stretch of the way that every
-// activation goes: it stands in the status, and is worth no warning.
+// activation goes, or a wait as planned: it stands in the status, and is worth no warning.
 func (v *view) underway(b v1beta1.BlockerStatus) bool {
 	switch rotation.Reason(b.Reason) {
-	case rotation.AwaitingActivation:
+	case rotation.AwaitingActivation, rotation.AwaitingWindow:
 		return true
 	case rotation.AgentRefused:
 		return slices.ContainsFunc(v.observed.Parties, func(party rotation.Party) bool {
