@@ -69,7 +69,6 @@ type exploration struct {
 	worlds  []tinyWorld
 	parents []int32
 	moves   []move
-	left    []int32 // what comes next when nobody asks for anything more
 }
 
 // violation is a broken promise, the state in which it is broken, and the steps from there, if any, that break it.

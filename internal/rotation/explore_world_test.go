@@ -30,7 +30,6 @@ type tinyWorld struct {
 	requests, rolls   uint8 // that somebody may still ask for
 	losses, taints    uint8 // that may still happen
 	hidden            uint8 // what the operator cannot read
-	zero              uint8 // where padding would be
 	pods              [2]tinyPod
 }
 
