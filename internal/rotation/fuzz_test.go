@@ -62,8 +62,8 @@ func allowed(t failer, o Observed, plan Plan) {
 			if s.Revision == "" {
 				s.Revision = fresh.party(s.Party).Material.Revision
 			}
-			if !doubleFault(o, plan) {
-				mustPass(t, fresh, s)
+			if v := Check(fresh, s); v != nil && !doubleFault(o, plan) && v.Invariant != "MutualTrust" { // that one waits for a pod which has loaded something odd
+				t.Fatalf("%s is planned and refused: %v", s, v)
 			}
 			continue
 		}
@@ -111,7 +111,7 @@ func TestRandomObservations(t *testing.T) {
 				t.Errorf("seed %d (-oracle +Next):\n%s", seed, diff)
 			}
 		}
-		if len(plan.Steps) == 0 {
+		if len(plan.Steps) == 0 && !bridged(o) {
 			changesExactlyAtWake(t, policy, o)
 		}
 		if t.Failed() {
@@ -121,11 +121,21 @@ func TestRandomObservations(t *testing.T) {
 	if compared < 6000 {
 		t.Errorf("only %d plans were compared with the oracle's", compared)
 	}
-	for _, op := range []Op{CreateAuthority, TrustNew, CopyAuthority, ReleaseAuthority, RestoreAuthority, PublishTrust, Publish, Activate, Prove} {
+	for _, op := range []Op{CreateAuthority, TrustNew, DropOld, CopyAuthority, ReleaseAuthority, RestoreAuthority, PublishTrust, Publish, Activate, Prove} {
 		if decided[op] < 100 {
 			t.Errorf("%s was decided %d times only", op, decided[op])
 		}
 	}
+	for _, op := range []Op{SwitchSigner, RollBack, DiscardAuthority} {
+		if decided[op] < 10 {
+			t.Errorf("%s was decided %d times only", op, decided[op])
+		}
+	}
+}
+
+// bridged: the operator also wakes for the end of a bridge that no leaf is shown with.
+func bridged(o Observed) bool {
+	return slices.ContainsFunc(o.Authorities, func(a Authority) bool { return a.Forward != Bridge{} || a.Backward != Bridge{} || a.Older != Bridge{} })
 }
 
 func mustPass(t failer, o Observed, s Step) {
@@ -210,7 +220,30 @@ func (r *reader) observation() (Policy, Observed) {
 	for i := range r.n(5) {
 		o.Parties = append(o.Parties, r.party(i))
 	}
+	if r.n(3) == 2 {
+		r.wishes(&policy)
+	}
+	if r.n(8) == 7 {
+		o.Leftovers = []Leftover{{Party: "party-9", Domain: Server, IssuerKeyID: r.text("a", "b")}}
+	}
 	return policy, o
+}
+
+// wishes are those of a person about authorities.
+func (r *reader) wishes(policy *Policy) {
+	policy.RetireSoak, policy.RetireManual, policy.Paused = time.Duration(r.n(3))*day, r.n(4) == 3, r.n(4) == 3
+	policy.Rekey = map[Domain]RekeyPolicy{}
+	for _, domain := range Domains() {
+		policy.Rekey[domain] = RekeyPolicy{Request: r.text("", "", "1"), Rollback: r.text("", "", "1"), Tainted: r.n(4), Approved: r.n(4)}
+	}
+}
+
+// bridge is between the two keys that there are.
+func (r *reader) bridge() Bridge {
+	if r.n(3) != 2 {
+		return Bridge{}
+	}
+	return Bridge{Fingerprint: r.text("a-by-b", "b-by-a"), KeyID: r.text("a", "b"), IssuerKeyID: r.text("b", "a"), NotBefore: r.time(), NotAfter: r.time().Add(50 * day)}
 }
 
 // mostly1 are generations, and numbers of them.
@@ -233,6 +266,7 @@ func (r *reader) authority(domain Domain, i int, swap bool) Authority {
 	case 7:
 		a.Retired = []int{a.Generation - 1}
 	}
+	a.Forward, a.Backward, a.Older = r.bridge(), r.bridge(), r.bridge()
 	if i > 0 {
 		a.Generation = 3
 	}
@@ -291,7 +325,11 @@ func (r *reader) leaf(domain Domain) Leaf {
 func (r *reader) pod(i, j int) Pod {
 	pod := Pod{Name: fmt.Sprintf("party-%d-%d", i, j), Primary: r.n(4) == 3, Asked: r.text("", "r1", "r2")}
 	if r.n(5) != 4 {
-		pod.Report = &Report{Active: r.text("r1", "r2", ""), ActiveUntil: r.time(), ProblemReason: r.text("", "ReloadFailed")}
+		pod.Report = &Report{Active: r.text("r1", "r2", ""), ActiveUntil: r.time(), ProblemReason: r.text("", "ReloadFailed"),
+			Loaded: map[Domain][]string{Server: r.anchors(), Client: r.anchors()}}
+		if r.n(8) == 7 {
+			pod.Report.Mounted = r.text("r1", "r2")
+		}
 	}
 	for range r.n(3) {
 		pod.Proofs = append(pod.Proofs, Proof{Port: "port", Fingerprint: r.text("leaf", "other", ""), Revision: r.text("r1", "r2", "")})

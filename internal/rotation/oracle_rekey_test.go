@@ -174,10 +174,7 @@ func (r rekeyOracle) used(domain Domain, signer Authority) bool {
 	})
 }
 
-func (r rekeyOracle) settled(i, j int) bool {
-	report := r.o.Parties[i].Pods[j].Report
-	return (oracle{r.policy, r.o}).settled(i, j) && (report.Mounted == "" || report.Mounted == report.Active)
-}
+func (r rekeyOracle) settled(i, j int) bool { return (oracle{r.policy, r.o}).settled(i, j) }
 
 // unsure: another authority is lost, and what it noted with it; no leaf of this one is published, and somebody is not known
 // to hold it.

@@ -240,7 +240,13 @@ func (r oracle) stays(i, j int) bool {
 func (r oracle) settled(i, j int) bool {
 	p := r.o.Parties[i]
 	pod := p.Pods[j]
-	return pod.Report != nil && pod.Report.Active == p.Material.Revision && r.seen(i, j)
+	return pod.Report != nil && pod.Report.Active == p.Material.Revision && !r.holdsAnother(i, j) && r.seen(i, j)
+}
+
+// holdsAnother: the kubelet has brought the agent something that it does not use.
+func (r oracle) holdsAnother(i, j int) bool {
+	report := r.o.Parties[i].Pods[j].Report
+	return report != nil && report.Mounted != "" && report.Mounted != report.Active
 }
 
 func (r oracle) seen(i, j int) bool {
@@ -292,7 +298,7 @@ func (r oracle) asks(i, j int) bool {
 	if _, publish := r.publishes(i); publish {
 		return j == 0 && r.mayBeAsked(i, j) && !r.doubtOfItself(i, j)
 	}
-	return !r.settled(i, j) && r.whole(i) && pod.Report.Active != p.Material.Revision && pod.Asked != p.Material.Revision && r.mayBeAsked(i, j)
+	return !r.settled(i, j) && r.whole(i) && (pod.Report.Active != p.Material.Revision || r.holdsAnother(i, j)) && pod.Asked != p.Material.Revision && r.mayBeAsked(i, j)
 }
 
 // mayBeAsked is the gate of Activate.
@@ -328,7 +334,7 @@ func (r oracle) looks(i, j int) bool {
 		return false
 	}
 	looked := len(pod.Proofs) > 0 && !slices.ContainsFunc(pod.Proofs, func(proof Proof) bool { return proof.Revision != p.Material.Revision })
-	return pod.Report != nil && pod.Report.Active == p.Material.Revision && !looked
+	return pod.Report != nil && pod.Report.Active == p.Material.Revision && !looked && !r.holdsAnother(i, j)
 }
 
 // TestAgreement compares Next with the oracle on random observations: whatever a
