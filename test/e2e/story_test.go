@@ -35,6 +35,7 @@ var stories = []struct {
 	{name: "operator-away", tell: operatorAway},
 	{name: "rekey-server", tell: rekeyServer},
 	{name: "rekey-client", tell: rekeyClient},
+	{name: "windows-and-pause", tell: windowsAndPause},
 	{name: "renew-under-load", tell: renewUnderLoad, sideBySide: true},
 	{name: "idle", tell: idle, sideBySide: true},
 }
