@@ -282,6 +282,15 @@ func TestAWindowThatComesTooLate(t *testing.T) {
 	}
 }
 
+// A weekly window is always met with the lives of the defaults, on whatever day it opens.
+func TestAWeeklyWindowIsAlwaysMet(t *testing.T) {
+	for hours := range 7 * 24 {
+		if plan := decide(t, given(opensIn(time.Duration(hours)*time.Hour))); len(plan.Blockers) > 0 {
+			t.Errorf("opening in %d hours: %v", hours, plan.Blockers)
+		}
+	}
+}
+
 // windows are what the user changes while anything goes on.
 func (h *history) windows(t *rapid.T) {
 	h.w.policy.Windows, h.w.policy.Paused, h.w.policy.UrgentBefore = nil, rapid.Bool().Draw(t, "paused"), 0

@@ -41,6 +41,7 @@ var stories = []struct {
 	{name: "authority-expired", tell: authorityExpired},
 	{name: "rekey-crash", tell: rekeyCrash},
 	{name: "rekey-faults", tell: rekeyFaults},
+	{name: "windows-and-pause", tell: windowsAndPause},
 	{name: "renew-under-load", tell: renewUnderLoad, sideBySide: true},
 	{name: "idle", tell: idle, sideBySide: true},
 }
