@@ -20,8 +20,12 @@ type oracle struct {
 	o      Observed
 }
 
-// answers reports whether the oracle has something to say: it knows one generation of a domain and no re-key.
+// answers reports whether the oracle has something to say: it knows one generation of a domain, and neither a re-key nor what
+// is planned and waits, for which there are histories and stories of their own.
 func (r oracle) answers(plan Plan) bool {
+	if r.policy.restricted() {
+		return false
+	}
 	for _, domain := range Domains() {
 		count := 0
 		for _, a := range r.o.Authorities {

@@ -23,7 +23,7 @@ import (
 const (
 	rekeys           = 3
 	rekeyConnections = 20_000
-	rekeyLimit       = 2 * time.Minute
+	rekeyLimit       = 2 * time.Minute // until a story gives up; how long it took is a figure
 	rotateAnnotation = "pgtls.dev/rotate-authority-requested-at"
 )
 
@@ -78,9 +78,6 @@ func (s *story) rekey(domain string) {
 	spread := harness.SpreadOf(taken)
 	s.figures.StagedMs = spread
 	s.fact("rekeyMs", spread)
-	if spread.P50 > 15_000 {
-		s.Errorf("a re-key of 3 + 2 took %+v ms, wanted a median of at most 15000", *spread)
-	}
 	s.same("pods and restarts", pods, s.identities(c))
 	for _, authority := range old {
 		s.refusedEverywhere(c, domain, authority)
