@@ -102,7 +102,7 @@ e2e: ## End-to-end stories on the throwaway cluster (root; STORY=<name> for one,
 	hack/run-tests e2e
 
 .PHONY: explore
-explore: ## Every state of a re-key in the model, then without each guard; ends with "explore: states=..." (two minutes, 3 GB)
+explore: ## Every state of a re-key in the model, then without each guard; ends with "explore: states=..." (minutes, 1.5 GB)
 	@mkdir -p _artifacts/explore
 	@status=0; \
 	$(GO) test ./internal/rotation -run='^TestE(xplore|veryGuard)' -explore.full -count=1 -timeout=30m -v >_artifacts/explore/explore.txt 2>&1 || status=$$?; \
