@@ -5,6 +5,8 @@
 // (install, reload, handshake), publish (the report). It turns when a watched directory changes, when a certificate
 // reaches the last sixth of its life, and after a failure with back-off; at rest it sleeps.
 //
+// Another goroutine follows the log of the process and counts the handshakes that clients broke off.
+//
 // Two HTTPS servers run beside it: the agent's own, and in instance pods the one in front of the Patroni REST API.
 // They take their certificate from the installed material at each handshake.
 package agent

@@ -159,7 +159,7 @@ func poolerBinary(t *testing.T) string {
 }
 
 // startPooler runs PgBouncer with the operator's configuration, but for paths and who may log in.
-func (r *real) startPooler(t *testing.T, binary string, port uint16) {
+func (r *real) startPooler(t *testing.T, port uint16, binary string) {
 	t.Helper()
 	text, err := pgbouncer.RenderINI(pgbouncer.INI{PrimaryHost: "localhost", Port: port, MinTLS: "1.3"})
 	if err != nil {
@@ -179,15 +179,15 @@ func (r *real) startPooler(t *testing.T, binary string, port uint16) {
 		}
 		r.database.Own(t, path)
 	}
-	command := exec.CommandContext(context.WithoutCancel(t.Context()), binary, ini)
-	command.Stderr = &r.poolerTells
-	r.database.RunAs(command)
-	if err := command.Start(); err != nil {
+	process := exec.CommandContext(context.WithoutCancel(t.Context()), binary, ini)
+	process.Stderr = &r.poolerTells
+	r.database.RunAs(process)
+	if err := process.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_ = command.Process.Signal(syscall.SIGQUIT)
-		_ = command.Wait()
+		_ = process.Process.Signal(syscall.SIGQUIT)
+		_ = process.Wait()
 	})
 }
 
@@ -214,7 +214,7 @@ func TestRefusalsAtARealPgBouncer(t *testing.T) {
 	r.await(t, "material installed", func(report agentapi.Report) bool {
 		return report.Problem != nil && report.Problem.Reason == agentapi.ProcessNotReady
 	})
-	r.startPooler(t, binary, port)
+	r.startPooler(t, port, binary)
 	r.awaitActive(t, first)
 	c.awaitCounts(t, first.revision()+"=0")
 

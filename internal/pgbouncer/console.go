@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
 )
 
 // Console is a PgBouncer seen through its Unix socket. PgBouncer lets its own uid in as user "pgbouncer".
@@ -24,9 +25,47 @@ const (
 
 // Reload makes PgBouncer read its configuration and all its certificate files. Clients stay connected, and
 // open server connections keep the session they have until they are closed. A file that it cannot use it names only in its log.
+//
+// RELOAD closes the log, the next line opens it again, and PgBouncer ends when it cannot: at its limit of open files a
+// new client may have taken the place in between, and everybody would be thrown out. So another command goes with RELOAD in
+// one write and is answered before anybody else is let in. It does nothing but write a line: that the console is not paused.
 func (c Console) Reload(ctx context.Context) error {
-	_, err := c.command(ctx, "RELOAD")
-	return err
+	conn, err := c.connect(ctx)
+	if err != nil {
+		return fmt.Errorf("connecting to the console of PgBouncer: %w", err)
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }() // PgBouncer notices either way
+	if err := reload(ctx, conn); err != nil {
+		return fmt.Errorf("RELOAD of PgBouncer: %w", err)
+	}
+	return nil
+}
+
+func reload(ctx context.Context, conn *pgconn.PgConn) error {
+	for _, command := range []string{"RELOAD", "RESUME " + consoleName} {
+		conn.Frontend().SendQuery(&pgproto3.Query{String: command})
+	}
+	if err := conn.Frontend().Flush(); err != nil {
+		return err
+	}
+	return awaitAnswer(ctx, conn)
+}
+
+// awaitAnswer reads the answer to one command.
+func awaitAnswer(ctx context.Context, conn *pgconn.PgConn) error {
+	var refusal error
+	for {
+		message, err := conn.ReceiveMessage(ctx)
+		if err != nil {
+			return err
+		}
+		switch message := message.(type) {
+		case *pgproto3.ErrorResponse:
+			refusal = pgconn.ErrorResponseToPgError(message)
+		case *pgproto3.ReadyForQuery:
+			return refusal
+		}
+	}
 }
 
 // How connections with PostgreSQL are replaced.

@@ -106,7 +106,7 @@ func TestCommands(t *testing.T) {
 			t.Errorf("rows are %v, %v", rows, err)
 		}
 	}
-	want := []string{"RELOAD", "SHOW VERSION", "SHOW POOLS", "SHOW SERVERS", "SHOW CLIENTS", "SHOW CONFIG"}
+	want := []string{"RELOAD", "RESUME pgbouncer", "SHOW VERSION", "SHOW POOLS", "SHOW SERVERS", "SHOW CLIENTS", "SHOW CONFIG"}
 	fake.mu.Lock()
 	defer fake.mu.Unlock()
 	if !slices.Equal(fake.commands, want) {

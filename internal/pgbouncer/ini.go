@@ -58,7 +58,7 @@ func fixed(c INI) map[string]string {
 		"unix_socket_dir":      agentapi.SocketDir,
 		"unix_socket_mode":     "0700",
 		"admin_users":          consoleName,
-		"logfile":              agentapi.PGBouncerLog, // as well as stderr
+		"logfile":              agentapi.PGBouncerLog, // as well as stderr; see Console.Reload for what is dangerous about it
 		"auth_type":            "scram-sha-256",
 		"auth_user":            agentapi.PGBouncerIdentity,
 		"auth_dbname":          "postgres",
