@@ -198,11 +198,18 @@ var turnedAway = regexp.MustCompile(`(?i)server login has been failing|shutting 
 // dying is how long the killed process may take to go, as seen by those that it held.
 const dying = 4 * time.Second
 
-// judge excuses only the connections that the killed process itself held, or turned away with its last words; these count as failed.
+// remembered is what PgBouncer says while nobody can be reached, once a server has died in the middle of a login: from then on until
+// a login succeeds it fails clients at once where it would have held them, and no setting has it forget. It tries each second.
+var remembered = regexp.MustCompile(`server login has been failing, cached error: (connect failed|connect timeout|.*shutting down|.*starting up)`)
+
+const forgetting = 2 * time.Second // after the recovery, as seen by PgBouncer
+
+// judge excuses only the connections that the killed process itself held, or turned away with its last words, be it that PgBouncer
+// goes on repeating them; those turned away count as failed.
 func (s *story) judge(failures []harness.Failure, o outage) {
 	s.Helper()
 	var unexcused []harness.Failure
-	held, refused := 0, 0
+	held, refused, repeated := 0, 0, 0
 	for _, failure := range failures {
 		inTime := failure.At.After(o.killed) && failure.At.Before(o.killed.Add(dying))
 		switch {
@@ -210,6 +217,8 @@ func (s *story) judge(failures []harness.Failure, o outage) {
 			held++
 		case inTime && turnedAway.MatchString(failure.Error):
 			refused++
+		case refused > 0 && failure.At.Before(o.recovered.Add(forgetting)) && remembered.MatchString(failure.Error):
+			repeated++
 		default:
 			unexcused = append(unexcused, failure)
 		}
@@ -217,6 +226,7 @@ func (s *story) judge(failures []harness.Failure, o outage) {
 	s.figures.Failed -= held
 	s.fact("heldByTheKilledProcess", held)
 	s.fact("turnedAwayByTheKilledProcess", refused)
+	s.fact("turnedAwayByPgBouncersMemory", repeated)
 	if len(unexcused) > 0 {
 		s.Errorf("%d connections failed although the killed primary did not hold them (outage %s to %s):\n%s", len(unexcused),
 			o.killed.Format("15:04:05"), o.recovered.Format("15:04:05"), harness.Telling(unexcused, 20))
