@@ -207,11 +207,11 @@ func someWindow(t *rapid.T, label string) Window {
 	weekday := rapid.OneOf(rapid.Just("*"), rapid.Just(field(0, 6))).Draw(t, label)
 	return Window{
 		Schedule: strings.Join([]string{field(0, 59), hour, day, "*", weekday}, " "),
-		Duration: time.Duration(rapid.IntRange(1, 300).Draw(t, label)) * time.Minute,
+		Duration: time.Duration(rapid.IntRange(1, 180).Draw(t, label)) * time.Minute,
 	}
 }
 
-// TestOpeningAgreesWithTheSlowAnswer walks minute by minute over two days around a change of a zone's clock.
+// TestOpeningAgreesWithTheSlowAnswer walks minute by minute over a day around a change of a zone's clock.
 func TestOpeningAgreesWithTheSlowAnswer(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		zone := rapid.SampledFrom([]string{berlin, "America/New_York", "Australia/Lord_Howe", "Pacific/Apia", "UTC"}).Draw(t, "zone")
@@ -225,15 +225,18 @@ func TestOpeningAgreesWithTheSlowAnswer(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		end := change.Add(24 * time.Hour)
+		end := change.Add(16 * time.Hour)
 		nextOpening := both.Opening(end) // known from the back: what is true of a minute follows from the one after it
-		for at := end; at.After(change.Add(-24 * time.Hour)); at = at.Add(-time.Minute) {
+		for at := end; at.After(change.Add(-8 * time.Hour)); at = at.Add(-time.Minute) {
 			open := openAt(both, at)
 			if open {
 				nextOpening = at
 			}
 			if got := both.Opening(at); !got.Equal(nextOpening) {
 				t.Fatalf("%+v: Opening(%s) = %s, the slow answer is %s", wanted, at, got, nextOpening)
+			}
+			if at.Minute()%5 != 0 {
+				continue
 			}
 			closes := both.Closing(at)
 			wrong := !closes.Equal(at)
