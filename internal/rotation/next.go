@@ -86,7 +86,13 @@ func (d *decision) plan() Plan {
 	return Plan{State: state, Steps: steps, Blockers: d.blockers, Wake: d.wake, NextRenewal: d.renewal, Rekeys: d.rekeys, lineages: d.lineages}
 }
 
-func (d *decision) write(s Step) { d.writes = append(d.writes, s) }
+// write adds a step. When one party is written, often all are, as with a new bundle.
+func (d *decision) write(s Step) {
+	if d.writes == nil {
+		d.writes = make([]Step, 0, len(d.observed.Parties)+2)
+	}
+	d.writes = append(d.writes, s)
+}
 
 func (d *decision) ask(s Step) { d.asks = append(d.asks, s) }
 
