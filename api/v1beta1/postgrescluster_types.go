@@ -194,7 +194,7 @@ type DatabaseName string
 // PatroniSpec steers Patroni.
 type PatroniSpec struct {
 	// DynamicConfiguration is Patroni's dynamic configuration. What TLS and
-	// authentication need (ssl*, pg_hba) is the operator's and refused here.
+	// authentication need (ssl*, pg_hba), and where the log goes, is the operator's and refused here.
 	// +optional
 	// +kubebuilder:pruning:PreserveUnknownFields
 	// +kubebuilder:validation:Schemaless

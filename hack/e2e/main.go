@@ -16,7 +16,7 @@ import (
 )
 
 // timeLimit of all stories together; a story has limits of its own for everything it waits for.
-const timeLimit = "40m"
+const timeLimit = "80m"
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
