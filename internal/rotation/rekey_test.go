@@ -245,9 +245,27 @@ func autoRollback(count, factor int) fact {
 	return func(w *world) { w.policy.AutoRollback = AutoRollback{Refusals: count, Factor: factor} }
 }
 
+// knowsBefore: every agent served leaves of the old authority for a minute, and nobody refused them.
+func knowsBefore(w *world) {
+	for _, m := range w.members {
+		for _, c := range m.pods {
+			c.refused = append(c.refused, Refused{IssuerKeyID: "server-g1-key", Served: time.Minute})
+		}
+	}
+}
+
+func startedSince(pod string) fact {
+	return func(w *world) {
+		_, c := w.pod(pod)
+		c.refused = nil
+	}
+}
+
 // A burst of refusals after the switch undoes it; what always refused does not.
 func TestClientsThatRefuseUndoARekey(t *testing.T) {
-	with := func(f ...fact) []fact { return append([]fact{reissued, soak(time.Hour), autoRollback(10, 3)}, f...) }
+	with := func(f ...fact) []fact {
+		return append([]fact{reissued, soak(time.Hour), autoRollback(10, 3), knowsBefore}, f...)
+	}
 	undo, stay := []string{"rollback server g2: ClientsRefuse"}, []string{"wait for server ca g1: AwaitingSoak"}
 	run(t, []sentence{
 		{"nobody refuses", with(), stay, Steady},
@@ -255,8 +273,9 @@ func TestClientsThatRefuseUndoARekey(t *testing.T) {
 		{"ten in all refuse", with(refusedBy("db-0-0", 2, 4, time.Minute), refusedBy("pgbouncer-x", 2, 6, time.Minute)), undo, Renewing},
 		{"nine refuse", with(refusedBy("db-0-0", 2, 9, time.Minute)), stay, Steady},
 		{"the old one was refused", with(refusedBy("db-0-0", 1, 100, time.Minute)), stay, Steady},
-		{"as many as before", with(refusedBy("db-0-0", 1, 100, 10*time.Minute), refusedBy("db-0-0", 2, 30, time.Minute)), stay, Steady},
-		{"more than thrice as many as before", with(refusedBy("db-0-0", 1, 100, 10*time.Minute), refusedBy("db-0-0", 2, 31, time.Minute)), undo, Renewing},
+		{"as many as before", with(refusedBy("db-0-0", 1, 100, 5*time.Minute), refusedBy("db-0-0", 2, 30, time.Minute)), stay, Steady},
+		{"more than thrice as many as before", with(refusedBy("db-0-0", 1, 100, 5*time.Minute), refusedBy("db-0-0", 2, 31, time.Minute)), undo, Renewing},
+		{"an agent that started since does not know how it was before", with(startedSince("db-0-0"), refusedBy("db-0-0", 2, 1000, time.Minute)), stay, Steady},
 		{"nobody wants that", with(refusedBy("db-0-0", 2, 1000, time.Minute), autoRollback(0, 3)), stay, Steady},
 		{"never back to a tainted one", with(refusedBy("db-0-0", 2, 1000, time.Minute), tainted(Server, 1), trustedEverywhere), []string{"dropold server g1: Unused"}, Renewing},
 	})

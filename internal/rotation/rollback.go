@@ -24,8 +24,8 @@ func (d *decision) rollBack(l *lineage, policy RekeyPolicy) bool {
 	case asked:
 	case possible && from == l.signer && d.clientsRefuse(l, to):
 		step.Reason = ReasonClientsRefuse
-		step.Message = fmt.Sprintf("clients refused leaves of g%[2]d %[1]s, and those of g%[4]d %[3]s",
-			d.refusals(from), from.Generation, d.refusals(to), to.Generation)
+		now, was := d.refusals(from, to)
+		step.Message = fmt.Sprintf("clients refused leaves of g%d %s, and those of g%d %s", from.Generation, now, to.Generation, was)
 	default:
 		return false
 	}
@@ -51,7 +51,7 @@ func (d *decision) clientsRefuse(l *lineage, before *Authority) bool {
 	if l.domain != Server || limit.Refusals <= 0 || l.signer.SwitchedAt.IsZero() {
 		return false
 	}
-	now, was := d.refusals(l.signer), d.refusals(before)
+	now, was := d.refusals(l.signer, before)
 	return now.count >= limit.Refusals && now.rate() > float64(limit.Factor)*was.rate()
 }
 
@@ -72,18 +72,29 @@ func (r refusals) String() string {
 	return fmt.Sprintf("%d in %s of serving", r.count, r.served.Round(time.Second))
 }
 
-func (d *decision) refusals(of *Authority) (sum refusals) {
+// refusals adds up what the agents counted of the leaves of two authorities. A pod that does not know how often the leaves
+// before were refused, because its agent started since, is no witness: UnknownIsNo.
+func (d *decision) refusals(now, before *Authority) (of, was refusals) {
 	for i := range d.observed.Parties {
 		for j := range d.observed.Parties[i].Pods {
 			report := d.observed.Parties[i].Pods[j].Report
 			if report == nil {
 				continue
 			}
-			for _, r := range report.Refused {
-				if r.IssuerKeyID == of.Certificate.KeyID {
-					sum.count, sum.served = sum.count+r.Count, sum.served+r.Served
-				}
+			if old := report.refusals(before); old.served > 0 {
+				of, was = of.plus(report.refusals(now)), was.plus(old)
 			}
+		}
+	}
+	return of, was
+}
+
+func (r refusals) plus(s refusals) refusals { return refusals{r.count + s.count, r.served + s.served} }
+
+func (r *Report) refusals(of *Authority) (sum refusals) {
+	for _, entry := range r.Refused {
+		if entry.IssuerKeyID == of.Certificate.KeyID {
+			sum = sum.plus(refusals{entry.Count, entry.Served})
 		}
 	}
 	return sum
