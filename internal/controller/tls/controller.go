@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
+	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -33,9 +34,11 @@ import (
 const fieldOwner = client.FieldOwner("pgtls-tls")
 
 const (
-	maxRounds = 64               // of one reconciliation; a plan comes to rest long before
-	retryMin  = time.Second      // pause before a blocker is looked at again
-	retryMax  = 30 * time.Second // at most; a report or an event comes at once
+	maxRounds = 64 // of one reconciliation; a plan comes to rest long before
+	// Pause after an error; it doubles with each.
+	errorRetryMin = 5 * time.Millisecond
+	retryMin      = time.Second      // pause before a blocker is looked at again
+	retryMax      = 30 * time.Second // at most; a report or an event comes at once
 )
 
 // Options of the controller.
@@ -100,7 +103,11 @@ func SetupWithManager(ctx context.Context, mgr manager.Manager, options Options)
 			func(_ context.Context, cluster types.NamespacedName) []ctrl.Request {
 				return []ctrl.Request{{NamespacedName: cluster}}
 			}))).
-		WithOptions(controller.Options{MaxConcurrentReconciles: max(options.Concurrency, 1)}).
+		WithOptions(controller.Options{
+			MaxConcurrentReconciles: max(options.Concurrency, 1),
+			// The default grows to a quarter of an hour: too long for a certificate.
+			RateLimiter: workqueue.NewTypedItemExponentialFailureRateLimiter[ctrl.Request](errorRetryMin, retryMax),
+		}).
 		Complete(r)
 	if err != nil {
 		return fmt.Errorf("setting up the TLS controller: %w", err)
