@@ -167,3 +167,12 @@ func TestAnEndedDaemonTellsItsLastWords(t *testing.T) {
 		t.Errorf("got %v, want %s", err, want)
 	}
 }
+
+// A cluster that was killed as a whole is made anew: its etcd tells of pods that are gone.
+func TestOnlyOneEndedProcessIsRepaired(t *testing.T) {
+	for ended, want := range []bool{true, true, false, false} {
+		if got := worthKeeping(make([]daemon, ended)); got != want {
+			t.Errorf("%d processes ended: kept: %t", ended, got)
+		}
+	}
+}

@@ -71,6 +71,9 @@ func (c cluster) keep(ctx context.Context, wanted []node) error {
 	if err != nil {
 		return err
 	}
+	if !worthKeeping(ended) {
+		return fmt.Errorf("%d of its processes have ended: %w", len(ended), errKilled)
+	}
 	for _, d := range ended {
 		c.out.say("%s had ended: started again", d.name)
 		if _, err := c.layout.start(d); err != nil {
@@ -86,6 +89,13 @@ func (c cluster) keep(ctx context.Context, wanted []node) error {
 	}
 	return c.addNodes(ctx, wanted[len(nodes):])
 }
+
+var errKilled = errors.New("it was killed as a whole, and its pods with it")
+
+// worthKeeping reports whether a cluster can be repaired. One process that ended is started again. Where several did, the
+// whole cluster was killed, as with the session that it was started in: etcd still tells of pods that are gone, and nothing
+// comes up for minutes.
+func worthKeeping(ended []daemon) bool { return len(ended) <= 1 }
 
 // anew builds what lacks, removes what is left of an earlier cluster, and starts one.
 func (c cluster) anew(ctx context.Context, o upOptions) error {
