@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"os"
 	"os/exec"
 	"strings"
 	"time"
@@ -112,7 +113,11 @@ func (k *Kube) Exec(ctx context.Context, namespace, pod, container string, argv 
 	if k.context != "" {
 		arguments = append([]string{"--context", k.context}, arguments...)
 	}
-	return exec.CommandContext(ctx, "kubectl", append(arguments, argv...)...)
+	command := exec.CommandContext(ctx, "kubectl", append(arguments, argv...)...)
+	// Over a websocket a stream of minutes sometimes stands still for good when its standard input is closed ("Websocket Ping
+	// failed: i/o timeout"), and the figures that come then are lost: seen in both of two runs of rekey-server. SPDY is the older way.
+	command.Env = append(os.Environ(), "KUBECTL_REMOTE_COMMAND_WEBSOCKETS=false")
+	return command
 }
 
 // RunIn runs a program in any pod and returns its output, trimmed.
