@@ -95,12 +95,11 @@ func (p *ClientPod) Run(ctx context.Context, argv ...string) (string, error) {
 	return output(p.command(ctx, argv...), argv[0])
 }
 
-// WriteFile writes a file in the pod that only its programs read, and returns its path.
+// WriteFile writes a file in the pod that only its programs read, and returns its path. The content goes as an argument: what
+// is sent to the standard input of a program that ends at once does not always arrive whole.
 func (p *ClientPod) WriteFile(ctx context.Context, name, content string) (string, error) {
 	path := "/tmp/" + name
-	command := p.command(ctx, "dd", "of="+path, "status=none")
-	command.Stdin = strings.NewReader(content)
-	if _, err := output(command, "dd"); err != nil {
+	if _, err := p.Run(ctx, "awk", `BEGIN { ORS = ""; print ARGV[1] > ARGV[2] }`, content, path); err != nil {
 		return "", err
 	}
 	_, err := p.Run(ctx, "chmod", "0600", path)
