@@ -113,8 +113,9 @@ func (k *Kube) Exec(ctx context.Context, namespace, pod, container string, argv 
 		arguments = append([]string{"--context", k.context}, arguments...)
 	}
 	command := exec.CommandContext(ctx, "kubectl", append(arguments, argv...)...)
-	// Over a websocket a stream of minutes sometimes stands still for good when its standard input is closed ("Websocket Ping
-	// failed: i/o timeout"), and the figures that come then are lost: seen in both of two runs of rekey-server. SPDY is the older way.
+	// Over a websocket kubectl (client-go 0.34) gives each write to standard input a deadline of a minute, and the one that says
+	// that it is closed inherits that of the last: closed later than that, the stream is dead ("Websocket Ping failed: i/o
+	// timeout"), and the last figures are lost.
 	command.Env = append(os.Environ(), "KUBECTL_REMOTE_COMMAND_WEBSOCKETS=false")
 	return command
 }
