@@ -150,10 +150,13 @@ func (r *Reconciler) createAuthority(ctx context.Context, v *view, step rotation
 	r.event(v, eventNormal, eventIssued, "the %s authority g%d was made, valid until %s (%s)", step.Domain, step.Generation,
 		authority.Certificate.NotAfter.UTC().Format(timeLayout), step.Reason)
 	if step.Message != "" { // who is refused, and that it cannot be helped
-		r.event(v, eventWarning, string(step.Reason), "%s", step.Message)
+		r.events.Eventf(v.cluster, nil, eventWarning, string(step.Reason), rekeyAction[step.Domain], "%s", step.Message)
 	}
 	return nil
 }
+
+// rekeyAction tells the domains' events of one reason apart: those that differ in their text alone count as one.
+var rekeyAction = map[rotation.Domain]string{rotation.Server: "RekeyServer", rotation.Client: "RekeyClient"}
 
 // backBridgeLife bounds how long the old authority can be vouched for by the new one: a bridge cannot be called back.
 const backBridgeLife = 24 * time.Hour
