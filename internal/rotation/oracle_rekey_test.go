@@ -160,7 +160,7 @@ func (r rekeyOracle) used(domain Domain, signer Authority) bool {
 			continue
 		}
 		leaf := leafOf(&p.Material, domain)
-		if !(oracle{r.policy, r.o}).whole(i) || leaf.IssuerKeyID != signer.Certificate.KeyID {
+		if !oracle(r).whole(i) || leaf.IssuerKeyID != signer.Certificate.KeyID {
 			return true
 		}
 		for j := range p.Pods {
@@ -174,7 +174,7 @@ func (r rekeyOracle) used(domain Domain, signer Authority) bool {
 	})
 }
 
-func (r rekeyOracle) settled(i, j int) bool { return (oracle{r.policy, r.o}).settled(i, j) }
+func (r rekeyOracle) settled(i, j int) bool { return oracle(r).settled(i, j) }
 
 // unsure: another authority is lost, and what it noted with it; no leaf of this one is published, and somebody is not known
 // to hold it.
