@@ -44,6 +44,8 @@ type PostgresClusterList struct {
 //
 // +kubebuilder:validation:XValidation:rule="self.instances.map(i, i.?replicas.orValue(1)).sum() <= 50",fieldPath=".instances",message="more than 50 replicas in all sets together; lower replicas"
 // +kubebuilder:validation:XValidation:rule="!has(self.service) || !has(self.service.nodePort) || !has(self.replicaService) || !has(self.replicaService.nodePort) || self.service.nodePort != self.replicaService.nodePort",fieldPath=".replicaService.nodePort",message="is the nodePort of spec.service too; choose another"
+// +kubebuilder:validation:XValidation:rule="!has(self.tls) || !has(self.tls.server) || !has(self.tls.server.issuerRef) || !has(self.customTLSSecret)",fieldPath=".customTLSSecret",message="stands beside spec.tls.server.issuerRef, and PostgreSQL serves one certificate; remove one of them"
+// +kubebuilder:validation:XValidation:rule="!has(self.tls) || !has(self.tls.client) || !has(self.tls.client.issuerRef) || !has(self.customReplicationTLSSecret)",fieldPath=".customReplicationTLSSecret",message="stands beside spec.tls.client.issuerRef, and replicas present one certificate; remove one of them"
 type PostgresClusterSpec struct {
 	// PostgresVersion is the major version of PostgreSQL.
 	// +kubebuilder:validation:Enum=15;17
@@ -103,6 +105,18 @@ type PostgresClusterSpec struct {
 	// TLS: lives, keys and names of certificates.
 	// +optional
 	TLS *TLSSpec `json:"tls,omitempty"`
+
+	// CustomTLSSecret holds the certificate that PostgreSQL serves in place of pgtls's own: tls.crt, tls.key and ca.crt, or
+	// what Items maps to these names. It may change at any time; a bad one is refused and what was served goes on.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="self.?name.orValue('') != ''",message="name is missing; give the name of a Secret in the cluster's namespace"
+	CustomTLSSecret *corev1.SecretProjection `json:"customTLSSecret,omitempty"`
+
+	// CustomReplicationTLSSecret holds the client certificate that replicas present to the primary, with the common name
+	// _pgtlsrepl or, as in PGO, _crunchyrepl.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="self.?name.orValue('') != ''",message="name is missing; give the name of a Secret in the cluster's namespace"
+	CustomReplicationTLSSecret *corev1.SecretProjection `json:"customReplicationTLSSecret,omitempty"`
 }
 
 // Metadata is labels and annotations that the user wants on objects.
@@ -257,6 +271,12 @@ type PGBouncerSpec struct {
 	// +optional
 	// +kubebuilder:validation:MaxItems=32
 	Tolerations []corev1.Toleration `json:"tolerations,omitempty"`
+
+	// CustomTLSSecret holds the certificate that PgBouncer serves in place of pgtls's own, as spec.customTLSSecret does
+	// for PostgreSQL.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="self.?name.orValue('') != ''",message="name is missing; give the name of a Secret in the cluster's namespace"
+	CustomTLSSecret *corev1.SecretProjection `json:"customTLSSecret,omitempty"`
 
 	// Config of PgBouncer.
 	// +optional

@@ -21,6 +21,13 @@ type TLSSpec struct {
 	// Rotation is how an authority is replaced by a new one.
 	// +optional
 	Rotation *RotationSpec `json:"rotation,omitempty"`
+
+	// Adoption is how a custom certificate takes its place. Gated: it is presented once every process of the cluster is known
+	// to trust its issuer. Manual: then also only once the annotation pgtls.dev/adopt-approved names it. Immediate: at once.
+	// +optional
+	// +kubebuilder:default=Gated
+	// +kubebuilder:validation:Enum=Immediate;Gated;Manual
+	Adoption string `json:"adoption,omitempty"`
 }
 
 // ServerTLSSpec is the trust domain of what servers present: PostgreSQL,
@@ -38,6 +45,19 @@ type ServerTLSSpec struct {
 	// PGBouncer's leaf. Default: 2160h, renewed at 2/3 of its life, ECDSA-P256.
 	// +optional
 	PGBouncer *ServerCertificateSpec `json:"pgBouncer,omitempty"`
+
+	// IssuerRef has cert-manager issue what PostgreSQL and PgBouncer serve.
+	// +optional
+	IssuerRef *IssuerReference `json:"issuerRef,omitempty"`
+	// AdditionalTrust are authorities that clients are to trust besides, and that a custom chain may lead to.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=16
+	AdditionalTrust []TrustSource `json:"additionalTrust,omitempty"`
+	// SystemRoots: a custom chain without ca.crt, as ACME issuers give, may lead to an authority that the operator's system
+	// trusts. Only that one joins the bundles.
+	// +optional
+	SystemRoots bool `json:"systemRoots,omitempty"`
 }
 
 // ClientTLSSpec is the trust domain of what clients present: replication,
@@ -59,6 +79,53 @@ type ClientTLSSpec struct {
 	// Operator's leaf towards PostgreSQL and the agents. Default: 720h, renewed at 2/3 of its life, ECDSA-P256.
 	// +optional
 	Operator *CertificateSpec `json:"operator,omitempty"`
+
+	// IssuerRef has cert-manager issue what replicas present.
+	// +optional
+	IssuerRef *IssuerReference `json:"issuerRef,omitempty"`
+	// AdditionalTrust are authorities whose client certificates PostgreSQL accepts besides.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=16
+	AdditionalTrust []TrustSource `json:"additionalTrust,omitempty"`
+}
+
+// IssuerReference names a cert-manager issuer.
+type IssuerReference struct {
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name"`
+	// Kind is Issuer, in the cluster's namespace, or ClusterIssuer, or what an external issuer calls itself.
+	// +optional
+	// +kubebuilder:default=Issuer
+	// +kubebuilder:validation:MaxLength=63
+	Kind string `json:"kind,omitempty"`
+	// +optional
+	// +kubebuilder:default=cert-manager.io
+	// +kubebuilder:validation:MaxLength=253
+	Group string `json:"group,omitempty"`
+}
+
+// TrustSource is a bundle of authorities in PEM, under a key of a Secret or a ConfigMap of the cluster's namespace.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.secret) != has(self.configMap)",message="names a Secret and a ConfigMap, or neither; give one of them"
+type TrustSource struct {
+	// +optional
+	Secret *TrustKey `json:"secret,omitempty"`
+	// +optional
+	ConfigMap *TrustKey `json:"configMap,omitempty"`
+}
+
+// TrustKey is a key of an object.
+type TrustKey struct {
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name"`
+	// +optional
+	// +kubebuilder:default=ca.crt
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Key string `json:"key,omitempty"`
 }
 
 // CertificateSpec is the life and key of a certificate.

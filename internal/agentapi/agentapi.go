@@ -8,12 +8,20 @@ import "time"
 // Files of a material Secret. The Secret holds these keys and no other; its
 // revision is pki.Revision over all of them.
 const (
-	ServerCertificate = "server.crt"    // leaf and chain of what the pod's servers present, PEM
-	ServerKey         = "server.key"    // its key, PKCS#8 PEM
-	ClientCertificate = "client.crt"    // leaf and chain that the pod presents as a client, PEM
-	ClientKey         = "client.key"    // its key, PKCS#8 PEM
-	ServerBundle      = "server-ca.crt" // anchors of the trust domain "server", newest first, PEM
-	ClientBundle      = "client-ca.crt" // anchors of the trust domain "client", newest first, PEM
+	ServerCertificate = "server.crt" // leaf and chain of what the pod's servers present, PEM
+	ServerKey         = "server.key" // its key, PKCS#8 PEM
+	ClientCertificate = "client.crt" // leaf and chain that the pod presents as a client, PEM
+	ClientKey         = "client.key" // its key, PKCS#8 PEM
+
+	// What the process beside the agent serves, PostgreSQL or PgBouncer, and what PostgreSQL presents to the primary:
+	// custom certificates, or the same as above.
+	ServedCertificate    = "served.crt"
+	ServedKey            = "served.key"
+	PresentedCertificate = "presented.crt"
+	PresentedKey         = "presented.key"
+
+	ServerBundle = "server-ca.crt" // anchors of the trust domain "server", newest first, PEM
+	ClientBundle = "client-ca.crt" // anchors of the trust domain "client", newest first, PEM
 )
 
 // Paths in a pod.

@@ -215,7 +215,6 @@ func TestUnknownFieldIsNamed(t *testing.T) {
 		`spec: {tls: {server: {instances: {durations: 24h}}}}`:        "spec.tls.server.instances.durations",
 		`spec: {proxy: {pgBouncer: {config: {databases: {a: "b"}}}}}`: "spec.proxy.pgBouncer.config.databases",
 		`spec: {users: [{name: a, password: {type: AlphaNumeric}}]}`:  "spec.users[0].password",
-		`spec: {customTLSSecret: {name: later-part}}`:                 "spec.customTLSSecret",
 	} {
 		t.Run(field, func(t *testing.T) {
 			err := tryCreate(t.Context(), readManifest(t, "minimal.yaml", patch))
