@@ -207,7 +207,7 @@ func (a *Agent) confirm(ctx context.Context) *agentapi.Problem {
 	a.settled, a.failures = true, 0
 	if a.loaded == nil || a.loaded.Revision != m.Revision {
 		a.activatedAt = a.config.Now().UTC()
-		a.refusals.begin(m.Revision, pki.Facts(m.Server.Leaf()).IssuerKeyID, a.activatedAt)
+		a.refusals.begin(m.Revision, pki.Facts(m.Served.Leaf()).IssuerKeyID, a.activatedAt)
 	}
 	if changesIssuer(a.loaded, m) {
 		go a.recycle(ctx)
@@ -257,6 +257,7 @@ func (a *Agent) publish(facts Facts, problem *agentapi.Problem) {
 		activatedAt := a.activatedAt
 		report.ActivatedAt = &activatedAt
 		report.ServerLeaf, report.ClientLeaf = leafOf(m.Server.Leaf()), leafOf(m.Client.Leaf())
+		report.ServedLeaf, report.PresentedLeaf = leafOf(m.Served.Leaf()), leafOf(m.Presented.Leaf())
 		report.ServerAnchors, report.ClientAnchors = fingerprints(m.ServerAnchors), fingerprints(m.ClientAnchors)
 	}
 	if a.reports.publish(report) && problem != nil {

@@ -63,6 +63,13 @@ func (k *kit) material(l lives) material {
 		CommonName: agentapi.ReplicationIdentity, Usage: pki.ClientAuth,
 		NotBefore: k.start.Add(l.clientFrom), NotAfter: k.start.Add(l.clientUntil),
 	})
+	return m.asOwn()
+}
+
+// asOwn has the process present what the agent presents: there is no custom certificate.
+func (m material) asOwn() material {
+	m[agentapi.ServedCertificate], m[agentapi.ServedKey] = m[agentapi.ServerCertificate], m[agentapi.ServerKey]
+	m[agentapi.PresentedCertificate], m[agentapi.PresentedKey] = m[agentapi.ClientCertificate], m[agentapi.ClientKey]
 	return m
 }
 

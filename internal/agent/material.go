@@ -12,12 +12,14 @@ import (
 	"pgtls.dev/pgtls/internal/pki"
 )
 
-// Material is one revision of the files, parsed: both key pairs belong together and both bundles can be read.
+// Material is one revision of the files, parsed: all key pairs belong together and both bundles can be read.
 type Material struct {
 	Revision      string
 	Files         map[string][]byte
-	Server        *pki.KeyPair
+	Server        *pki.KeyPair // the agent's own servers present it
 	Client        *pki.KeyPair
+	Served        *pki.KeyPair // the process beside the agent serves it: Server, or a custom certificate
+	Presented     *pki.KeyPair // PostgreSQL presents it to the primary: Client, or a custom certificate
 	ServerAnchors []*x509.Certificate
 	ClientAnchors []*x509.Certificate
 
@@ -28,6 +30,7 @@ type Material struct {
 func materialFiles() []string {
 	return []string{
 		agentapi.ServerCertificate, agentapi.ServerKey, agentapi.ClientCertificate, agentapi.ClientKey,
+		agentapi.ServedCertificate, agentapi.ServedKey, agentapi.PresentedCertificate, agentapi.PresentedKey,
 		agentapi.ServerBundle, agentapi.ClientBundle,
 	}
 }
@@ -41,11 +44,10 @@ func ParseMaterial(files map[string][]byte) (*Material, error) {
 	}
 	m := &Material{Revision: pki.Revision(files), Files: files}
 	var err error
-	if m.Server, err = pki.ParseKeyPair(files[agentapi.ServerCertificate], files[agentapi.ServerKey]); err != nil {
-		return nil, fmt.Errorf("%s with %s: %w", agentapi.ServerCertificate, agentapi.ServerKey, err)
-	}
-	if m.Client, err = pki.ParseKeyPair(files[agentapi.ClientCertificate], files[agentapi.ClientKey]); err != nil {
-		return nil, fmt.Errorf("%s with %s: %w", agentapi.ClientCertificate, agentapi.ClientKey, err)
+	for _, p := range m.pairs() {
+		if *p.pair, err = pki.ParseKeyPair(files[p.certificate], files[p.key]); err != nil {
+			return nil, fmt.Errorf("%s with %s: %w", p.certificate, p.key, err)
+		}
 	}
 	if m.ServerAnchors, err = pki.ParseBundle(files[agentapi.ServerBundle]); err != nil {
 		return nil, fmt.Errorf("%s: %w", agentapi.ServerBundle, err)
@@ -55,6 +57,22 @@ func ParseMaterial(files map[string][]byte) (*Material, error) {
 	}
 	m.serverTLS = tlsCertificate(m.Server)
 	return m, nil
+}
+
+// pair is a leaf with its key: where it stands, and what it is for.
+type pair struct {
+	pair             **pki.KeyPair
+	certificate, key string
+	usage            pki.Usage
+}
+
+func (m *Material) pairs() []pair {
+	return []pair{
+		{&m.Server, agentapi.ServerCertificate, agentapi.ServerKey, pki.ServerAuth},
+		{&m.Client, agentapi.ClientCertificate, agentapi.ClientKey, pki.ClientAuth},
+		{&m.Served, agentapi.ServedCertificate, agentapi.ServedKey, pki.ServerAuth},
+		{&m.Presented, agentapi.PresentedCertificate, agentapi.PresentedKey, pki.ClientAuth},
+	}
 }
 
 func checkFileNames(files map[string][]byte) error {
@@ -82,23 +100,28 @@ func tlsCertificate(pair *pki.KeyPair) tls.Certificate {
 //
 // Errors: *pki.Error, wrapped with the file's name.
 func (m *Material) Verify(at time.Time) error {
-	server := pki.VerifyRequest{Chain: m.Server.Chain, Anchors: m.ServerAnchors, At: at, Usage: pki.ServerAuth}
-	if err := pki.Verify(server); err != nil {
-		return fmt.Errorf("%s: %w", agentapi.ServerCertificate, err)
-	}
-	client := pki.VerifyRequest{Chain: m.Client.Chain, Anchors: m.ClientAnchors, At: at, Usage: pki.ClientAuth}
-	if err := pki.Verify(client); err != nil {
-		return fmt.Errorf("%s: %w", agentapi.ClientCertificate, err)
+	anchors := map[pki.Usage][]*x509.Certificate{pki.ServerAuth: m.ServerAnchors, pki.ClientAuth: m.ClientAnchors}
+	for _, p := range m.pairs() {
+		if err := pki.Verify(pki.VerifyRequest{Chain: (*p.pair).Chain, Anchors: anchors[p.usage], At: at, Usage: p.usage}); err != nil {
+			return fmt.Errorf("%s: %w", p.certificate, err)
+		}
 	}
 	return nil
 }
 
 // candidate is what the decision needs to know of the material.
 func (m *Material) candidate(at time.Time) *Candidate {
-	return &Candidate{Revision: m.Revision, Server: lifeOf(m.Server.Leaf()), Client: lifeOf(m.Client.Leaf()), Refusal: m.Verify(at)}
+	return &Candidate{Revision: m.Revision, Server: lifeOf(m.Server, m.Served), Client: lifeOf(m.Client, m.Presented), Refusal: m.Verify(at)}
 }
 
-func lifeOf(leaf *x509.Certificate) Life { return Life{From: leaf.NotBefore, Until: leaf.NotAfter} }
+// lifeOf is the life of the leaf that ends first.
+func lifeOf(a, b *pki.KeyPair) Life {
+	first := a.Leaf()
+	if leaf := b.Leaf(); leaf.NotAfter.Before(first.NotAfter) {
+		first = leaf
+	}
+	return Life{From: first.NotBefore, Until: first.NotAfter}
+}
 
 func leafOf(leaf *x509.Certificate) *agentapi.Leaf {
 	facts := pki.Facts(leaf)

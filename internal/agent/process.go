@@ -177,7 +177,7 @@ func handshakeProblem(err error) *agentapi.Problem {
 // serves compares leaf and bridges and, where the server names the issuers that it accepts from clients
 // (PostgreSQL does), those with the client bundle: a new bundle alone does not change the leaf.
 func serves(served probe.Served, m *Material) bool {
-	if !slices.EqualFunc(served.Chain, m.Server.Chain, (*x509.Certificate).Equal) {
+	if !slices.EqualFunc(served.Chain, m.Served.Chain, (*x509.Certificate).Equal) {
 		return false
 	}
 	return len(served.AcceptedIssuers) == 0 || slices.Equal(served.AcceptedIssuers, subjects(m))
@@ -193,11 +193,11 @@ func subjects(m *Material) []string {
 }
 
 func stillOld(served probe.Served, m *Material) *agentapi.Problem {
-	want := leafOf(m.Server.Leaf()).Serial
+	want := leafOf(m.Served.Leaf()).Serial
 	message := "the process serves leaf " + served.Leaf.Serial + " and not " + want + ": see its log for the file that it refuses"
 	switch {
-	case served.Leaf.Serial == want && len(served.Chain) != len(m.Server.Chain):
-		message = fmt.Sprintf("the process serves leaf %s with %d bridges and not with %d: see its log for the file that it refuses", want, len(served.Chain)-1, len(m.Server.Chain)-1)
+	case served.Leaf.Serial == want && len(served.Chain) != len(m.Served.Chain):
+		message = fmt.Sprintf("the process serves leaf %s with %d bridges and not with %d: see its log for the file that it refuses", want, len(served.Chain)-1, len(m.Served.Chain)-1)
 	case served.Leaf.Serial == want:
 		message = "the process accepts clients of " + strings.Join(served.AcceptedIssuers, "; ") + " and not of " + strings.Join(subjects(m), "; ") + ": see its log for the file that it refuses"
 	}

@@ -56,6 +56,9 @@ const (
 	PGBouncerIdentity   = "_pgtlspgbouncer"
 )
 
+// ReplicationNames are the common names by which a replica may log in: our own, and the one that custom certificates made for PGO have.
+func ReplicationNames() []string { return []string{ReplicationIdentity, "_crunchyrepl"} }
+
 // PathReport answers GET with a Report. Query: after=<sequence> and
 // boot=<boot> of the last report seen make it wait until there is a newer one
 // or wait=<seconds> (at most 60) have passed; then it answers 304.
@@ -95,6 +98,8 @@ type Report struct {
 
 	ServerLeaf    *Leaf    `json:"serverLeaf,omitempty"`    // of Active
 	ClientLeaf    *Leaf    `json:"clientLeaf,omitempty"`    // of Active
+	ServedLeaf    *Leaf    `json:"servedLeaf,omitempty"`    // of Active: what the process serves, ServerLeaf or a custom certificate
+	PresentedLeaf *Leaf    `json:"presentedLeaf,omitempty"` // of Active: what PostgreSQL presents to the primary
 	ServerAnchors []string `json:"serverAnchors,omitempty"` // SHA-256 of each anchor of Active that the process has loaded, hex
 	ClientAnchors []string `json:"clientAnchors,omitempty"`
 	Served        []Served `json:"served,omitempty"` // last local handshakes, by port name

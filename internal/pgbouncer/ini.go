@@ -64,12 +64,12 @@ func fixed(c INI) map[string]string {
 		"auth_dbname":          "postgres",
 		"auth_query":           "SELECT username, password FROM pgbouncer.get_auth($1)",
 		"client_tls_sslmode":   "require",
-		"client_tls_cert_file": current(agentapi.ServerCertificate),
-		"client_tls_key_file":  current(agentapi.ServerKey),
+		"client_tls_cert_file": current(agentapi.ServedCertificate),
+		"client_tls_key_file":  current(agentapi.ServedKey),
 		// Not to verify anybody: without it PgBouncer looks for its TLS library's default file and refuses to start.
 		"client_tls_ca_file":   current(agentapi.ClientBundle),
 		"client_tls_protocols": protocols,
-		"server_tls_sslmode":   "verify-full",
+		"server_tls_sslmode":   "verify-ca", // a custom certificate may name what users call it, and no Service: ADR 0016
 		"server_tls_ca_file":   current(agentapi.ServerBundle),
 		"server_tls_cert_file": current(agentapi.ClientCertificate),
 		"server_tls_key_file":  current(agentapi.ClientKey),

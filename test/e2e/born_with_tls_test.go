@@ -81,7 +81,7 @@ func (s *story) replicasStreamWithCertificates(c *living) {
 			continue
 		}
 		login := harness.Login{Target: c.InstanceTarget(pod.Name), AsOperator: true}
-		rows, err := c.client.Query(s.Context(), login, "select status, conninfo like '%sslmode=verify-full%' from pg_stat_wal_receiver")
+		rows, err := c.client.Query(s.Context(), login, "select status, conninfo like '%sslmode=verify-ca%' from pg_stat_wal_receiver")
 		s.must(err)
 		s.rowsAre("replication as "+pod.Name+" sees it", rows, "streaming|t")
 	}

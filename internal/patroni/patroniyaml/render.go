@@ -30,6 +30,7 @@ const (
 	postBootstrapHook = "/usr/local/bin/post-bootstrap"
 	passwordFile      = "/tmp/pgpass" // Patroni insists on writing one
 	identMap          = "pgtls"
+	replicationMap    = "pgtls_replication"
 	superuser         = "postgres"
 )
 
@@ -143,7 +144,7 @@ func postgresql(c Config) object {
 		"use_unix_socket_repl": true,
 		"parameters":           parameters(c),
 		"pg_hba":               hostBasedAuthentication(),
-		"pg_ident":             []string{identMap + " postgres " + superuser, identMap + " postgres " + agentapi.ReplicationIdentity},
+		"pg_ident":             identities(),
 		"authentication": object{
 			"superuser":   object{"username": superuser},
 			"replication": replicationLogin(),
@@ -161,8 +162,8 @@ func parameters(c Config) object {
 	return object{
 		"unix_socket_directories":  agentapi.SocketDir,
 		"ssl":                      "on",
-		"ssl_cert_file":            current(agentapi.ServerCertificate),
-		"ssl_key_file":             current(agentapi.ServerKey),
+		"ssl_cert_file":            current(agentapi.ServedCertificate),
+		"ssl_key_file":             current(agentapi.ServedKey),
 		"ssl_ca_file":              current(agentapi.ClientBundle),
 		"ssl_min_protocol_version": "TLSv" + c.MinTLS,
 		"password_encryption":      "scram-sha-256",
@@ -179,15 +180,25 @@ func parameters(c Config) object {
 	}
 }
 
-// replicationLogin proves itself by certificate, so there is no password.
+// replicationLogin proves itself by certificate, so there is no password. It wants a server whose certificate the bundle
+// accepts, and does not look at names: a custom certificate names Services and no pods (ADR 0016).
 func replicationLogin() object {
 	return object{
 		"username":    agentapi.ReplicationIdentity,
-		"sslmode":     "verify-full",
+		"sslmode":     "verify-ca",
 		"sslrootcert": current(agentapi.ServerBundle),
-		"sslcert":     current(agentapi.ClientCertificate),
-		"sslkey":      current(agentapi.ClientKey),
+		"sslcert":     current(agentapi.PresentedCertificate),
+		"sslkey":      current(agentapi.PresentedKey),
 	}
+}
+
+// identities say who may be whom: the database server's own user over the socket, and a replica by the common name of its certificate.
+func identities() []string {
+	lines := []string{identMap + " postgres " + superuser, identMap + " postgres " + agentapi.ReplicationIdentity}
+	for _, name := range agentapi.ReplicationNames() {
+		lines = append(lines, replicationMap+" "+name+" "+agentapi.ReplicationIdentity)
+	}
+	return lines
 }
 
 // hostBasedAuthentication lets in without TLS nobody, since no line matches, and the operator's own roles by
@@ -199,8 +210,8 @@ func hostBasedAuthentication() []string {
 		"local all " + superuser + "," + replication + " peer map=" + identMap,
 		"local replication " + superuser + "," + replication + " peer map=" + identMap,
 		"hostssl all " + operator + " all cert",
-		"hostssl replication " + replication + " all cert",
-		"hostssl postgres " + replication + " all cert",
+		"hostssl replication " + replication + " all cert map=" + replicationMap,
+		"hostssl postgres " + replication + " all cert map=" + replicationMap,
 		"hostssl postgres " + pooler + " all cert",
 		"hostssl all " + internal + " all reject",
 		"hostssl replication " + internal + " all reject",
