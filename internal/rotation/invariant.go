@@ -145,6 +145,9 @@ func mutualTrust(o Observed, s Step) string {
 	if s.Op != Activate || p == nil {
 		return ""
 	}
+	if message := o.customsAccepted(p); message != "" {
+		return message
+	}
 	for _, leaf := range p.Material.Leaves {
 		accepted, own := o.leadsTo(leaf), o.anchors(leaf.Domain)
 		for i := range o.Parties {
@@ -157,6 +160,23 @@ func mutualTrust(o Observed, s Step) string {
 				}
 				if !intersect(pod.Report.Loaded[leaf.Domain], accepted) {
 					return fmt.Sprintf("pod %s has loaded nothing that accepts the %s leaf of %s", pod.Name, leaf.Domain, p.Name)
+				}
+			}
+		}
+	}
+	return ""
+}
+
+// customsAccepted says whose process is known to have loaded no anchor of a custom certificate that a party's material presents.
+func (o *Observed) customsAccepted(p *Party) string {
+	for _, c := range p.Material.Customs {
+		if want := p.custom(c.Domain); want != nil && want.Immediate && want.Content == c.Content {
+			continue // somebody said so
+		}
+		for i := range o.Parties {
+			for _, pod := range o.Parties[i].Pods {
+				if o.Parties[i].Name != p.Name && pod.Report != nil && len(pod.Report.Loaded[c.Domain]) > 0 && !intersect(pod.Report.Loaded[c.Domain], c.Anchors) {
+					return fmt.Sprintf("pod %s has loaded nothing that accepts the custom %s certificate of %s", pod.Name, c.Domain, p.Name)
 				}
 			}
 		}
@@ -249,6 +269,9 @@ func notHeld(o Observed, s Step) string {
 
 // useBeforeRetire: what is dropped from trust is used by nobody, and what is deleted is in no bundle.
 func useBeforeRetire(o Observed, s Step) string {
+	if s.Op == DropAnchor {
+		return o.needsAnchor(s)
+	}
 	if s.Op != DropOld && s.Op != DiscardAuthority {
 		return ""
 	}
@@ -277,6 +300,27 @@ func useBeforeRetire(o Observed, s Step) string {
 	}
 	if s.Op == DiscardAuthority && s.Domain == Server && o.PublicTrust.State != Foreign && slices.Contains(o.PublicTrust.Anchors, old.Certificate.Fingerprint) {
 		return fmt.Sprintf("the clients' ConfigMap still holds the server authority g%d", s.Generation)
+	}
+	return ""
+}
+
+// needsAnchor says who presents, or may, what is verified by an anchor that is to be dropped. An expired one verifies nothing.
+func (o *Observed) needsAnchor(s Step) string {
+	for _, a := range o.Foreign {
+		if a.Domain == s.Domain && a.Fingerprint == s.Anchor && !o.Now.Before(a.NotAfter) {
+			return ""
+		}
+	}
+	for i := range o.Parties {
+		p := &o.Parties[i]
+		if c := p.Material.custom(s.Domain); c != nil && slices.Contains(c.Anchors, s.Anchor) {
+			return fmt.Sprintf("%s presents a custom %s certificate of it", p.Name, s.Domain)
+		}
+		for _, pod := range p.Pods {
+			if p.Material.State != Foreign && (pod.Report == nil || pod.Report.Active != p.Material.Revision) {
+				return fmt.Sprintf("pod %s is not known to use what is published", pod.Name)
+			}
+		}
 	}
 	return ""
 }

@@ -21,6 +21,7 @@ func next(policy Policy, observed Observed, removed guard) (Plan, error) {
 	}
 	d := decision{policy: policy, observed: observed, removed: removed}
 	d.authorities()
+	d.foreign()
 	d.publicTrust()
 	d.parties()
 	d.unwanted()
@@ -47,6 +48,8 @@ type decision struct {
 	revives  bool // a write may bring back a revision that pods were asked for before: look again first
 	asked    bool // some pod was asked for what is published and was not seen to use it
 	planned  planned
+
+	adoptions []Adoption
 }
 
 func (p Policy) check(parties []Party) error {
@@ -83,7 +86,7 @@ func (d *decision) plan() Plan {
 	case slices.ContainsFunc(d.blockers, func(b Blocker) bool { return !b.Patient() }):
 		state = Waiting
 	}
-	return Plan{State: state, Steps: steps, Blockers: d.blockers, Wake: d.wake, NextRenewal: d.renewal, Rekeys: d.rekeys, lineages: d.lineages}
+	return Plan{State: state, Steps: steps, Blockers: d.blockers, Wake: d.wake, NextRenewal: d.renewal, Rekeys: d.rekeys, Adoptions: d.adoptions, lineages: d.lineages}
 }
 
 // write adds a step. When one party is written, often all are, as with a new bundle.
@@ -173,7 +176,7 @@ func (d *decision) party(p *Party) {
 			return
 		}
 	}
-	d.write(Step{Op: Publish, Party: p.Name, Reissue: need.reissue, Reason: need.reason})
+	d.write(Step{Op: Publish, Party: p.Name, Reissue: need.reissue, Adopt: need.adopt, Own: need.own, Reason: need.reason})
 	d.revives = d.revives || len(need.reissue) == 0
 	d.activateFirst(p)
 }
@@ -267,16 +270,13 @@ func settled(p *Party, pod *Pod) bool {
 
 // seen reports whether the operator's last look at each port of a pod showed its party's material.
 func seen(p *Party, pod *Pod) bool {
-	want := p.material(Server)
-	if want == nil || len(pod.Proofs) == 0 {
-		return false
-	}
-	for _, proof := range pod.Proofs {
-		if proof.Revision != p.Material.Revision || proof.Fingerprint == "" || proof.Fingerprint != want.Fingerprint {
+	for i := range pod.Proofs {
+		proof := &pod.Proofs[i]
+		if proof.Revision != p.Material.Revision || proof.Fingerprint == "" || proof.Fingerprint != p.Served(proof) {
 			return false
 		}
 	}
-	return true
+	return len(pod.Proofs) > 0
 }
 
 // askedPod returns a pod of a party, other than one, that was asked for what is
@@ -350,7 +350,6 @@ func (d *decision) unreachable(pod *Pod) {
 
 // prove handshakes with a pod, or says what the last handshake showed.
 func (d *decision) prove(p *Party, pod *Pod) {
-	want := p.material(Server)
 	unproven := len(pod.Proofs) == 0
 	for _, proof := range pod.Proofs {
 		unproven = unproven || proof.Revision != p.Material.Revision
@@ -359,11 +358,12 @@ func (d *decision) prove(p *Party, pod *Pod) {
 		d.ask(Step{Op: Prove, Party: p.Name, Pod: pod.Name, Revision: p.Material.Revision, Reason: ReasonUnproven})
 		return
 	}
-	for _, proof := range pod.Proofs {
+	for i := range pod.Proofs {
+		proof := &pod.Proofs[i]
 		switch {
 		case proof.Fingerprint == "":
 			d.block(pod.Name, NotProven, "port %s of pod %s could not be proven: %s", proof.Port, pod.Name, proof.Problem)
-		case want == nil || proof.Fingerprint != want.Fingerprint:
+		case proof.Fingerprint != p.Served(proof):
 			d.block(pod.Name, StillServingOld, "port %s of pod %s serves another leaf than the published one although its agent reports it", proof.Port, pod.Name)
 		}
 	}
@@ -373,7 +373,9 @@ func (d *decision) prove(p *Party, pod *Pod) {
 type need struct {
 	reason  Reason
 	reissue []Domain
-	canWait bool // for its turn
+	adopt   []Domain // where a custom certificate is presented from then on
+	own     []Domain // where the own leaf is, in place of a custom certificate
+	canWait bool     // for its turn
 }
 
 // sound reports whether every wanted leaf is there and usable, and the bundles too.
@@ -383,6 +385,11 @@ func (p *Party) sound() bool {
 	}
 	for _, w := range p.Wants {
 		if l := p.material(w.Domain); l == nil || l.Problem != "" {
+			return false
+		}
+	}
+	for i := range p.Material.Customs {
+		if p.Material.Customs[i].Problem != "" {
 			return false
 		}
 	}
@@ -400,6 +407,10 @@ func (d *decision) need(p *Party) need {
 	}
 	for i := range p.Wants {
 		d.needLeaf(&n, p, &p.Wants[i])
+	}
+	if len(p.Customs) > 0 || len(p.Material.Customs) > 0 {
+		d.needCustom(&n, p, Server)
+		d.needCustom(&n, p, Client)
 	}
 	if !d.trustCurrent(p) {
 		n.canWait = false

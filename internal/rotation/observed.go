@@ -42,6 +42,8 @@ type Policy struct {
 	WindowsInvalid string
 	// UrgentBefore: what ends sooner than this waits neither for a window nor for the end of a pause; 0: a quarter of its RenewBefore.
 	UrgentBefore time.Duration
+	// ApprovedAnchors name the anchors from elsewhere that may be dropped: the domain and the first 12 digits of the fingerprint.
+	ApprovedAnchors []string
 }
 
 // AutoRollback is what clients must do for a re-key to be undone: refuse leaves of the new authority this many times, and
@@ -76,6 +78,8 @@ type Observed struct {
 	// GenerationSeen is the highest generation per domain that any material or
 	// bundle names. A generation that was seen and is not stored is lost.
 	GenerationSeen map[Domain]int
+	// Foreign are the anchors from elsewhere that are wanted or noted as trusted, sorted by domain and fingerprint.
+	Foreign []Anchor
 	// PublicTrust is the ConfigMap that clients read the server bundle from.
 	PublicTrust Trust
 	// Parties that are wanted, sorted by name.
@@ -162,6 +166,7 @@ type Party struct {
 	Name     string // of its material Secret
 	Kind     Kind
 	Wants    []LeafWant
+	Customs  []Custom // what its process is to present in place of its own leaf, at most one in a domain
 	Material Material
 	Pods     []Pod // sorted by name; none for the operator
 }
@@ -201,6 +206,8 @@ type Material struct {
 	// Answered is the last RenewRequest that this material was issued for.
 	Answered string
 	Leaves   []Leaf
+	// Customs are what the process presents in place of the leaf of a domain.
+	Customs []Custom
 	// Anchors are the fingerprints of each domain's bundle; a domain whose bundle does not parse is absent.
 	Anchors map[Domain][]string
 	// Altered: it holds something besides what belongs there, so that no pod would take it.
@@ -238,7 +245,8 @@ type Pod struct {
 
 // Session is a connection that was let in by its client certificate.
 type Session struct {
-	Generation    int // of the client authority that issued the certificate
+	Generation    int // of the client authority that issued the certificate; 0: somebody else's
+	Issuer        string
 	User, Address string
 }
 
@@ -267,6 +275,7 @@ type Refused struct {
 // Proof is the outcome of the operator's own handshake with a port.
 type Proof struct {
 	Port        string
+	Process     bool   // PostgreSQL or PgBouncer serves it, and not the agent: it may present a custom certificate
 	Fingerprint string // of the served leaf, "" when unknown
 	Revision    string // that the agent reported as active when the handshake was made; another one makes the proof stale
 	Problem     string // why there is no served leaf, in one line

@@ -19,6 +19,8 @@ type Plan struct {
 	NextRenewal time.Time
 	// Rekeys that are under way, by domain.
 	Rekeys []Rekey
+	// Adoptions of custom certificates that are under way.
+	Adoptions []Adoption
 
 	lineages []lineage
 }
@@ -68,6 +70,9 @@ const (
 	RollBack         Op = "RollBack"         // from now on the old authority signs again, and the new one is on its way out
 	DropOld          Op = "DropOld"          // from now on no bundle is to hold an authority that nothing uses
 	DiscardAuthority Op = "DiscardAuthority" // delete the Secret of an authority that was dropped and that no bundle holds
+	AdmitAnchor      Op = "AdmitAnchor"      // note an anchor from elsewhere: from then on every bundle is to hold it
+	NoteUnused       Op = "NoteUnused"       // note since when nothing needs an anchor from elsewhere
+	DropAnchor       Op = "DropAnchor"       // from now on no bundle is to hold an anchor from elsewhere
 	PublishTrust     Op = "PublishTrust"     // write the ConfigMap with the bundle for clients
 	Publish          Op = "Publish"          // write a party's material
 	Discard          Op = "Discard"          // delete material that nobody wants or uses any more
@@ -86,7 +91,11 @@ type Step struct {
 	// Reissue are the domains whose leaf is issued anew by Publish; the other leaf is kept.
 	// Empty: only the bundles are written.
 	Reissue []Domain
-	Pod     string // of Activate, Prove
+	// Adopt are the domains in which Publish has the process present the custom certificate that is wanted; Own those in which
+	// it presents the party's own leaf again. In the others it goes on presenting what it does.
+	Adopt, Own []Domain
+	Anchor     string // AdmitAnchor, NoteUnused, DropAnchor: fingerprint
+	Pod        string // of Activate, Prove
 	// Revision to activate. "" after a Publish in the same plan: the one that it made.
 	Revision string
 	Copy     bool // ReleaseAuthority: the copy and not the original
@@ -104,7 +113,9 @@ func (s Step) String() string {
 	case CreateAuthority, CopyAuthority, ReleaseAuthority, RestoreAuthority, TrustNew, SwitchSigner, RollBack, DropOld, DiscardAuthority:
 		return fmt.Sprintf("%s %s g%d (%s)", s.Op, s.Domain, s.Generation, s.Reason)
 	case Publish:
-		return fmt.Sprintf("%s %s %v (%s)", s.Op, s.Party, s.Reissue, s.Reason)
+		return fmt.Sprintf("%s %s %v%s (%s)", s.Op, s.Party, s.Reissue, s.customs(), s.Reason)
+	case AdmitAnchor, NoteUnused, DropAnchor:
+		return fmt.Sprintf("%s %s %.12s %s (%s)", s.Op, s.Domain, s.Anchor, s.Message, s.Reason)
 	case Activate:
 		return fmt.Sprintf("%s %s %s (%s)", s.Op, s.Pod, s.Revision, s.Reason)
 	case Discard:
@@ -115,6 +126,17 @@ func (s Step) String() string {
 		return fmt.Sprintf("%s (%s)", s.Op, s.Reason)
 	}
 	return string(s.Op)
+}
+
+// customs says what the process is to present from then on, where that changes.
+func (s Step) customs() (text string) {
+	if len(s.Adopt) > 0 {
+		text += fmt.Sprintf(" custom %v", s.Adopt)
+	}
+	if len(s.Own) > 0 {
+		text += fmt.Sprintf(" own %v", s.Own)
+	}
+	return text
 }
 
 // Blocker says for whom and why the rotation waits.
@@ -150,6 +172,8 @@ const (
 	ReasonUnwanted            Reason = "Unwanted"            // its party is gone, as with an instance that was scaled away
 	ReasonTrustChanged        Reason = "TrustChanged"        // a bundle is not the wanted one
 	ReasonChainChanged        Reason = "ChainChanged"        // other bridges are to be presented with a leaf
+	ReasonCustomChanged       Reason = "CustomChanged"       // another custom certificate is to be presented, or none
+	ReasonWanted              Reason = "Wanted"              // a Secret or ConfigMap that the spec names holds the anchor
 )
 
 // Why an authority is re-keyed, switched, rolled back or dropped, besides Due, Requested, KeyAlgorithmChanged and what is wrong with it.
@@ -195,6 +219,7 @@ const (
 	AwaitingOtherDomain  Reason = "AwaitingOtherDomain"  // one authority is re-keyed at a time
 	RotationPaused       Reason = "RotationPaused"       // spec.tls.rotation.paused
 	RekeyWithdrawn       Reason = "RekeyWithdrawn"       // a re-key was rolled back and is not tried again until asked
+	CustomEnded          Reason = "CustomEnded"          // a custom certificate ends, there is no newer one, and the own leaf takes its place
 	StillInUse           Reason = "StillInUse"           // material of a party that is going away, or a session, is of the old authority
 	SessionsUnknown      Reason = "SessionsUnknown"      // nobody knows with whose certificates the sessions of a pod came in
 	NothingToRollBack    Reason = "NothingToRollBack"    // somebody asked to undo a re-key, and there is none that can be undone

@@ -59,6 +59,7 @@ func (d *decision) lineageOf(domain Domain) lineage {
 			d.wakeAt(a.Certificate.NotAfter)
 		}
 	}
+	l.anchors = append(l.anchors, d.admitted(domain)...)
 	slices.Sort(l.anchors)
 	d.bridges(&l, live)
 	return l
