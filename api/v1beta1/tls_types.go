@@ -2,6 +2,12 @@ package v1beta1
 
 import "time"
 
+// Values of TLSSpec.Adoption besides Gated.
+const (
+	AdoptImmediate = "Immediate"
+	AdoptManual    = "Manual"
+)
+
 // TLSSpec holds the lives, keys and names of certificates, per trust domain and role.
 type TLSSpec struct {
 	// MinimumVersion of TLS that what pgtls runs accepts.
@@ -28,6 +34,12 @@ type TLSSpec struct {
 	// +kubebuilder:default=Gated
 	// +kubebuilder:validation:Enum=Immediate;Gated;Manual
 	Adoption string `json:"adoption,omitempty"`
+
+	// FollowTime is how long clients that follow the ConfigMap <cluster>-ca are given to take a new issuer before what it issued
+	// is presented. A kubelet brings a mounted ConfigMap within about a minute.
+	// +optional
+	// +kubebuilder:default="2m"
+	FollowTime *SoakDuration `json:"followTime,omitempty"`
 }
 
 // ServerTLSSpec is the trust domain of what servers present: PostgreSQL,

@@ -39,6 +39,7 @@ var unexploredGuards = map[string]string{
 	"guardAnchorClients":   customs,
 	"guardAnchorMaterial":  customs,
 	"guardAnchorPod":       customs,
+	"guardAnchorFollowed":  customs,
 	"guardAnchorPublished": customs,
 	"guardAnchorSettled":   customs,
 	"guardAnchorSessions":  customs,

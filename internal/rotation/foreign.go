@@ -17,6 +17,8 @@ type Anchor struct {
 	Wanted bool
 	// Admitted: it is noted as trusted, and every bundle of its domain is to hold it.
 	Admitted bool
+	// AdmittedAt is when that was noted.
+	AdmittedAt time.Time
 	// UnusedSince is when it was noted that nothing wants or presents it any more; zero: that was not noted.
 	UnusedSince time.Time
 }
@@ -250,8 +252,12 @@ func (d *decision) presentable(p *Party, want, have *Custom) bool {
 		d.block(p.Name, AwaitingApproval, "a custom %s certificate of a new issuer is there for %s: set the annotation pgtls.dev/adopt-approved to %s to have it presented (spec.tls.adoption)",
 			want.Domain, p.Name, want.Content)
 		return false
-	case want.Immediate:
+	case want.Immediate || d.unborn(p.Kind):
 		return true
+	case have == nil || !intersect(have.Anchors, want.Anchors):
+		if want.Domain == Server && !d.presentedElsewhere(p, want) && !d.followed(p, want) {
+			return false
+		}
 	}
 	who, lacks := d.distrusts(p, want)
 	switch {
@@ -264,6 +270,36 @@ func (d *decision) presentable(p *Party, want, have *Custom) bool {
 		d.wakeAt(have.urgentFrom())
 	}
 	d.block(who, TrustNotLoaded, "%s is not known to trust the issuer of the custom %s certificate of %s, which waits for it", who, want.Domain, p.Name)
+	return false
+}
+
+// unborn reports whether no party of a kind has anything to present yet: then nobody knows it, and nobody is to be waited for.
+func (d *decision) unborn(kind Kind) bool {
+	return !slices.ContainsFunc(d.observed.Parties, func(p Party) bool { return p.Kind == kind && p.Material.State != Missing })
+}
+
+// followed reports whether clients that follow the ConfigMap have had the time to take an issuer that nothing leads them to.
+// Nobody can see what they hold.
+func (d *decision) followed(p *Party, want *Custom) bool {
+	var until time.Time
+	for i := range d.observed.Foreign {
+		a := &d.observed.Foreign[i]
+		if a.Domain != want.Domain || !a.Admitted || !slices.Contains(want.Anchors, a.Fingerprint) {
+			continue
+		}
+		if at := a.AdmittedAt.Add(d.policy.FollowTime); until.IsZero() || at.Before(until) {
+			until = at
+		}
+	}
+	if until.IsZero() {
+		return false // it is being admitted
+	}
+	if d.holds(guardAnchorFollowed, !d.observed.Now.Before(until)) {
+		return true
+	}
+	d.wakeAt(until)
+	d.block(p.Name, AwaitingFollowers, "a custom certificate of a new issuer is there: clients that follow the ConfigMap are given until %s to take the issuer (spec.tls.followTime)",
+		until.UTC().Format(time.RFC3339))
 	return false
 }
 

@@ -24,6 +24,7 @@ const (
 	guardAnchorClients   guard = "a custom certificate is presented: the clients' ConfigMap holds its anchor"
 	guardAnchorMaterial  guard = "a custom certificate is presented: all material holds its anchor"
 	guardAnchorPod       guard = "a custom certificate is presented: every pod has loaded its anchor"
+	guardAnchorFollowed  guard = "a custom certificate is presented: clients had the time to take its anchor"
 	guardAnchorPublished guard = "DropAnchor: nothing that is published needs it"
 	guardAnchorSettled   guard = "DropAnchor: every pod is settled"
 	guardAnchorSessions  guard = "DropAnchor: no session came in with a certificate that it vouches for"

@@ -241,9 +241,9 @@ func (d *Deliveries) Spread() *Spread {
 	return SpreadOf(times)
 }
 
-// storedSerial of the server leaf in a material Secret; empty if it holds none that can be read.
+// storedSerial of the leaf in a material Secret that the process serves; empty if it holds none that can be read.
 func storedSerial(secret corev1.Secret) string {
-	leaf, err := leafOf(secret.Data[agentapi.ServerCertificate])
+	leaf, err := leafOf(secret.Data[agentapi.ServedCertificate])
 	if err != nil {
 		return ""
 	}
