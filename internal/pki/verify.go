@@ -38,7 +38,7 @@ func Verify(r VerifyRequest) error {
 		return err
 	}
 	for _, anchor := range r.Anchors {
-		if err := checkAnchor("trust anchor "+anchor.Subject.String(), anchor); err != nil {
+		if err := CheckAnchor(anchor); err != nil {
 			return err
 		}
 	}
@@ -64,6 +64,18 @@ func Verify(r VerifyRequest) error {
 		return err
 	}
 	return checkName(path[0], r.DNSName)
+}
+
+// CheckAnchor refuses what Verify would refuse among its anchors, whatever the chain. The time is not looked at.
+//
+// Errors: NotCA, AlgorithmUnsupported, KeyIdentifierMissing, NotSelfSigned.
+func CheckAnchor(c *x509.Certificate) error {
+	return checkAnchor("trust anchor "+c.Subject.String(), c)
+}
+
+// CoversName reports whether a client that connects to host, a name or an address, finds it in the leaf: the rules of Verify.
+func CoversName(leaf *x509.Certificate, host string) bool {
+	return matchesName(host, leaf.DNSNames, leaf.IPAddresses)
 }
 
 func checkRequest(r VerifyRequest) error {
@@ -245,7 +257,7 @@ func checkWithStandardLibrary(path []*x509.Certificate, usage Usage, at time.Tim
 }
 
 func checkName(leaf *x509.Certificate, host string) error {
-	if host == "" || matchesName(host, leaf.DNSNames, leaf.IPAddresses) {
+	if host == "" || CoversName(leaf, host) {
 		return nil
 	}
 	facts := Facts(leaf)

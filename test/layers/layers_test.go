@@ -13,7 +13,7 @@ import (
 // those of its own entry (a package and those beneath it); never a neighbour.
 var layers = [][]string{
 	{"api/v1beta1", "internal/pki"},
-	{"internal/rotation", "internal/agentapi", "internal/schedule"},
+	{"internal/rotation", "internal/custom", "internal/agentapi", "internal/schedule"},
 	{"internal/postgres", "internal/patroni", "internal/pgbouncer", "internal/probe"},
 	{"internal/delivery", "internal/metrics"},
 	{"internal/desired"},
@@ -38,6 +38,8 @@ var rules = []rule{
 		because: "certificates are computed with the standard library alone"},
 	{packages: []string{"internal/rotation"}, only: []string{"internal/rotation", "internal/pki"},
 		because: "the decision is pure, so that tests can explore it"},
+	{packages: []string{"internal/custom"}, only: []string{"internal/custom", "internal/pki"},
+		because: "what a user's Secret is worth is computed, so that a corpus can prove it"},
 	{packages: []string{"internal/schedule"}, only: []string{"internal/schedule", "github.com/robfig/cron"},
 		because: "when a window opens is computed, with one library that reads cron fields"},
 	{packages: []string{"cmd/agent", "internal/agent", "internal/agentapi"}, never: kubernetes,

@@ -1,0 +1,117 @@
+package custom
+
+import (
+	"crypto/x509"
+	"encoding/asn1"
+	"slices"
+	"strings"
+	"time"
+
+	"pgtls.dev/pgtls/internal/pki"
+)
+
+// checkLeaf checks what does not depend on the chain.
+func (r *report) checkLeaf(leaf *x509.Certificate, f file, in Input) {
+	if leaf.NotAfter.Before(leaf.NotBefore) {
+		r.refuse(ValidityMalformed, f.key, "issue it anew", "it ends at %s, before it begins", stamp(leaf.NotAfter))
+	}
+	if in.Role == Replication {
+		r.checkIdentity(leaf, f, in.Identities)
+		return
+	}
+	r.checkNames(leaf, f, in)
+}
+
+func (r *report) checkNames(leaf *x509.Certificate, f file, in Input) {
+	has := listed(namesOf(leaf))
+	if missing := notCovered(leaf, in.Names); len(missing) > 0 && !r.onlyCommonName(leaf, f, missing) {
+		r.refuse(NameMissing, f.key, "issue it with these as subjectAltName", "it is not for %s, which clients are given; it is for %s", listed(missing), has)
+	}
+	if missing := notCovered(leaf, in.OtherNames); len(missing) > 0 {
+		r.warn(NameMissing, f.key, "add them when it is issued next, if clients use them", "it is not for %s; it is for %s", listed(missing), has)
+	}
+	for _, name := range leaf.DNSNames {
+		if err := pki.CheckDNSName(name); err != nil {
+			r.addError(Warn, f.key, err)
+		}
+	}
+}
+
+// onlyCommonName: libpq looks at the common name of a certificate without alternative names, and hardly anybody else does.
+func (r *report) onlyCommonName(leaf *x509.Certificate, f file, missing []string) bool {
+	name := commonName(leaf)
+	if len(namesOf(leaf)) > 0 || !slices.ContainsFunc(missing, func(m string) bool { return strings.EqualFold(m, name) }) {
+		return false
+	}
+	r.refuse(NameMissing, f.key, "issue it with subjectAltName", "it has host name %s in its common name alone, where neither the operator nor most clients look", name)
+	return true
+}
+
+func notCovered(leaf *x509.Certificate, hosts []string) []string {
+	return slices.DeleteFunc(slices.Clone(hosts), func(host string) bool { return pki.CoversName(leaf, host) })
+}
+
+func namesOf(leaf *x509.Certificate) []string {
+	facts := pki.Facts(leaf)
+	return append(facts.DNSNames, facts.IPs...)
+}
+
+func (r *report) checkIdentity(leaf *x509.Certificate, f file, accepted []string) {
+	if name := commonName(leaf); !slices.Contains(accepted, name) {
+		r.refuse(IdentityMismatch, f.key, "issue it with one of these common names: "+listed(accepted), "its common name is %q", name)
+	}
+}
+
+var idCommonName = asn1.ObjectIdentifier{2, 5, 4, 3}
+
+// commonName returns the first one, as PostgreSQL does; crypto/x509 returns the last.
+func commonName(leaf *x509.Certificate) string {
+	for _, part := range leaf.Subject.Names {
+		if name, ok := part.Value.(string); ok && part.Type.Equal(idCommonName) {
+			return name
+		}
+	}
+	return ""
+}
+
+// checkLives looks ahead, along the path.
+func (r *report) checkLives(p path, f file, in Input) {
+	leaf := p.presented[0]
+	first := leaf
+	for _, issuer := range p.issuers {
+		if issuer.NotAfter.Before(first.NotAfter) {
+			first = issuer
+		}
+		if issuer.NotAfter.Before(leaf.NotAfter) {
+			r.warn(LeafOutlivesAuthority, f.key, "renew the authority and then the certificate before that",
+				"it ends at %s, and its authority %s at %s already", stamp(leaf.NotAfter), issuer.Subject, stamp(issuer.NotAfter))
+		}
+		if equalLives(leaf, issuer) {
+			r.warn(EqualLives, f.key, "give the authority at least three times the life of what it issues",
+				"authority %s lives no longer than what it issues, so both are renewed together and clients that hold the old one are cut off", issuer.Subject)
+		}
+	}
+	if left := first.NotAfter.Sub(in.Now); left < in.RenewBefore {
+		r.warn(ExpiresSoon, f.key, "put a new one into the Secret", "%s ends at %s, in %s", first.Subject, stamp(first.NotAfter), left.Round(time.Minute))
+	}
+}
+
+// equalLives takes one hundredth for nothing: people issue the one a minute after the other.
+func equalLives(leaf, issuer *x509.Certificate) bool {
+	life := leaf.NotAfter.Sub(leaf.NotBefore)
+	return issuer.NotAfter.Sub(issuer.NotBefore) <= life+life/100
+}
+
+// checkPeer warns where the anchors of the other Secret do not accept what this one presents. Crunchy PGO has standbys and
+// servers verify each other by the other's ca.crt; pgtls gives verifiers the anchors of both.
+func (r *report) checkPeer(p path, given authorities, in Input) {
+	peers := usable(in.PeerTrust, in.Now)
+	if len(in.PeerTrust) == 0 || in.Role == Pooler {
+		return
+	}
+	err := pki.Verify(pki.VerifyRequest{Chain: p.presented, Anchors: peers, At: in.Now, Usage: in.Role.usage()})
+	if err != nil {
+		r.warn(PeerUntrusted, given.key, "put the authorities of both into both, if the Secrets are used elsewhere too",
+			"the ca.crt of the other Secret does not accept this certificate; pgtls gives verifiers both")
+	}
+}

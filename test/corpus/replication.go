@@ -1,0 +1,95 @@
+package corpus
+
+import (
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
+
+	"pgtls.dev/pgtls/internal/custom"
+)
+
+// replicationCases are about what standbys present.
+func replicationCases() []sketch {
+	list := append(replicationWrongCases(), replicationRightCases()...)
+	list = append(list, chainCases()...)
+	list = append(list, keyKindCases()...)
+	return append(list, textCases()...)
+}
+
+func replicationWrongCases() []sketch {
+	with := func(edits ...edit) func(maker) custom.Input {
+		return func(m maker) custom.Input {
+			root := m.root("root")
+			return secret(chain(m.leaf(root, edits...)), root)
+		}
+	}
+	return []sketch{
+		{name: "another common name", want: custom.IdentityMismatch, input: with(called("hippo-primary"))},
+		{name: "another case", want: custom.IdentityMismatch, input: with(called("_PGTLSREPL"))},
+		{name: "no common name", want: custom.IdentityMismatch, input: with(called(""), named("_pgtlsrepl"), func(r *recipe) { r.Subject.Organization = []string{"Example"} })},
+		{name: "two common names, the wrong one first", want: custom.IdentityMismatch, input: with(func(r *recipe) {
+			r.Subject = pkix.Name{ExtraNames: []pkix.AttributeTypeAndValue{commonNamed("postgres"), commonNamed("_pgtlsrepl")}}
+		})},
+		{name: "for servers", want: custom.UsageMissing, input: with(purposes(x509.ExtKeyUsageServerAuth))},
+		{name: "the issuer may issue for servers only", want: custom.UsageMissing, input: func(m maker) custom.Input {
+			root := m.root("root")
+			issuing := m.under(root, "issuing", purposes(x509.ExtKeyUsageServerAuth))
+			return secret(chain(m.leaf(issuing), issuing), root)
+		}},
+		{name: "a key that may agree and not sign", want: custom.UsageMissing, input: with(usable(x509.KeyUsageKeyAgreement))},
+		{name: "Ed25519 for any purpose", want: custom.AlgorithmUnsupported, strict: "a server that presents it lets nobody in with a password", input: with(withKey(ed25519Key()), purposes())},
+	}
+}
+
+func commonNamed(name string) pkix.AttributeTypeAndValue {
+	return pkix.AttributeTypeAndValue{Type: asn1.ObjectIdentifier{2, 5, 4, 3}, Value: name}
+}
+
+func replicationRightCases() []sketch {
+	with := func(edits ...edit) func(maker) custom.Input {
+		return func(m maker) custom.Input {
+			root := m.root("root")
+			return secret(chain(m.leaf(root, edits...)), root)
+		}
+	}
+	return []sketch{
+		{name: "PGO's common name", input: with(called("_crunchyrepl"))},
+		{name: "two common names, the right one first", input: with(func(r *recipe) {
+			r.Subject = pkix.Name{ExtraNames: []pkix.AttributeTypeAndValue{commonNamed("_pgtlsrepl"), commonNamed("postgres")}}
+		})},
+		{name: "for servers and clients", input: with(purposes(x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth))},
+		{name: "no purposes", input: with(purposes())},
+		{name: "Ed25519 for clients", input: func(m maker) custom.Input {
+			root := m.root("root", withKey(ed25519Key()))
+			return secret(chain(m.leaf(root, withKey(ed25519Key()))), root)
+		}},
+		{name: "with an issuer", input: func(m maker) custom.Input {
+			root := m.root("root")
+			issuing := m.under(root, "issuing")
+			return secret(chain(m.leaf(issuing), issuing), root)
+		}},
+		{name: "the CA of both stands in the server's Secret", input: func(m maker) custom.Input {
+			root := m.root("root")
+			in := secret(chain(m.leaf(root)))
+			delete(in.Data, ca)
+			in.PeerTrust = certificates(root)
+			return in
+		}},
+		{name: "each Secret holds the CA of the other", input: func(m maker) custom.Input {
+			root := m.root("clients' root")
+			in := secret(chain(m.leaf(root)), m.root("servers' root"))
+			in.PeerTrust = certificates(root)
+			return in
+		}},
+		{name: "the server's Secret does not accept it", warns: reasons(custom.PeerUntrusted), input: func(m maker) custom.Input {
+			root := m.root("clients' root")
+			in := secret(chain(m.leaf(root)), root)
+			in.PeerTrust = certificates(m.root("servers' root"))
+			return in
+		}},
+		{name: "ends soon", warns: reasons(custom.ExpiresSoon), input: func(m maker) custom.Input {
+			root := m.root("root")
+			return secret(chain(m.leaf(root, ending(m.now.Add(2*day)))), root)
+		}},
+	}
+}
