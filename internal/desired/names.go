@@ -55,6 +55,7 @@ func ConfigName(cluster string) string         { return cluster + "-config" }
 func PoolerConfigName(cluster string) string   { return cluster + "-pgbouncer-config" }
 func ServiceAccountName(cluster string) string { return cluster + "-instance" } // and Role and RoleBinding
 func CAConfigMap(cluster string) string        { return cluster + "-ca" }
+func TrustRecord(cluster string) string        { return cluster + "-trust" }
 func OperatorMaterial(cluster string) string   { return cluster + "-operator-tls" }
 func PatroniScope(cluster string) string       { return cluster + "-ha" }
 

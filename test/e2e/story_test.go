@@ -42,6 +42,9 @@ var stories = []struct {
 	{name: "rekey-crash", tell: rekeyCrash},
 	{name: "rekey-faults", tell: rekeyFaults},
 	{name: "windows-and-pause", tell: windowsAndPause},
+	{name: "custom-server", tell: customServer},
+	{name: "custom-replication", tell: customReplication},
+	{name: "custom-pooler", tell: customPooler},
 	{name: "renew-under-load", tell: renewUnderLoad, sideBySide: true},
 	{name: "idle", tell: idle, sideBySide: true},
 }

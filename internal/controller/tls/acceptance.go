@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"pgtls.dev/pgtls/api/v1beta1"
 	"pgtls.dev/pgtls/internal/pki"
 	"pgtls.dev/pgtls/internal/rotation"
 )
@@ -31,7 +32,32 @@ func (v *view) accepted(step rotation.Step, data map[string][]byte) (acceptance,
 			}
 		}
 	}
+	if err := v.customsAccepted(step, data); err != nil {
+		return acceptance{}, err
+	}
 	return acceptance{revision: pki.Revision(data)}, nil
+}
+
+// customsAccepted verifies the custom certificates that a party is to present from now on against every bundle that is held,
+// unless somebody said that nobody is to be waited for.
+func (v *view) customsAccepted(step rotation.Step, data map[string][]byte) error {
+	for _, domain := range step.Adopt {
+		if adoptionOf(v.cluster) == v1beta1.AdoptImmediate {
+			continue
+		}
+		files := processFiles[domain]
+		pair, err := pki.ParseKeyPair(data[files.certificate], data[files.key])
+		if err != nil {
+			return refusedProof("the custom %s certificate of %s cannot be used: %s", domain, step.Party, err)
+		}
+		for _, held := range v.heldBundles(domain, step.Party) {
+			err := pki.Verify(pki.VerifyRequest{Chain: pair.Chain, Anchors: held, At: v.observed.Now, Usage: verifyUsage[domain]})
+			if err != nil {
+				return refusedProof("whoever holds %s would refuse the custom %s certificate of %s: %s", subjectsOf(held), domain, step.Party, err)
+			}
+		}
+	}
+	return nil
 }
 
 var verifyUsage = map[rotation.Domain]pki.Usage{rotation.Server: pki.ServerAuth, rotation.Client: pki.ClientAuth}
@@ -64,11 +90,16 @@ func (v *view) heldBundles(domain rotation.Domain, except string) [][]*x509.Cert
 	return bundles
 }
 
-// known are the certificates of the cluster's authorities among fingerprints.
+// known are the certificates of the cluster's authorities, and of those from elsewhere, among fingerprints.
 func (v *view) known(fingerprints []string) (anchors []*x509.Certificate) {
 	for _, stored := range v.authorities {
 		if stored.certificate != nil && slices.Contains(fingerprints, stored.facts.Certificate.Fingerprint) {
 			anchors = append(anchors, stored.certificate)
+		}
+	}
+	for _, a := range v.foreign {
+		if slices.Contains(fingerprints, a.facts.Fingerprint) {
+			anchors = append(anchors, a.certificate)
 		}
 	}
 	return anchors

@@ -51,6 +51,8 @@ func (r *Reconciler) take(ctx context.Context, v *view, step rotation.Step) erro
 			return err
 		}
 		return r.discardAuthority(ctx, v, step, proof)
+	case rotation.AdmitAnchor, rotation.NoteUnused, rotation.DropAnchor:
+		return r.note(ctx, v, step)
 	case rotation.PublishTrust:
 		return r.publishTrust(ctx, v)
 	case rotation.Publish:
@@ -127,6 +129,14 @@ func (r *Reconciler) materialData(v *view, party *rotation.Party, step rotation.
 		}
 		files := pairFiles[want.Domain]
 		data[files.certificate], data[files.key] = pair.certificate, pair.key
+		if !hasProcess(party.Wants) {
+			continue
+		}
+		if pair, err = processPair(v, party, want.Domain, step, pair); err != nil {
+			return nil, fmt.Errorf("taking the custom %s certificate of %s: %w", want.Domain, party.Name, err)
+		}
+		process := processFiles[want.Domain]
+		data[process.certificate], data[process.key] = pair.certificate, pair.key
 	}
 	return data, nil
 }
@@ -210,7 +220,7 @@ func (r *Reconciler) prove(ctx context.Context, v *view, step rotation.Step) err
 	seen := r.proofs.prove(ctx, proofRequest{
 		pod: pod, cluster: client.ObjectKeyFromObject(v.cluster), serverName: serverName(v.cluster, pod),
 		endpoints: v.endpoints[step.Pod], identity: r.identity(v), revision: step.Revision,
-		want: published(v.party(step.Party)), now: r.now(),
+		party: v.party(step.Party), now: r.now(),
 	})
 	if seen != "" && !v.told(step.Pod, seen) {
 		r.event(v, eventNormal, eventProven, "pod %s was seen to serve leaf %s on every port", step.Pod, seen)
@@ -218,14 +228,9 @@ func (r *Reconciler) prove(ctx context.Context, v *view, step rotation.Step) err
 	return nil
 }
 
-// published is the fingerprint of the server leaf that a party is to serve, "" if there is none.
-func published(party *rotation.Party) string {
-	for i := range party.Material.Leaves {
-		if leaf := &party.Material.Leaves[i]; leaf.Domain == rotation.Server {
-			return leaf.Fingerprint
-		}
-	}
-	return ""
+// published is the fingerprint of the server leaf that an endpoint of a party is to serve, "" if there is none.
+func published(party *rotation.Party, e endpoint) string {
+	return party.Served(&rotation.Proof{Port: e.name, Process: e.process()})
 }
 
 // publishTrust writes the bundle that clients read.

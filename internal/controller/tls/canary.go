@@ -73,7 +73,7 @@ func (r *Reconciler) refusedByPostgres(ctx context.Context, v *view, stored *sto
 			}
 			ctx, cancel := context.WithTimeout(ctx, proofTimeout)
 			_, err := r.proofs.dial(ctx, probe.Target{
-				Address: net.JoinHostPort(pod.Status.PodIP, strconv.Itoa(int(e.port))), ServerName: serverName(v.cluster, pod),
+				Address: net.JoinHostPort(pod.Status.PodIP, strconv.Itoa(int(e.port))), ServerName: nameToVerify(serverName(v.cluster, pod), e),
 				Protocol: e.protocol, Anchors: identity.anchors, At: v.observed.Now,
 				ClientCertificate: &canary, User: e.user, Database: "postgres",
 			})

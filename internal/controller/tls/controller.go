@@ -2,6 +2,7 @@ package tls
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"slices"
@@ -47,6 +48,10 @@ type Options struct {
 	ClusterDomain string
 	// Now is the clock.
 	Now func() time.Time
+	// Namespaces that are watched; none: all.
+	Namespaces []string
+	// SystemRoots are the authorities that the operator's system trusts; nil where these are not known.
+	SystemRoots func() []*x509.Certificate
 	// Concurrency is how many clusters are worked on at a time.
 	Concurrency int
 }
@@ -92,7 +97,7 @@ func SetupWithManager(ctx context.Context, mgr manager.Manager, options Options)
 		case <-ctx.Done():
 		}
 	})
-	err = ctrl.NewControllerManagedBy(mgr).
+	b := ctrl.NewControllerManagedBy(mgr).
 		Named("tls").
 		For(&v1beta1.PostgresCluster{}).
 		Owns(&corev1.Secret{}, builder.OnlyMetadata).
@@ -107,9 +112,11 @@ func SetupWithManager(ctx context.Context, mgr manager.Manager, options Options)
 			MaxConcurrentReconciles: max(options.Concurrency, 1),
 			// The default grows to a quarter of an hour: too long for a certificate.
 			RateLimiter: workqueue.NewTypedItemExponentialFailureRateLimiter[ctrl.Request](errorRetryMin, retryMax),
-		}).
-		Complete(r)
-	if err != nil {
+		})
+	if err := watchReferences(ctx, mgr, options.Namespaces, b); err != nil {
+		return err
+	}
+	if err := b.Complete(r); err != nil {
 		return fmt.Errorf("setting up the TLS controller: %w", err)
 	}
 	return nil

@@ -38,7 +38,8 @@ func (v *view) generationsNamed(secrets []corev1.Secret) namedGenerations {
 				continue
 			}
 			for _, anchor := range anchors {
-				if n := generationNamed(v.cluster.Name, domain, pki.Facts(anchor).Subject); n > 0 {
+				facts := pki.Facts(anchor)
+				if n := generationNamed(v.cluster.Name, domain, facts.Subject); n > 0 && !v.isForeign(domain, facts.Fingerprint) {
 					named[domain][n] = anchor
 				}
 			}
@@ -194,7 +195,7 @@ func (v *view) signer(domain rotation.Domain) (*storedAuthority, error) {
 	return stored, nil
 }
 
-// bundle is what every verifier of a domain is to hold, newest first; nil: what it holds is to be kept.
+// bundle is what every verifier of a domain is to hold, the cluster's own newest first; nil: what it holds is to be kept.
 func (v *view) bundle(domain rotation.Domain) ([]byte, error) {
 	wanted := v.plan.Anchors(domain)
 	if wanted == nil {
@@ -204,6 +205,11 @@ func (v *view) bundle(domain rotation.Domain) ([]byte, error) {
 	for _, stored := range slices.Backward(v.authorities) { // by generation
 		if stored.facts.Domain == domain && slices.Contains(wanted, stored.facts.Certificate.Fingerprint) {
 			anchors = append(anchors, stored.certificate)
+		}
+	}
+	for _, a := range v.foreign {
+		if a.facts.Domain == domain && slices.Contains(wanted, a.facts.Fingerprint) {
+			anchors = append(anchors, a.certificate)
 		}
 	}
 	if len(anchors) != len(wanted) {

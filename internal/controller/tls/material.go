@@ -55,6 +55,12 @@ func inspect(secret *corev1.Secret, wants []rotation.LeafWant, now time.Time) ro
 		known = append(known, files.certificate, files.key)
 		m.Leaves = append(m.Leaves, inspectLeaf(secret, want.Domain, bundles[want.Domain], now))
 	}
+	m.Customs = inspectCustoms(secret, wants, bundles, now)
+	if hasProcess(wants) {
+		for _, files := range processFiles {
+			known = append(known, files.certificate, files.key)
+		}
+	}
 	for key := range secret.Data {
 		m.Altered = m.Altered || !slices.Contains(known, key)
 	}

@@ -22,7 +22,8 @@ const (
 	rotateRequestAnnotation  = "pgtls.dev/rotate-authority-requested-at" // server:<id> or client:<id>, any new id
 	rollbackAnnotation       = "pgtls.dev/rollback-requested-at"         // server:<id> or client:<id>, any new id
 	taintAnnotation          = "pgtls.dev/taint"                         // server-g1
-	retireApprovedAnnotation = "pgtls.dev/retire-approved"               // server-g1
+	retireApprovedAnnotation = "pgtls.dev/retire-approved"               // server-g1, or server-<first of an anchor's fingerprint>
+	adoptApprovedAnnotation  = "pgtls.dev/adopt-approved"                // content of a custom certificate, as the status tells it
 
 	// On an authority's Secret: what was decided about it (rotation.Marks).
 	answersAnnotation      = "pgtls.dev/answers"

@@ -19,6 +19,7 @@ import (
 
 	"pgtls.dev/pgtls/api/v1beta1"
 	"pgtls.dev/pgtls/internal/agentapi"
+	"pgtls.dev/pgtls/internal/custom"
 	"pgtls.dev/pgtls/internal/desired"
 	"pgtls.dev/pgtls/internal/pki"
 	"pgtls.dev/pgtls/internal/rotation"
@@ -33,13 +34,18 @@ type view struct {
 	authorities []*storedAuthority
 	orphans     []*corev1.Secret          // authorities of an earlier cluster of this name
 	material    map[string]*corev1.Secret // by party; absent when there is none
-	pods        map[string]*corev1.Pod    // by name
-	endpoints   map[string][]endpoint     // by pod
-	held        map[string]bool           // material that some pod mounts
-	plan        rotation.Plan             // what was decided about it
+	record      *corev1.Secret            // of the anchors from elsewhere; nil when there is none
+	foreign     []*foreignAnchor
+	customs     []*presented
+	pods        map[string]*corev1.Pod // by name
+	endpoints   map[string][]endpoint  // by pod
+	held        map[string]bool        // material that some pod mounts
+	plan        rotation.Plan          // what was decided about it
 
 	// certificates of authorities and bridges by fingerprint: those that are stored, and those of lost authorities.
 	certificates map[string]*x509.Certificate
+
+	trustFindings map[rotation.Domain][]custom.Finding // about spec.tls.<domain>.additionalTrust
 }
 
 // observe reads everything. What this controller writes is read live, so that
@@ -49,7 +55,7 @@ func (r *Reconciler) observe(ctx context.Context, cluster *v1beta1.PostgresClust
 	v := &view{
 		cluster: cluster, policy: policyOf(cluster),
 		material: map[string]*corev1.Secret{}, pods: map[string]*corev1.Pod{}, endpoints: map[string][]endpoint{}, held: map[string]bool{},
-		certificates: map[string]*x509.Certificate{},
+		certificates: map[string]*x509.Certificate{}, trustFindings: map[rotation.Domain][]custom.Finding{},
 	}
 	v.observed.Now = r.now()
 	var secrets corev1.SecretList
@@ -60,11 +66,13 @@ func (r *Reconciler) observe(ctx context.Context, cluster *v1beta1.PostgresClust
 	if err := r.observeParties(ctx, v, secrets.Items); err != nil {
 		return nil, err
 	}
+	v.readRecord(secrets.Items)
 	named := v.generationsNamed(secrets.Items)
 	v.observed.GenerationSeen = named.highest()
 	if err := r.observeAuthorities(ctx, v, named, secrets.Items); err != nil {
 		return nil, err
 	}
+	r.observeCustoms(ctx, v)
 	if err := r.observePods(ctx, v); err != nil {
 		return nil, err
 	}
@@ -359,7 +367,7 @@ func reportFacts(report *agentapi.Report, now time.Time) *rotation.Report {
 		}
 		facts.Refused = append(facts.Refused, rotation.Refused{IssuerKeyID: r.Issuer, Count: int(min(r.Count, math.MaxInt32)), Served: until.Sub(r.Since)})
 	}
-	for _, leaf := range []*agentapi.Leaf{report.ServerLeaf, report.ClientLeaf} {
+	for _, leaf := range []*agentapi.Leaf{report.ServerLeaf, report.ClientLeaf, report.ServedLeaf, report.PresentedLeaf} {
 		if leaf != nil && (facts.ActiveUntil.IsZero() || leaf.NotAfter.Before(facts.ActiveUntil)) {
 			facts.ActiveUntil = leaf.NotAfter
 		}

@@ -24,6 +24,9 @@ const (
 	clientLeafLife = 30 * 24 * time.Hour
 )
 
+// followTime is the default of spec.tls.followTime: where spec.tls is not given, the API server fills in nothing.
+const followTime = 2 * time.Minute
+
 // Backdating absorbs clocks that are behind. A short-lived leaf is backdated by a
 // tenth of its life at most: what is said in parts of a life (when to renew, when
 // an agent goes ahead by itself) must not be about the past.
@@ -62,6 +65,7 @@ func specOf(cluster *v1beta1.PostgresCluster) tlsSpec {
 func policyOf(cluster *v1beta1.PostgresCluster) rotation.Policy {
 	spec := specOf(cluster)
 	policy := rotation.Policy{
+		FollowTime: followTime,
 		Authorities: map[rotation.Domain]rotation.CertificatePolicy{
 			rotation.Server: certificatePolicy(spec.server.Authority, authorityLife, 2),
 			rotation.Client: certificatePolicy(spec.client.Authority, authorityLife, 2),
@@ -72,6 +76,12 @@ func policyOf(cluster *v1beta1.PostgresCluster) rotation.Policy {
 		RetireManual: spec.rotation.RetirePolicy == v1beta1.RetireManual,
 		Paused:       spec.rotation.Paused,
 		UrgentBefore: spec.rotation.UrgentBefore.Duration(),
+	}
+	if tls := cluster.Spec.TLS; tls != nil && tls.FollowTime != nil {
+		policy.FollowTime = tls.FollowTime.Duration()
+	}
+	for _, domain := range rotation.Domains() {
+		policy.ApprovedAnchors = append(policy.ApprovedAnchors, approvedAnchors(cluster.Annotations[retireApprovedAnnotation], domain)...)
 	}
 	policy.AutoRollback.Refusals, policy.AutoRollback.Factor = spec.rotation.AutoRollback.Limits()
 	policy.Windows, policy.WindowsInvalid = windowsOf(spec.rotation.Windows)
@@ -84,6 +94,16 @@ func policyOf(cluster *v1beta1.PostgresCluster) rotation.Policy {
 		}
 	}
 	return policy
+}
+
+// approvedAnchors are the anchors of a domain that an annotation names.
+func approvedAnchors(annotation string, domain rotation.Domain) (names []string) {
+	for part := range strings.SplitSeq(annotation, ",") {
+		if part = strings.TrimSpace(part); strings.HasPrefix(part, string(domain)+"-") {
+			names = append(names, part)
+		}
+	}
+	return names
 }
 
 // windowsOf returns when what is planned may begin, nil for at any time, or in one line why that cannot be understood.

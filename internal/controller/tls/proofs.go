@@ -34,6 +34,9 @@ type endpoint struct {
 	user     string // to log in as, where a client certificate is to be accepted
 }
 
+// process reports whether the process beside the agent serves an endpoint: it may present a custom certificate.
+func (e endpoint) process() bool { return e.protocol != probe.HTTPS }
+
 // endpointsOf are the ports of a pod that are to be proven now. PostgreSQL and
 // PgBouncer count once they are ready: until then they serve nothing, and they
 // start with what is installed.
@@ -100,9 +103,9 @@ func (p *proofs) of(uid types.UID, endpoints []endpoint, now time.Time) []rotati
 	out := make([]rotation.Proof, 0, len(endpoints))
 	for _, e := range endpoints {
 		last, ok := p.seen[proofKey{uid, e.name}]
-		fact := rotation.Proof{Port: e.name}
+		fact := rotation.Proof{Port: e.name, Process: e.process()}
 		if ok && (last.failures == 0 || now.Before(last.at.Add(last.pause()))) {
-			fact = rotation.Proof{Port: e.name, Fingerprint: last.facts.Fingerprint, Revision: last.revision, Problem: last.problem}
+			fact = rotation.Proof{Port: e.name, Process: e.process(), Fingerprint: last.facts.Fingerprint, Revision: last.revision, Problem: last.problem}
 		}
 		out = append(out, fact)
 	}
@@ -162,12 +165,12 @@ type proofRequest struct {
 	endpoints  []endpoint
 	identity   *identity
 	revision   string
-	want       string // fingerprint of the published leaf
+	party      *rotation.Party // whose leaves are to be served
 	now        time.Time
 }
 
 // prove handshakes with all endpoints at once and remembers what they served.
-// It returns the serial that all of them served, "" unless it is the published leaf's.
+// It returns the serial that the process served, "" unless all of them served what they should.
 func (p *proofs) prove(ctx context.Context, request proofRequest) string {
 	if request.identity == nil {
 		return ""
@@ -193,12 +196,14 @@ func (p *proofs) remember(request proofRequest, results []proof) (serial string)
 		if before.facts.Fingerprint == result.facts.Fingerprint && !before.since.IsZero() {
 			result.since = before.since
 		}
-		if result.problem != "" || result.facts.Fingerprint != request.want {
+		if result.problem != "" || result.facts.Fingerprint != published(request.party, e) {
 			result.failures = before.failures + 1
 		}
 		p.seen[key] = result
 		proven = proven && result.failures == 0
-		serial = result.facts.Serial
+		if serial == "" || e.process() {
+			serial = result.facts.Serial
+		}
 	}
 	if !proven {
 		return ""
@@ -211,7 +216,7 @@ func (p *proofs) handshake(ctx context.Context, request proofRequest, e endpoint
 	defer cancel()
 	target := probe.Target{
 		Address:    net.JoinHostPort(request.pod.Status.PodIP, strconv.Itoa(int(e.port))),
-		ServerName: request.serverName, Protocol: e.protocol,
+		ServerName: nameToVerify(request.serverName, e), Protocol: e.protocol,
 		Anchors: request.identity.anchors, At: request.now,
 	}
 	if e.user != "" {
@@ -224,6 +229,15 @@ func (p *proofs) handshake(ctx context.Context, request proofRequest, e endpoint
 		result.problem, result.facts = inWords(err), pki.CertificateFacts{}
 	}
 	return result
+}
+
+// nameToVerify is none where a custom certificate may be served: it names Services, or what users call them, and no pods. Which
+// certificate it is, and not only whose, is compared afterwards.
+func nameToVerify(serverName string, e endpoint) string {
+	if e.process() {
+		return ""
+	}
+	return serverName
 }
 
 // inWords leaves out the operator's own port, which is another each time: what

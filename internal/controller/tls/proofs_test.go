@@ -121,9 +121,15 @@ func (s *stand) prove(revision string, want *pki.KeyPair) (string, []rotation.Pr
 	serial := s.proofs.prove(s.t.Context(), proofRequest{
 		pod: s.pod, cluster: hippo, serverName: podHost, endpoints: s.endpoints(),
 		identity: s.world.identity(s.t, agentapi.OperatorIdentity, "r1"), revision: revision,
-		want: pki.Facts(want.Leaf()).Fingerprint, now: s.now,
+		party: serving(want), now: s.now,
 	})
 	return serial, s.known()
+}
+
+// serving is a party whose own leaf is served on every port.
+func serving(pair *pki.KeyPair) *rotation.Party {
+	leaf := rotation.Leaf{Domain: rotation.Server, CertificateFacts: pki.Facts(pair.Leaf())}
+	return &rotation.Party{Material: rotation.Material{Leaves: []rotation.Leaf{leaf}}}
 }
 
 func (s *stand) known() []rotation.Proof { return s.proofs.of(s.pod.UID, s.endpoints(), s.now) }
@@ -138,7 +144,7 @@ func TestAProofIsWhatThePortsServe(t *testing.T) {
 	want := []rotation.Proof{
 		{Port: "agent", Fingerprint: facts.Fingerprint, Revision: "r1"},
 		{Port: "patroni", Fingerprint: facts.Fingerprint, Revision: "r1"},
-		{Port: "postgres", Fingerprint: facts.Fingerprint, Revision: "r1"},
+		{Port: "postgres", Process: true, Fingerprint: facts.Fingerprint, Revision: "r1"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("proofs (-want +got):\n%s", diff)
@@ -151,7 +157,7 @@ func TestAProofIsWhatThePortsServe(t *testing.T) {
 
 func TestNothingIsKnownOfWhatWasNeverSeen(t *testing.T) {
 	s := newStand(t)
-	want := []rotation.Proof{{Port: "agent"}, {Port: "patroni"}, {Port: "postgres"}}
+	want := []rotation.Proof{{Port: "agent"}, {Port: "patroni"}, {Port: "postgres", Process: true}}
 	if diff := cmp.Diff(want, s.known()); diff != "" {
 		t.Errorf("before any handshake (-want +got):\n%s", diff)
 	}

@@ -3,6 +3,8 @@ package tls
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509/pkix"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -66,19 +68,21 @@ func (r *Reconciler) sessionsOf(ctx context.Context, v *view, identity *identity
 		return // unknown
 	}
 	seen.SessionsKnown = true
-	seen.Sessions = foreignSessions(v.cluster.Name, sessions, own)
+	seen.Sessions = v.foreignSessions(sessions, own)
 }
 
-// foreignSessions are those that came in with a certificate of the cluster's client authority which the operator cannot
-// replace: neither from the cluster's own pods nor the operator's own.
-func foreignSessions(cluster string, sessions []postgres.Session, own map[string]bool) (out []rotation.Session) {
+// foreignSessions are those that came in with a certificate which the operator cannot replace: neither from the cluster's own
+// pods nor the operator's own.
+func (v *view) foreignSessions(sessions []postgres.Session, own map[string]bool) (out []rotation.Session) {
 	for _, s := range sessions {
 		// pg_stat_ssl writes a name as OpenSSL does in one line: /CN=hippo client ca g1
-		generation := generationNamed(cluster, rotation.Client, strings.TrimPrefix(s.IssuerDN, "/"))
-		if generation == 0 || own[s.Address] || s.User == agentapi.OperatorIdentity {
+		if s.IssuerDN == "" || own[s.Address] || s.User == agentapi.OperatorIdentity {
 			continue
 		}
-		session := rotation.Session{Generation: generation, User: s.User, Address: s.Address}
+		session := rotation.Session{
+			Generation: generationNamed(v.cluster.Name, rotation.Client, strings.TrimPrefix(s.IssuerDN, "/")),
+			Issuer:     v.issuerNamed(s.IssuerDN), User: s.User, Address: s.Address,
+		}
 		if !slices.Contains(out, session) {
 			out = append(out, session)
 		}
@@ -86,16 +90,41 @@ func foreignSessions(cluster string, sessions []postgres.Session, own map[string
 	return out
 }
 
-// clientTLS is how the operator connects with a pod.
+// issuerNamed returns the subject of the anchor from elsewhere that pg_stat_ssl names, or the name as it is.
+func (v *view) issuerNamed(name string) string {
+	for _, a := range v.foreign {
+		if a.facts.Domain == rotation.Client && oneLineName(a.certificate.Subject) == name {
+			return a.facts.Subject
+		}
+	}
+	return name
+}
+
+// shortNames are those that OpenSSL has for the usual parts of a name.
+var shortNames = map[string]string{
+	"2.5.4.3": "CN", "2.5.4.5": "serialNumber", "2.5.4.6": "C", "2.5.4.7": "L", "2.5.4.8": "ST", "2.5.4.9": "street", "2.5.4.10": "O",
+	"2.5.4.11": "OU", "2.5.4.17": "postalCode", "0.9.2342.19200300.100.1.25": "DC", "0.9.2342.19200300.100.1.1": "UID", "1.2.840.113549.1.9.1": "emailAddress",
+}
+
+// oneLineName writes a name as pg_stat_ssl does.
+func oneLineName(name pkix.Name) string {
+	var text strings.Builder
+	for _, part := range name.Names {
+		fmt.Fprintf(&text, "/%s=%v", shortNames[part.Type.String()], part.Value)
+	}
+	return text.String()
+}
+
+// clientTLS is how the operator connects with a pod's PostgreSQL. Names are not verified: see nameToVerify.
 func (r *Reconciler) clientTLS(v *view, pod *corev1.Pod, identity *identity) *tls.Config {
-	name, anchors := serverName(v.cluster, pod), identity.anchors
+	anchors := identity.anchors
 	return &tls.Config{
 		MinVersion:         tls.VersionTLS12,
-		ServerName:         name,
+		ServerName:         serverName(v.cluster, pod),
 		Certificates:       []tls.Certificate{identity.certificate},
 		InsecureSkipVerify: true, // VerifyConnection does it, and at least as strictly as OpenSSL
 		VerifyConnection: func(state tls.ConnectionState) error {
-			return pki.Verify(pki.VerifyRequest{Chain: state.PeerCertificates, Anchors: anchors, At: r.now(), Usage: pki.ServerAuth, DNSName: name})
+			return pki.Verify(pki.VerifyRequest{Chain: state.PeerCertificates, Anchors: anchors, At: r.now(), Usage: pki.ServerAuth})
 		},
 	}
 }

@@ -17,6 +17,9 @@ import (
 
 const timeLayout = time.RFC3339
 
+// timeGrain of times in the status.
+const timeGrain = time.Second
+
 // conditionTLSReady is true when every endpoint was seen to serve what it should.
 const conditionTLSReady = "TLSReady"
 
@@ -47,7 +50,7 @@ func (r *Reconciler) event(v *view, kind, reason, format string, args ...any) {
 // writeStatus tells what was observed and decided, and sends an event for each new blocker.
 func (r *Reconciler) writeStatus(ctx context.Context, v *view, plan rotation.Plan, failure error) error {
 	status := v1beta1.PostgresClusterStatus{
-		Conditions: []metav1.Condition{r.condition(v, plan, failure)},
+		Conditions: append([]metav1.Condition{r.condition(v, plan, failure)}, v.customConditions(plan)...),
 		TLS: &v1beta1.TLSStatus{
 			State:       string(plan.State),
 			NextRenewal: timeText(plan.NextRenewal),
@@ -60,6 +63,7 @@ func (r *Reconciler) writeStatus(ctx context.Context, v *view, plan rotation.Pla
 	if _, err := r.applier.ApplyStatus(ctx, v.cluster, status, "tls"); err != nil {
 		return err
 	}
+	r.tellCustoms(v, status.Conditions)
 	for _, b := range status.TLS.Blockers {
 		if !blockerKnown(v.cluster, b) && !v.underway(b) {
 			r.event(v, eventWarning, b.Reason, "%s: %s", b.Party, b.Message)
@@ -160,7 +164,7 @@ func (r *Reconciler) endpoint(v *view, party *rotation.Party, pod rotation.Pod, 
 		status.Reason = string(rotation.ReasonUnproven)
 	case last.problem != "":
 		status.Reason = string(rotation.NotProven)
-	case last.facts.Fingerprint != published(party):
+	case last.facts.Fingerprint != published(party, e):
 		status.Reason = string(rotation.StillServingOld)
 	}
 	if ok && last.problem == "" {

@@ -1,0 +1,143 @@
+package tls
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"pgtls.dev/pgtls/api/v1beta1"
+)
+
+// A spec names Secrets and ConfigMaps of others: they have no labels of ours and no owner. All of a namespace are watched
+// by their metadata, of which only the name is kept; the content of those that are named is read live. An index of the
+// clusters by what they name says whom a change concerns.
+
+// Kinds of what a spec may name.
+const (
+	secretKind    = "Secret"
+	configMapKind = "ConfigMap"
+)
+
+// referenceIndex is the name of the index.
+const referenceIndex = "pgtls.references"
+
+// referenceKey is an entry of the index.
+func referenceKey(kind, name string) string { return kind + "/" + name }
+
+// referencesOf are what a cluster's spec names, sorted.
+func referencesOf(cluster *v1beta1.PostgresCluster) (keys []string) {
+	for _, s := range slots {
+		if projection := s.projection(cluster); projection != nil {
+			keys = append(keys, referenceKey(secretKind, projection.Name))
+		}
+	}
+	spec := specOf(cluster)
+	for _, trust := range slices.Concat(spec.server.AdditionalTrust, spec.client.AdditionalTrust) {
+		kind, key := trustKey(trust)
+		keys = append(keys, referenceKey(kind, key.Name))
+	}
+	slices.Sort(keys)
+	return slices.Compact(keys)
+}
+
+func trustKey(trust v1beta1.TrustSource) (kind string, key v1beta1.TrustKey) {
+	if trust.ConfigMap != nil {
+		return configMapKind, *trust.ConfigMap
+	}
+	if trust.Secret != nil {
+		return secretKind, *trust.Secret
+	}
+	return secretKind, v1beta1.TrustKey{}
+}
+
+// watchReferences has a controller look at a cluster again when something that it names changes.
+func watchReferences(ctx context.Context, mgr manager.Manager, namespaces []string, b *builder.Builder) error {
+	err := mgr.GetFieldIndexer().IndexField(ctx, &v1beta1.PostgresCluster{}, referenceIndex, func(object client.Object) []string {
+		cluster, ok := object.(*v1beta1.PostgresCluster)
+		if !ok {
+			return nil
+		}
+		return referencesOf(cluster)
+	})
+	if err != nil {
+		return fmt.Errorf("indexing clusters by what they name: %w", err)
+	}
+	names, err := namesCache(mgr, namespaces)
+	if err != nil {
+		return err
+	}
+	for _, kind := range []string{secretKind, configMapKind} {
+		b.WatchesRawSource(source.Kind(names, metadataOf(kind), handler.TypedEnqueueRequestsFromMapFunc(
+			func(ctx context.Context, object *metav1.PartialObjectMetadata) []ctrl.Request {
+				return referencing(ctx, mgr.GetClient(), kind, object)
+			})))
+	}
+	return nil
+}
+
+func metadataOf(kind string) *metav1.PartialObjectMetadata {
+	object := &metav1.PartialObjectMetadata{}
+	object.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind(kind))
+	return object
+}
+
+// namesCache holds the names of every Secret and ConfigMap, and nothing else of them.
+func namesCache(mgr manager.Manager, namespaces []string) (cache.Cache, error) {
+	options := cache.Options{
+		Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper(), HTTPClient: mgr.GetHTTPClient(),
+		DefaultLabelSelector: labels.Everything(),
+		DefaultTransform:     onlyName,
+	}
+	for _, namespace := range namespaces {
+		if options.DefaultNamespaces == nil {
+			options.DefaultNamespaces = map[string]cache.Config{}
+		}
+		options.DefaultNamespaces[namespace] = cache.Config{}
+	}
+	names, err := cache.New(mgr.GetConfig(), options)
+	if err != nil {
+		return nil, fmt.Errorf("setting up the watch of Secrets and ConfigMaps: %w", err)
+	}
+	if err := mgr.Add(names); err != nil {
+		return nil, fmt.Errorf("setting up the watch of Secrets and ConfigMaps: %w", err)
+	}
+	return names, nil
+}
+
+// onlyName keeps what the index and the watch need: a namespace may have thousands of Secrets that nobody names.
+func onlyName(object any) (any, error) {
+	whole, ok := object.(*metav1.PartialObjectMetadata)
+	if !ok {
+		return object, nil
+	}
+	return &metav1.PartialObjectMetadata{TypeMeta: whole.TypeMeta, ObjectMeta: metav1.ObjectMeta{
+		Namespace: whole.Namespace, Name: whole.Name, UID: whole.UID, ResourceVersion: whole.ResourceVersion,
+	}}, nil
+}
+
+// referencing are the clusters that name an object. One that cannot be looked up is missed by nobody: it is read again when
+// something else changes, and so this is worth no error.
+func referencing(ctx context.Context, reader client.Reader, kind string, object client.Object) (requests []ctrl.Request) {
+	var clusters v1beta1.PostgresClusterList
+	if err := reader.List(ctx, &clusters, client.InNamespace(object.GetNamespace()),
+		client.MatchingFields{referenceIndex: referenceKey(kind, object.GetName())}); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "looking for the clusters that name it", "kind", kind, "name", object.GetName())
+		return nil
+	}
+	for i := range clusters.Items {
+		requests = append(requests, ctrl.Request{NamespacedName: types.NamespacedName{Namespace: object.GetNamespace(), Name: clusters.Items[i].Name}})
+	}
+	return requests
+}
