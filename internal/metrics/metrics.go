@@ -6,9 +6,11 @@ package metrics
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"pgtls.dev/pgtls/api/v1beta1"
 )
@@ -30,13 +32,16 @@ func description(name, help string, labels ...string) *prometheus.Desc {
 }
 
 // metric names follow the Prometheus conventions: https://prometheus.io/docs/practices/naming/
-type descriptions struct{ rekey, rolledBack *prometheus.Desc }
+type descriptions struct{ rekey, rolledBack, custom *prometheus.Desc }
 
 func describe() descriptions {
 	return descriptions{
 		rekey: description("pgtls_authority_rekey", "An authority is being replaced: 1 for the phase that it is in.", "phase", "from", "to"),
 		rolledBack: description("pgtls_authority_rolled_back",
 			"The last re-key of the domain was undone, and is not tried again until asked: 1 for the generation that was withdrawn.", "generation", "reason"),
+		custom: prometheus.NewDesc("pgtls_custom_certificate",
+			"A certificate, or trust, that the spec takes from elsewhere: 1 when it is presented or accepted, 0 when it is refused or waits, and why.",
+			[]string{"namespace", "cluster", "condition", "reason"}, nil),
 	}
 }
 
@@ -45,6 +50,7 @@ func (c *Collector) Describe(to chan<- *prometheus.Desc) {
 	d := describe()
 	to <- d.rekey
 	to <- d.rolledBack
+	to <- d.custom
 }
 
 // Collect implements prometheus.Collector. While the clusters cannot be listed nothing is known, and nothing is told.
@@ -67,6 +73,7 @@ func (d descriptions) collect(to chan<- prometheus.Metric, cluster *v1beta1.Post
 	one := func(of *prometheus.Desc, domain string, labels ...string) {
 		to <- prometheus.MustNewConstMetric(of, prometheus.GaugeValue, 1, append([]string{cluster.Namespace, cluster.Name, domain}, labels...)...)
 	}
+	d.collectCustom(to, cluster)
 	for _, r := range cluster.Status.TLS.Rekeys {
 		one(d.rekey, r.Domain, r.Phase, r.From, r.To)
 	}
@@ -74,6 +81,20 @@ func (d descriptions) collect(to chan<- prometheus.Metric, cluster *v1beta1.Post
 		if a.Withdrawn != "" && a.Signs {
 			one(d.rolledBack, domainOf(a.Withdrawn), a.Withdrawn, a.WithdrawnBecause)
 		}
+	}
+}
+
+// collectCustom tells the conditions CustomCertificate... and AdditionalTrust....
+func (d descriptions) collectCustom(to chan<- prometheus.Metric, cluster *v1beta1.PostgresCluster) {
+	for _, c := range cluster.Status.Conditions {
+		if !strings.HasPrefix(c.Type, "CustomCertificate") && !strings.HasPrefix(c.Type, "AdditionalTrust") {
+			continue
+		}
+		value := 0.0
+		if c.Status == metav1.ConditionTrue {
+			value = 1
+		}
+		to <- prometheus.MustNewConstMetric(d.custom, prometheus.GaugeValue, value, cluster.Namespace, cluster.Name, c.Type, c.Reason)
 	}
 }
 
