@@ -46,7 +46,6 @@ type decision struct {
 	renewal  time.Time
 	closed   bool // the gate: an earlier party or pod is not settled
 	revives  bool // a write may bring back a revision that pods were asked for before: look again first
-	asked    bool // some pod was asked for what is published and was not seen to use it
 	planned  planned
 
 	adoptions []Adoption
@@ -110,6 +109,14 @@ func (d *decision) wakeAt(t time.Time) {
 	}
 }
 
+// renewAt notes a time at which a leaf becomes due. What is not before that of another leaf changes nothing.
+func (d *decision) renewAt(t time.Time) {
+	if d.renewal.IsZero() || t.Before(d.renewal) {
+		d.renewal = t
+		d.wakeAt(t)
+	}
+}
+
 // publicTrust keeps the ConfigMap that clients read.
 func (d *decision) publicTrust() {
 	anchors := d.active.anchors(Server)
@@ -136,9 +143,6 @@ func (d *decision) unwanted() {
 
 // parties walks the parties in stage order.
 func (d *decision) parties() {
-	for i := range d.observed.Parties {
-		d.asked = d.asked || askedPod(&d.observed.Parties[i], "") != ""
-	}
 	for _, stage := range stages {
 		for i := range d.observed.Parties {
 			if p := &d.observed.Parties[i]; stageOf(p) == stage {
@@ -201,7 +205,7 @@ func (d *decision) activateFirst(p *Party) {
 // unsettled and nobody anywhere is in doubt after being asked (the order changes
 // with a failover), or it cannot wait for them any longer.
 func (d *decision) open(p *Party, pod *Pod) bool {
-	if !d.closed && !d.asked || d.worthless(p) {
+	if !d.closed && !d.doubt() || d.worthless(p) {
 		return true
 	}
 	at, known := p.endsIn(pod, d.policy.patience(p.shortestWindow()))
@@ -210,6 +214,16 @@ func (d *decision) open(p *Party, pod *Pod) bool {
 	}
 	if known {
 		d.wakeAt(at)
+	}
+	return false
+}
+
+// doubt reports whether some pod was asked for what is published and was not seen to use it.
+func (d *decision) doubt() bool {
+	for i := range d.observed.Parties {
+		if askedPod(&d.observed.Parties[i], "") != "" {
+			return true
+		}
 	}
 	return false
 }
@@ -383,8 +397,8 @@ func (p *Party) sound() bool {
 	if p.Material.State != Present || p.Material.Altered {
 		return false
 	}
-	for _, w := range p.Wants {
-		if l := p.material(w.Domain); l == nil || l.Problem != "" {
+	for i := range p.Wants {
+		if l := p.material(p.Wants[i].Domain); l == nil || l.Problem != "" {
 			return false
 		}
 	}
@@ -426,12 +440,13 @@ func (d *decision) need(p *Party) need {
 
 // needLeaf adds to n what one leaf needs.
 func (d *decision) needLeaf(n *need, p *Party, w *LeafWant) {
-	reason, canWait := d.reissueReason(p, w)
+	leaf := p.material(w.Domain)
+	reason, canWait := d.reissueReason(p, w, leaf)
 	switch {
 	case reason == "":
-		d.leafInTime(p, w)
+		d.leafInTime(p, w, leaf)
 		return
-	case canWait && d.postpone(p, w, reason):
+	case canWait && d.postpone(p, w, leaf, reason):
 		return
 	}
 	n.reissue = append(n.reissue, w.Domain)
@@ -441,12 +456,14 @@ func (d *decision) needLeaf(n *need, p *Party, w *LeafWant) {
 	}
 }
 
-// reissueReason says why a leaf is to be issued anew, "" if it is not, and whether it can wait for its turn.
-func (d *decision) reissueReason(p *Party, w *LeafWant) (reason Reason, canWait bool) {
-	leaf, signer := p.material(w.Domain), d.active.signer(w.Domain)
-	if signer == nil {
+// reissueReason says why a leaf is to be issued anew, "" if it is not, and whether it can wait for its turn. A leaf that is nil is
+// not there.
+func (d *decision) reissueReason(p *Party, w *LeafWant, leaf *Leaf) (reason Reason, canWait bool) {
+	l := d.active.of(w.Domain)
+	if l == nil || l.signer == nil {
 		return "", true // what there is is kept
 	}
+	signer := l.signer
 	switch {
 	case p.Material.State == Missing:
 		return ReasonMissing, false
@@ -457,11 +474,11 @@ func (d *decision) reissueReason(p *Party, w *LeafWant) (reason Reason, canWait 
 	case d.observed.Now.Before(leaf.NotBefore):
 		return ReasonNotYetValid, false
 	}
-	issuer, _ := d.active.of(w.Domain).issuer(leaf)
+	issuer, _ := l.issuer(leaf)
 	switch {
 	case leaf.Problem != "" || issuer == signer && leaf.NotAfter.After(signer.Certificate.NotAfter):
 		return ReasonDamaged, false
-	case !within(w.DNSNames, leaf.DNSNames) || !within(w.IPs, leaf.IPs) || leaf.Subject != w.subject():
+	case !within(w.DNSNames, leaf.DNSNames) || !within(w.IPs, leaf.IPs) || !w.names(leaf.Subject):
 		return ReasonNamesChanged, false
 	case issuer != signer:
 		// Of an authority that is trusted everywhere it waits for its turn; of any other, nobody trusts it, and a pod that restarts would serve it.
@@ -476,17 +493,12 @@ func (d *decision) reissueReason(p *Party, w *LeafWant) (reason Reason, canWait 
 
 // due returns ReasonDue once the renewal time of a leaf has come.
 func (d *decision) due(p *Party, w *LeafWant, leaf *Leaf, signer *Authority) Reason {
-	earliest := leaf.NotAfter.Add(-w.RenewBefore - w.RenewBefore/10 - time.Second) // jitter is below a tenth
-	if d.observed.Now.Before(earliest) && !d.renewal.IsZero() && !earliest.Before(d.renewal) {
-		return "" // not before somebody else's, which is noted
-	}
-	at := pki.RenewalTime(leaf.NotBefore, leaf.NotAfter, w.RenewBefore, p.Name+"/"+string(w.Domain))
-	if d.observed.Now.Before(at) {
-		d.wakeAt(at)
-		if d.renewal.IsZero() || at.Before(d.renewal) {
-			d.renewal = at
+	if d.observed.Now.Before(leaf.NotAfter.Add(-w.RenewBefore)) { // the exact time takes a hash, and is never after this one
+		at := pki.RenewalTime(leaf.NotBefore, leaf.NotAfter, w.RenewBefore, p.Name+"/"+string(w.Domain))
+		if d.observed.Now.Before(at) {
+			d.renewAt(at)
+			return ""
 		}
-		return ""
 	}
 	if !leaf.NotAfter.Before(signer.Certificate.NotAfter) {
 		d.block(p.Name, AuthorityEnding, "the %s leaf of %s ends with its authority on %s and cannot be renewed before the authority is",
@@ -525,10 +537,10 @@ func (d *decision) chainsCurrent(p *Party) bool {
 func within(want, have []string) bool {
 	i := 0
 	for _, w := range want {
-		for i < len(have) && have[i] < w {
+		for i < len(have) && have[i] != w {
 			i++
 		}
-		if i == len(have) || have[i] != w {
+		if i == len(have) {
 			return false
 		}
 	}

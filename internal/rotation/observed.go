@@ -1,7 +1,7 @@
 package rotation
 
 import (
-	"slices"
+	"strings"
 	"time"
 
 	"pgtls.dev/pgtls/internal/pki"
@@ -182,12 +182,13 @@ type LeafWant struct {
 	CertificatePolicy
 }
 
-// subject is the leaf's subject as pki.Facts gives it.
-func (w *LeafWant) subject() string {
+// names reports whether a leaf's subject, as pki.Facts gives it, is the wanted one.
+func (w *LeafWant) names(subject string) bool {
 	if w.CommonName == "" {
-		return ""
+		return subject == ""
 	}
-	return "CN=" + w.CommonName
+	name, found := strings.CutPrefix(subject, "CN=")
+	return found && name == w.CommonName
 }
 
 // MaterialState says what is known of a material Secret.
@@ -293,13 +294,19 @@ func (p *Party) material(d Domain) *Leaf {
 }
 
 func (p *Party) wants(d Domain) bool {
-	return slices.ContainsFunc(p.Wants, func(w LeafWant) bool { return w.Domain == d })
+	for i := range p.Wants {
+		if p.Wants[i].Domain == d {
+			return true
+		}
+	}
+	return false
 }
 
 // publishUrgentAt returns when one of a party's published leaves can wait for no
 // gate any longer; zero when it has none.
 func (p *Party) publishUrgentAt(policy *Policy) (first time.Time) {
-	for _, w := range p.Wants {
+	for i := range p.Wants {
+		w := &p.Wants[i]
 		leaf := p.material(w.Domain)
 		if leaf == nil {
 			continue
@@ -327,8 +334,8 @@ func (p *Party) endsIn(pod *Pod, while time.Duration) (time.Time, bool) {
 
 // shortestWindow is the shortest time before its end that one of a party's leaves is renewed.
 func (p *Party) shortestWindow() (window time.Duration) {
-	for i, w := range p.Wants {
-		if i == 0 || w.RenewBefore < window {
+	for i := range p.Wants {
+		if w := &p.Wants[i]; i == 0 || w.RenewBefore < window {
 			window = w.RenewBefore
 		}
 	}

@@ -60,8 +60,7 @@ func (l *late) add(m missed) {
 }
 
 // leafInTime looks whether a leaf that is not due yet will meet a window.
-func (d *decision) leafInTime(p *Party, w *LeafWant) {
-	leaf := p.material(w.Domain)
+func (d *decision) leafInTime(p *Party, w *LeafWant, leaf *Leaf) {
 	if d.policy.Windows == nil || leaf == nil || d.active.signer(w.Domain) == nil {
 		return
 	}

@@ -103,7 +103,7 @@ func (d *decision) windowOpen() bool {
 }
 
 // postpone reports whether a leaf that can wait for its turn does not even get one now.
-func (d *decision) postpone(p *Party, w *LeafWant, reason Reason) bool {
+func (d *decision) postpone(p *Party, w *LeafWant, leaf *Leaf, reason Reason) bool {
 	if !d.policy.restricted() || d.policy.RenewRequest != "" && d.policy.RenewRequest != p.Material.Answered {
 		return false
 	}
@@ -111,7 +111,7 @@ func (d *decision) postpone(p *Party, w *LeafWant, reason Reason) bool {
 	if underway && d.active.of(w.Domain).pressing {
 		return false
 	}
-	urgentAt := d.policy.urgentAt(p.material(w.Domain).NotAfter, w.RenewBefore)
+	urgentAt := d.policy.urgentAt(leaf.NotAfter, w.RenewBefore)
 	why := d.delay(underway, urgentAt)
 	if why == "" {
 		return false
