@@ -103,7 +103,7 @@ func TestRenewalTimeOfExtremeLives(t *testing.T) {
 func TestJitter(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		window := time.Duration(rapid.Int64().Draw(t, "window"))
-		got := jitter(rapid.String().Draw(t, "key"), window)
+		got := jitter(window, rapid.String().Draw(t, "key"))
 		if got < 0 || window > 0 && got >= window || window <= 0 && got != 0 {
 			t.Fatalf("jitter %d in a window of %d", got, window)
 		}

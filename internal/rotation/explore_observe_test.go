@@ -45,7 +45,8 @@ func facts(domain Domain, g int) pki.CertificateFacts {
 	return pki.CertificateFacts{Fingerprint: name, KeyID: "key of " + name, NotBefore: tinyPast, NotAfter: tinyFuture}
 }
 
-func anchorNames(mask uint8) (names []string) {
+func anchorNames(mask uint8) []string {
+	names := []string{} // none is not unknown
 	for g := 1; g <= 3; g++ {
 		if mask&bit(g) != 0 {
 			names = append(names, facts(Server, g).Fingerprint)
@@ -74,13 +75,11 @@ func (w *tinyWorld) observe() Observed {
 			o.Authorities = append(o.Authorities, a)
 		}
 	}
-	client := map[Domain][]string{Client: {facts(Client, 1).Fingerprint}}
+	client := []string{facts(Client, 1).Fingerprint}
 	if w.hidden&hiddenConfig != 0 {
 		o.PublicTrust = Trust{}
 	}
-	with := func(server uint8) map[Domain][]string {
-		return map[Domain][]string{Client: client[Client], Server: anchorNames(server)}
-	}
+	with := func(server uint8) Bundles { return Bundles{Server: anchorNames(server), Client: client} }
 	for i := range w.pods {
 		p := &w.pods[i]
 		leaf := tinyLeaf(Server, p.published.fingerprint(), p.published.issuer())

@@ -2,7 +2,6 @@ package rotation
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -88,7 +87,7 @@ func secretGone(party string) fact {
 // blanked is a Secret with keys and no content.
 func blanked(party string) fact {
 	return damaged(party, func(m *Material) {
-		m.Anchors = map[Domain][]string{}
+		m.Anchors = Bundles{}
 		for i := range m.Leaves {
 			m.Leaves[i] = Leaf{Domain: m.Leaves[i].Domain, Problem: string(pki.NoCertificate)}
 		}
@@ -120,11 +119,11 @@ func withoutLeaf(party string, domain Domain) fact {
 func altered(party string) fact { return damaged(party, func(m *Material) { m.Altered = true }) }
 
 func bundleGone(party string, domain Domain) fact {
-	return damaged(party, func(m *Material) { delete(m.Anchors, domain) })
+	return damaged(party, func(m *Material) { m.Anchors.Set(domain, nil) })
 }
 
 func bundleReplaced(party string, domain Domain, anchors ...string) fact {
-	return damaged(party, func(m *Material) { m.Anchors[domain] = anchors })
+	return damaged(party, func(m *Material) { m.Anchors.Set(domain, append([]string{}, anchors...)) }) // none is not unknown
 }
 
 // damaged is somebody's edit of a Secret.
@@ -292,8 +291,7 @@ func trustedEverywhere(w *world) {
 func bundleLoaded(pod string, domain Domain, anchors ...string) fact {
 	return func(w *world) {
 		_, c := w.pod(pod)
-		c.loaded = maps.Clone(c.loaded)
-		c.loaded[domain] = anchors
+		c.loaded.Set(domain, anchors)
 	}
 }
 

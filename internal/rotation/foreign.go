@@ -325,12 +325,12 @@ func (d *decision) distrusts(p *Party, want *Custom) (who string, lacks bool) {
 		if other.Material.State == Foreign || other.Material.State == Missing {
 			continue
 		}
-		if !d.holds(guardAnchorMaterial, intersect(other.Material.Anchors[want.Domain], want.Anchors)) {
+		if !d.holds(guardAnchorMaterial, intersect(other.Material.Anchors.Of(want.Domain), want.Anchors)) {
 			return other.Name, other.Material.State == Present
 		}
 		for j := range other.Pods {
 			pod := &other.Pods[j]
-			if !d.holds(guardAnchorPod, pod.Report != nil && intersect(pod.Report.Loaded[want.Domain], want.Anchors)) {
+			if !d.holds(guardAnchorPod, pod.Report != nil && intersect(pod.Report.Loaded.Of(want.Domain), want.Anchors)) {
 				lacks = lacks || pod.Report != nil
 				who = pod.Name
 				if lacks {

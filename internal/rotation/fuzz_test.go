@@ -153,12 +153,12 @@ func afterPublish(o Observed, plan Plan, published map[string]bool) Observed {
 		if !published[p.Name] {
 			continue
 		}
-		m := Material{State: Present, Revision: "new " + p.Name, Anchors: map[Domain][]string{}}
+		m := Material{State: Present, Revision: "new " + p.Name}
 		for _, domain := range Domains() {
 			if anchors := plan.Anchors(domain); anchors != nil {
-				m.Anchors[domain] = anchors
+				m.Anchors.Set(domain, anchors)
 			} else {
-				m.Anchors[domain] = p.Material.Anchors[domain]
+				m.Anchors.Set(domain, p.Material.Anchors.Of(domain))
 			}
 			signer := o.authority(domain, plan.Signer(domain))
 			for _, want := range p.Wants {
@@ -288,10 +288,10 @@ func (r *reader) party(i int) Party {
 	if p.Kind == Operator {
 		domains = domains[1:]
 	}
-	p.Material = Material{State: r.state(), Revision: r.text("r1", "r2", ""), Answered: r.text("", "one"), Altered: r.n(8) == 7, Anchors: map[Domain][]string{}}
+	p.Material = Material{State: r.state(), Revision: r.text("r1", "r2", ""), Answered: r.text("", "one"), Altered: r.n(8) == 7}
 	for _, domain := range Domains() {
 		if r.n(6) != 5 {
-			p.Material.Anchors[domain] = r.anchors()
+			p.Material.Anchors.Set(domain, r.anchors())
 		}
 	}
 	for _, domain := range domains {
@@ -326,7 +326,7 @@ func (r *reader) pod(i, j int) Pod {
 	pod := Pod{Name: fmt.Sprintf("party-%d-%d", i, j), Primary: r.n(4) == 3, Asked: r.text("", "r1", "r2")}
 	if r.n(5) != 4 {
 		pod.Report = &Report{Active: r.text("r1", "r2", ""), ActiveUntil: r.time(), ProblemReason: r.text("", "ReloadFailed"),
-			Loaded: map[Domain][]string{Server: r.anchors(), Client: r.anchors()}}
+			Loaded: Bundles{Server: r.anchors(), Client: r.anchors()}}
 		if r.n(8) == 7 {
 			pod.Report.Mounted = r.text("r1", "r2")
 		}

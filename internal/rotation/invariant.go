@@ -118,8 +118,8 @@ func trustBeforeUse(o Observed, s Step) string {
 		}
 		for i := range o.Parties {
 			m := &o.Parties[i].Material
-			held, known := m.Anchors[l.Domain]
-			if known && m.State != Foreign && !slices.Contains(held, a.Certificate.Fingerprint) {
+			held := m.Anchors.Of(l.Domain)
+			if held != nil && m.State != Foreign && !slices.Contains(held, a.Certificate.Fingerprint) {
 				return fmt.Sprintf("%s does not hold the authority of the %s leaf of %s", o.Parties[i].Name, l.Domain, p.Name)
 			}
 		}
@@ -155,10 +155,10 @@ func mutualTrust(o Observed, s Step) string {
 				continue // nobody verifies himself
 			}
 			for _, pod := range o.Parties[i].Pods {
-				if pod.Report == nil || !intersect(pod.Report.Loaded[leaf.Domain], own) {
+				if pod.Report == nil || !intersect(pod.Report.Loaded.Of(leaf.Domain), own) {
 					continue // nothing is known of it, or it accepts nobody as it is: it is named where it is waited for
 				}
-				if !intersect(pod.Report.Loaded[leaf.Domain], accepted) {
+				if !intersect(pod.Report.Loaded.Of(leaf.Domain), accepted) {
 					return fmt.Sprintf("pod %s has loaded nothing that accepts the %s leaf of %s", pod.Name, leaf.Domain, p.Name)
 				}
 			}
@@ -175,7 +175,7 @@ func (o *Observed) customsAccepted(p *Party) string {
 		}
 		for i := range o.Parties {
 			for _, pod := range o.Parties[i].Pods {
-				if o.Parties[i].Name != p.Name && pod.Report != nil && len(pod.Report.Loaded[c.Domain]) > 0 && !intersect(pod.Report.Loaded[c.Domain], c.Anchors) {
+				if o.Parties[i].Name != p.Name && pod.Report != nil && len(pod.Report.Loaded.Of(c.Domain)) > 0 && !intersect(pod.Report.Loaded.Of(c.Domain), c.Anchors) {
 					return fmt.Sprintf("pod %s has loaded nothing that accepts the custom %s certificate of %s", pod.Name, c.Domain, p.Name)
 				}
 			}
@@ -252,11 +252,11 @@ func notHeld(o Observed, s Step) string {
 		if p.Material.State == Foreign || o.speechless(p, s.Domain) {
 			continue
 		}
-		if !slices.Contains(p.Material.Anchors[s.Domain], a.Certificate.Fingerprint) {
+		if !slices.Contains(p.Material.Anchors.Of(s.Domain), a.Certificate.Fingerprint) {
 			return fmt.Sprintf("%s does not hold the new %s authority", p.Name, s.Domain)
 		}
 		for _, pod := range p.Pods {
-			if pod.Report == nil || !slices.Contains(pod.Report.Loaded[s.Domain], a.Certificate.Fingerprint) {
+			if pod.Report == nil || !slices.Contains(pod.Report.Loaded.Of(s.Domain), a.Certificate.Fingerprint) {
 				return fmt.Sprintf("pod %s is not known to have loaded the new %s authority", pod.Name, s.Domain)
 			}
 		}
@@ -289,7 +289,7 @@ func useBeforeRetire(o Observed, s Step) string {
 				return fmt.Sprintf("the %s leaf of %s was issued by g%d", s.Domain, p.Name, s.Generation)
 			}
 		}
-		if s.Op == DiscardAuthority && slices.Contains(p.Material.Anchors[s.Domain], old.Certificate.Fingerprint) {
+		if s.Op == DiscardAuthority && slices.Contains(p.Material.Anchors.Of(s.Domain), old.Certificate.Fingerprint) {
 			return fmt.Sprintf("%s still trusts the %s authority g%d", p.Name, s.Domain, s.Generation)
 		}
 		for _, pod := range p.Pods {

@@ -47,6 +47,7 @@ type decision struct {
 	closed   bool // the gate: an earlier party or pod is not settled
 	revives  bool // a write may bring back a revision that pods were asked for before: look again first
 	planned  planned
+	reissue  [2]Domain // room for the need of one party: most wait for their turn, and theirs is not kept
 
 	adoptions []Adoption
 }
@@ -88,10 +89,11 @@ func (d *decision) plan() Plan {
 	return Plan{State: state, Steps: steps, Blockers: d.blockers, Wake: d.wake, NextRenewal: d.renewal, Rekeys: d.rekeys, Adoptions: d.adoptions, lineages: d.lineages}
 }
 
-// write adds a step. When one party is written, often all are, as with a new bundle.
+// write adds a step. Few parties are written at a time, as each waits for its turn, or nearly all, as with a new bundle.
 func (d *decision) write(s Step) {
-	if d.writes == nil {
-		d.writes = make([]Step, 0, len(d.observed.Parties)+2)
+	const few = 4
+	if len(d.writes) == few {
+		d.writes = slices.Grow(d.writes, len(d.observed.Parties))
 	}
 	d.writes = append(d.writes, s)
 }
@@ -180,7 +182,8 @@ func (d *decision) party(p *Party) {
 			return
 		}
 	}
-	d.write(Step{Op: Publish, Party: p.Name, Reissue: need.reissue, Adopt: need.adopt, Own: need.own, Reason: need.reason})
+	reissue := append([]Domain(nil), need.reissue...)
+	d.write(Step{Op: Publish, Party: p.Name, Reissue: reissue, Adopt: need.adopt, Own: need.own, Reason: need.reason})
 	d.revives = d.revives || len(need.reissue) == 0
 	d.activateFirst(p)
 }
@@ -386,7 +389,7 @@ func (d *decision) prove(p *Party, pod *Pod) {
 // need is why and how a party's material is to be written.
 type need struct {
 	reason  Reason
-	reissue []Domain
+	reissue []Domain // valid until the next party's
 	adopt   []Domain // where a custom certificate is presented from then on
 	own     []Domain // where the own leaf is, in place of a custom certificate
 	canWait bool     // for its turn
@@ -407,12 +410,12 @@ func (p *Party) sound() bool {
 			return false
 		}
 	}
-	return len(p.Material.Anchors[Server]) > 0 && len(p.Material.Anchors[Client]) > 0
+	return len(p.Material.Anchors.Server) > 0 && len(p.Material.Anchors.Client) > 0
 }
 
 // need compares what a party has with what it is to have.
 func (d *decision) need(p *Party) need {
-	n := need{canWait: true}
+	n := need{canWait: true, reissue: d.reissue[:0]}
 	if p.Material.State == Missing || p.Material.Altered {
 		n.reason, n.canWait = ReasonDamaged, false
 		if p.Material.State == Missing {
@@ -456,8 +459,7 @@ func (d *decision) needLeaf(n *need, p *Party, w *LeafWant) {
 	}
 }
 
-// reissueReason says why a leaf is to be issued anew, "" if it is not, and whether it can wait for its turn. A leaf that is nil is
-// not there.
+// reissueReason says why a leaf (nil: there is none) is to be issued anew, "" if it is not, and whether it can wait for its turn.
 func (d *decision) reissueReason(p *Party, w *LeafWant, leaf *Leaf) (reason Reason, canWait bool) {
 	l := d.active.of(w.Domain)
 	if l == nil || l.signer == nil {
@@ -493,8 +495,12 @@ func (d *decision) reissueReason(p *Party, w *LeafWant, leaf *Leaf) (reason Reas
 
 // due returns ReasonDue once the renewal time of a leaf has come.
 func (d *decision) due(p *Party, w *LeafWant, leaf *Leaf, signer *Authority) Reason {
+	earliest := leaf.NotAfter.Add(-w.RenewBefore - w.RenewBefore/10 - time.Second) // jitter is below a tenth
+	if d.observed.Now.Before(earliest) && !d.renewal.IsZero() && !earliest.Before(d.renewal) {
+		return "" // not before somebody else's, which is noted
+	}
 	if d.observed.Now.Before(leaf.NotAfter.Add(-w.RenewBefore)) { // the exact time takes a hash, and is never after this one
-		at := pki.RenewalTime(leaf.NotBefore, leaf.NotAfter, w.RenewBefore, p.Name+"/"+string(w.Domain))
+		at := pki.RenewalTime(leaf.NotBefore, leaf.NotAfter, w.RenewBefore, p.Name, "/", string(w.Domain))
 		if d.observed.Now.Before(at) {
 			d.renewAt(at)
 			return ""
@@ -511,7 +517,7 @@ func (d *decision) due(p *Party, w *LeafWant, leaf *Leaf, signer *Authority) Rea
 // trustCurrent reports whether both bundles hold what they should.
 func (d *decision) trustCurrent(p *Party) bool {
 	for _, domain := range Domains() {
-		if anchors := d.active.anchors(domain); anchors != nil && !slices.Equal(p.Material.Anchors[domain], anchors) {
+		if anchors := d.active.anchors(domain); anchors != nil && !slices.Equal(p.Material.Anchors.Of(domain), anchors) {
 			return false
 		}
 	}

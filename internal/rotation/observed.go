@@ -211,10 +211,30 @@ type Material struct {
 	Leaves   []Leaf
 	// Customs are what the process presents in place of the leaf of a domain.
 	Customs []Custom
-	// Anchors are the fingerprints of each domain's bundle; a domain whose bundle does not parse is absent.
-	Anchors map[Domain][]string
+	// Anchors are what its bundles hold; nil where one does not parse.
+	Anchors Bundles
 	// Altered: it holds something besides what belongs there, so that no pod would take it.
 	Altered bool
+}
+
+// Bundles are the fingerprints of the anchors in each domain's bundle; nil: unknown, which is not the same as none.
+type Bundles struct{ Server, Client []string }
+
+// Of returns those of one domain.
+func (b *Bundles) Of(domain Domain) []string {
+	if domain == Server {
+		return b.Server
+	}
+	return b.Client
+}
+
+// Set replaces those of one domain.
+func (b *Bundles) Set(domain Domain, fingerprints []string) {
+	if domain == Server {
+		b.Server = fingerprints
+	} else {
+		b.Client = fingerprints
+	}
 }
 
 // Leaf is a leaf with its key as found in a material Secret.
@@ -260,8 +280,8 @@ type Report struct {
 	Asked   string // revision that the kubelet has told it to use: the annotation as delivered
 	// ActiveUntil is when the first leaf of the active material ends; zero when unknown.
 	ActiveUntil time.Time
-	// Loaded are the fingerprints of the anchors that the pod's processes have loaded, by domain; absent: unknown.
-	Loaded map[Domain][]string
+	// Loaded are the anchors that the pod's processes have loaded; nil where that is unknown.
+	Loaded Bundles
 	// Refused are the handshakes that clients broke off because they do not trust what the pod serves.
 	Refused        []Refused
 	ProblemReason  string

@@ -190,9 +190,9 @@ func (r rekeyOracle) unsure(a Authority, trusted []Authority) bool {
 		if p.Material.State == Foreign || wants && (leaf == nil || leaf.Problem != "") {
 			continue // its material cannot be written before somebody signs
 		}
-		everybody = everybody && slices.Contains(p.Material.Anchors[a.Domain], a.Certificate.Fingerprint)
+		everybody = everybody && slices.Contains(p.Material.Anchors.Of(a.Domain), a.Certificate.Fingerprint)
 		for j := range p.Pods {
-			everybody = everybody && r.settled(i, j) && slices.Contains(p.Pods[j].Report.Loaded[a.Domain], a.Certificate.Fingerprint)
+			everybody = everybody && r.settled(i, j) && slices.Contains(p.Pods[j].Report.Loaded.Of(a.Domain), a.Certificate.Fingerprint)
 		}
 	}
 	return lost && !published && !everybody

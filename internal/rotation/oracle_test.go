@@ -139,7 +139,7 @@ func (r oracle) writable(p Party) bool {
 	}
 	for _, domain := range Domains() {
 		_, signs := r.signer(domain)
-		if keeps := !wanted[domain] && len(p.Material.Anchors[domain]) > 0; !signs && !keeps {
+		if keeps := !wanted[domain] && len(p.Material.Anchors.Of(domain)) > 0; !signs && !keeps {
 			return false
 		}
 	}
@@ -173,7 +173,7 @@ func (r oracle) publishes(i int) (domains []Domain, publish bool) {
 	}
 	for _, domain := range Domains() {
 		facts, signs := r.signer(domain)
-		if signs && !slices.Equal(p.Material.Anchors[domain], []string{facts.Fingerprint}) {
+		if signs && !slices.Equal(p.Material.Anchors.Of(domain), []string{facts.Fingerprint}) {
 			repair = true
 		}
 	}
@@ -290,7 +290,7 @@ func (r oracle) whole(i int) bool {
 			return false
 		}
 	}
-	return p.Material.State == Present && !p.Material.Altered && len(p.Material.Anchors[Server]) > 0 && len(p.Material.Anchors[Client]) > 0
+	return p.Material.State == Present && !p.Material.Altered && len(p.Material.Anchors.Server) > 0 && len(p.Material.Anchors.Client) > 0
 }
 
 func (r oracle) asks(i, j int) bool {

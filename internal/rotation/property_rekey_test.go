@@ -164,11 +164,11 @@ type holder struct {
 func (h *rekeyHistory) holders(domain Domain) (holders []holder) {
 	for _, m := range h.w.members {
 		if m.kind == Operator && domain == Server {
-			holders = append(holders, holder{m.name, m.secret.Anchors[domain]})
+			holders = append(holders, holder{m.name, m.secret.Anchors.Of(domain)})
 		}
 		for _, c := range m.pods {
 			if c.started {
-				holders = append(holders, holder{c.name, c.loaded[domain]})
+				holders = append(holders, holder{c.name, c.loaded.Of(domain)})
 			}
 		}
 	}

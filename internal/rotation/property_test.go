@@ -471,7 +471,7 @@ func (h *history) reasons(m *member, domain Domain) (all []Reason) {
 
 func (h *history) bundlesDiffer(m *member) bool {
 	for _, domain := range Domains() {
-		if !slices.Equal(m.secret.Anchors[domain], []string{string(domain) + "-g1"}) {
+		if !slices.Equal(m.secret.Anchors.Of(domain), []string{string(domain) + "-g1"}) {
 			return true
 		}
 	}

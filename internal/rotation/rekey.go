@@ -127,11 +127,11 @@ func (d *decision) heldByAll(a *Authority) bool {
 		if p.Material.State == Foreign || p.wants(a.Domain) && (leaf == nil || leaf.Problem != "") {
 			continue
 		}
-		if !slices.Contains(p.Material.Anchors[a.Domain], a.Certificate.Fingerprint) {
+		if !slices.Contains(p.Material.Anchors.Of(a.Domain), a.Certificate.Fingerprint) {
 			return false
 		}
 		for j := range p.Pods {
-			if pod := &p.Pods[j]; !settled(p, pod) || !slices.Contains(pod.Report.Loaded[a.Domain], a.Certificate.Fingerprint) {
+			if pod := &p.Pods[j]; !settled(p, pod) || !slices.Contains(pod.Report.Loaded.Of(a.Domain), a.Certificate.Fingerprint) {
 				return false
 			}
 		}
@@ -360,7 +360,7 @@ func (d *decision) trustedEverywhere(l *lineage, anchor string) bool {
 		if p.Material.State == Foreign || l.speechless(p) {
 			continue
 		}
-		if !d.holds(guardMaterialTrusts, p.sound() && slices.Contains(p.Material.Anchors[domain], anchor)) {
+		if !d.holds(guardMaterialTrusts, p.sound() && slices.Contains(p.Material.Anchors.Of(domain), anchor)) {
 			yes = false
 			continue
 		}
@@ -368,7 +368,7 @@ func (d *decision) trustedEverywhere(l *lineage, anchor string) bool {
 			switch pod := &p.Pods[j]; {
 			case !settled(p, pod):
 				yes = false
-			case !d.holds(guardPodTrusts, slices.Contains(pod.Report.Loaded[domain], anchor)):
+			case !d.holds(guardPodTrusts, slices.Contains(pod.Report.Loaded.Of(domain), anchor)):
 				yes = false
 				d.block(pod.Name, TrustNotLoaded, "pod %s uses its material and does not say that it has loaded the new %s authority: see its container agent", pod.Name, domain)
 			}
@@ -494,12 +494,12 @@ func (d *decision) trustedNowhere(domain Domain, anchor string) bool {
 		if p.Material.State == Foreign {
 			continue
 		}
-		if !d.holds(guardMaterialForget, p.sound() && !slices.Contains(p.Material.Anchors[domain], anchor)) {
+		if !d.holds(guardMaterialForget, p.sound() && !slices.Contains(p.Material.Anchors.Of(domain), anchor)) {
 			return false
 		}
 		for j := range p.Pods {
 			pod := &p.Pods[j]
-			if !d.holds(guardPodForgets, settled(p, pod) && len(pod.Report.Loaded[domain]) > 0 && !slices.Contains(pod.Report.Loaded[domain], anchor)) {
+			if !d.holds(guardPodForgets, settled(p, pod) && len(pod.Report.Loaded.Of(domain)) > 0 && !slices.Contains(pod.Report.Loaded.Of(domain), anchor)) {
 				return false
 			}
 		}

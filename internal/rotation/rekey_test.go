@@ -322,7 +322,7 @@ func TestARekeyFromEndToEnd(t *testing.T) {
 			if l := m.leaf(domain); l != nil && l.IssuerKeyID != name+"-g2-key" {
 				t.Errorf("%s has a leaf of %s", m.name, l.IssuerKeyID)
 			}
-			if diff := cmp.Diff([]string{name + "-g2"}, m.secret.Anchors[domain]); diff != "" {
+			if diff := cmp.Diff([]string{name + "-g2"}, m.secret.Anchors.Of(domain)); diff != "" {
 				t.Errorf("%s trusts (-want +got):\n%s", m.name, diff)
 			}
 		}

@@ -1,6 +1,7 @@
 package rotation
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -27,15 +28,25 @@ const (
 type planned struct {
 	known            bool // opening and closing were asked for
 	opening, closing time.Time
-	leaves           []postponed
+	paused, awaiting postponed
 	reach            reach
 	late             late
 }
 
+// postponed are the leaves that wait for the end of a pause, or for a window: a few by name, and how many more.
 type postponed struct {
-	party       string
-	domain      Domain
-	reason, why Reason
+	party string // the first
+	names []string
+	more  int
+}
+
+func (l *postponed) add(party string, domain Domain, reason Reason) {
+	if len(l.names) == told {
+		l.more++
+		return
+	}
+	l.names = append(l.names, fmt.Sprintf("%s leaf of %s (%s)", domain, party, reason))
+	l.party = cmp.Or(l.party, party)
 }
 
 // restricted reports whether something planned may have to wait.
@@ -116,7 +127,11 @@ func (d *decision) postpone(p *Party, w *LeafWant, leaf *Leaf, reason Reason) bo
 	if why == "" {
 		return false
 	}
-	d.planned.leaves = append(d.planned.leaves, postponed{p.Name, w.Domain, reason, why})
+	if why == RotationPaused {
+		d.planned.paused.add(p.Name, w.Domain, reason)
+	} else {
+		d.planned.awaiting.add(p.Name, w.Domain, reason)
+	}
 	if d.tooLate(why, urgentAt) {
 		d.planned.late.add(missed{subject: subject{party: p.Name, domain: w.Domain}, urgentAt: urgentAt})
 	}
@@ -193,9 +208,8 @@ func (d *decision) planning() {
 	if !d.policy.restricted() {
 		return
 	}
-	for _, why := range [...]Reason{RotationPaused, AwaitingWindow} {
-		d.tellPostponed(why)
-	}
+	d.tellPostponed(RotationPaused, &d.planned.paused)
+	d.tellPostponed(AwaitingWindow, &d.planned.awaiting)
 	switch {
 	case d.policy.WindowsInvalid != "":
 		d.block("windows", PolicyInvalid, "%s; until then nothing planned begins", d.policy.WindowsInvalid)
@@ -206,23 +220,9 @@ func (d *decision) planning() {
 }
 
 // tellPostponed names the leaves that wait for one reason, in one blocker.
-func (d *decision) tellPostponed(why Reason) {
-	var names []string
-	party, more := "", 0
-	for _, leaf := range d.planned.leaves {
-		switch {
-		case leaf.why != why:
-		case len(names) == told:
-			more++
-		default:
-			names = append(names, fmt.Sprintf("%s leaf of %s (%s)", leaf.domain, leaf.party, leaf.reason))
-			if party == "" {
-				party = leaf.party
-			}
-		}
-	}
-	if party != "" {
-		d.block(party, why, "%s: %s%s", d.until(why), strings.Join(names, ", "), andMore(more))
+func (d *decision) tellPostponed(why Reason, leaves *postponed) {
+	if leaves.party != "" {
+		d.block(leaves.party, why, "%s: %s%s", d.until(why), strings.Join(leaves.names, ", "), andMore(leaves.more))
 	}
 }
 

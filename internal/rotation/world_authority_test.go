@@ -127,7 +127,7 @@ func (w *world) chainOf(domain Domain, issuerKeyID string) (chain []string) {
 func (w *world) named(domain Domain, a *storedAuthority) bool {
 	return slices.ContainsFunc(w.members, func(m *member) bool {
 		leaf := m.leaf(domain)
-		return m.kind == Operator && slices.Contains(m.secret.Anchors[domain], a.facts.Fingerprint) || leaf != nil && leaf.IssuerKeyID == a.facts.KeyID
+		return m.kind == Operator && slices.Contains(m.secret.Anchors.Of(domain), a.facts.Fingerprint) || leaf != nil && leaf.IssuerKeyID == a.facts.KeyID
 	})
 }
 
@@ -224,8 +224,8 @@ func bridgeBetween(subject, by *storedAuthority, until time.Time) Bridge {
 // held reports whether some Secret or process holds an authority.
 func (w *world) held(domain Domain, a *storedAuthority) bool {
 	return slices.ContainsFunc(w.members, func(m *member) bool {
-		return slices.Contains(m.secret.Anchors[domain], a.facts.Fingerprint) || slices.ContainsFunc(m.pods, func(c *container) bool {
-			return slices.Contains(c.loaded[domain], a.facts.Fingerprint) || slices.Contains(c.active.Anchors[domain], a.facts.Fingerprint)
+		return slices.Contains(m.secret.Anchors.Of(domain), a.facts.Fingerprint) || slices.ContainsFunc(m.pods, func(c *container) bool {
+			return slices.Contains(c.loaded.Of(domain), a.facts.Fingerprint) || slices.Contains(c.active.Anchors.Of(domain), a.facts.Fingerprint)
 		})
 	})
 }

@@ -3,7 +3,6 @@ package rotation
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -56,9 +55,9 @@ type container struct {
 
 	asked   string
 	active  Material
-	served  string              // fingerprint
-	shows   map[Domain]Leaf     // what its processes present, with the chains
-	loaded  map[Domain][]string // what they verify with
+	served  string          // fingerprint
+	shows   map[Domain]Leaf // what its processes present, with the chains
+	loaded  Bundles         // what they verify with
 	unasked bool
 
 	unreachable bool // the operator gets no report and no handshake
@@ -206,7 +205,7 @@ func (w *world) observe() Observed {
 		}
 		for _, m := range w.members {
 			if m.secret.State == Present {
-				o.GenerationSeen[domain] = max(o.GenerationSeen[domain], highestNamed(m.secret.Anchors[domain]))
+				o.GenerationSeen[domain] = max(o.GenerationSeen[domain], highestNamed(m.secret.Anchors.Of(domain)))
 			}
 		}
 	}
@@ -258,9 +257,8 @@ func cloneMaterial(m Material) Material {
 	for i := range m.Leaves {
 		m.Leaves[i].Chain = slices.Clone(m.Leaves[i].Chain)
 	}
-	m.Anchors = maps.Clone(m.Anchors)
-	for domain := range m.Anchors {
-		m.Anchors[domain] = slices.Clone(m.Anchors[domain])
+	for _, domain := range Domains() {
+		m.Anchors.Set(domain, slices.Clone(m.Anchors.Of(domain)))
 	}
 	return m
 }
@@ -312,12 +310,12 @@ func (w *world) execute(s Step) error {
 
 // publish writes a member's Secret: some leaves anew, the others and both bundles as they should be.
 func (w *world) publish(m *member, reissue []Domain) {
-	material := Material{State: Present, Answered: w.policy.RenewRequest, Anchors: map[Domain][]string{}}
+	material := Material{State: Present, Answered: w.policy.RenewRequest}
 	for _, domain := range Domains() {
 		if anchors := w.anchors(domain); anchors != nil {
-			material.Anchors[domain] = anchors
-		} else if kept, found := m.secret.Anchors[domain]; found {
-			material.Anchors[domain] = kept
+			material.Anchors.Set(domain, anchors)
+		} else {
+			material.Anchors.Set(domain, m.secret.Anchors.Of(domain))
 		}
 	}
 	for _, want := range m.wants {
@@ -353,8 +351,10 @@ func revisionOf(m *Material) string {
 	for _, l := range m.Leaves {
 		data[string(l.Domain)] = []byte(l.Fingerprint + l.Problem + strings.Join(l.Chain, " "))
 	}
-	for domain, anchors := range m.Anchors {
-		data["ca "+string(domain)] = []byte(strings.Join(anchors, " "))
+	for _, domain := range Domains() {
+		if anchors := m.Anchors.Of(domain); anchors != nil {
+			data["ca "+string(domain)] = []byte(strings.Join(anchors, " "))
+		}
 	}
 	if m.Altered {
 		data["altered"] = nil
@@ -417,7 +417,7 @@ func (w *world) agentTakes(m *member, mounted *Material) bool {
 			return false
 		}
 	}
-	return mounted.State == Present && !mounted.Altered && len(mounted.Leaves) == len(m.wants) && len(mounted.Anchors) == 2
+	return mounted.State == Present && !mounted.Altered && len(mounted.Leaves) == len(m.wants) && mounted.Anchors.Server != nil && mounted.Anchors.Client != nil
 }
 
 func (c *container) install(m Material, asked string) {

@@ -77,7 +77,7 @@ func (v *view) heldBundles(domain rotation.Domain, except string) [][]*x509.Cert
 	for i := range v.observed.Parties {
 		for _, pod := range v.observed.Parties[i].Pods {
 			if pod.Report != nil && v.observed.Parties[i].Name != except {
-				add(pod.Report.Loaded[domain])
+				add(pod.Report.Loaded.Of(domain))
 			}
 		}
 	}

@@ -46,7 +46,7 @@ func newTwoGenerations(t *testing.T) *twoGenerations {
 
 func (g *twoGenerations) loaded(fingerprints ...string) {
 	g.view.observed.Parties = append(g.view.observed.Parties, rotation.Party{Pods: []rotation.Pod{
-		{Report: &rotation.Report{Loaded: map[rotation.Domain][]string{rotation.Server: fingerprints}}},
+		{Report: &rotation.Report{Loaded: rotation.Bundles{Server: fingerprints}}},
 	}})
 }
 

@@ -37,7 +37,6 @@ func inspect(secret *corev1.Secret, wants []rotation.LeafWant, now time.Time) ro
 		State:    rotation.Present,
 		Revision: pki.Revision(secret.Data),
 		Answered: secret.Annotations[answeredAnnotation],
-		Anchors:  map[rotation.Domain][]string{},
 	}
 	bundles := map[rotation.Domain][]*x509.Certificate{}
 	known := make([]string, 0, 6)
@@ -48,7 +47,7 @@ func inspect(secret *corev1.Secret, wants []rotation.LeafWant, now time.Time) ro
 			continue
 		}
 		bundles[domain] = anchors
-		m.Anchors[domain] = fingerprints(anchors)
+		m.Anchors.Set(domain, fingerprints(anchors))
 	}
 	for _, want := range wants {
 		files := pairFiles[want.Domain]

@@ -358,7 +358,7 @@ func reportFacts(report *agentapi.Report, now time.Time) *rotation.Report {
 	}
 	facts := &rotation.Report{
 		Active: report.Active, Mounted: report.Mounted, Asked: report.Asked,
-		Loaded: map[rotation.Domain][]string{rotation.Server: report.ServerAnchors, rotation.Client: report.ClientAnchors},
+		Loaded: rotation.Bundles{Server: report.ServerAnchors, Client: report.ClientAnchors},
 	}
 	for _, r := range report.Refused {
 		until := now

@@ -60,7 +60,7 @@ func TestAReportAsFacts(t *testing.T) {
 		Refused: []agentapi.Refused{{Issuer: "new", Count: 3, Since: soon.Add(-time.Minute)}, {Issuer: "old", Since: soon.Add(-time.Hour), Until: ptr.To(soon.Add(-time.Minute))}},
 	}
 	want := &rotation.Report{Active: "a", Mounted: "b", ActiveUntil: soon, ProblemReason: "ReloadFailed", ProblemMessage: "no answer",
-		Loaded:  map[rotation.Domain][]string{rotation.Server: {"s"}, rotation.Client: {"c"}},
+		Loaded:  rotation.Bundles{Server: []string{"s"}, Client: []string{"c"}},
 		Refused: []rotation.Refused{{IssuerKeyID: "new", Count: 3, Served: time.Minute}, {IssuerKeyID: "old", Served: 59 * time.Minute}}}
 	if diff := cmp.Diff(want, reportFacts(report, soon)); diff != "" {
 		t.Errorf("facts (-want +got):\n%s", diff)
