@@ -33,6 +33,17 @@ func InstanceNames(cluster *v1beta1.PostgresCluster, instance string, clusterDom
 	return names.sorted()
 }
 
+// ServiceNames are those of Services alone, and what a spec adds: names that last, for a certificate that others issue. Addresses of
+// Services are not among them, nor those of load balancers, since each new one would be a new certificate.
+func ServiceNames(cluster *v1beta1.PostgresCluster, spec *v1beta1.ServerCertificateSpec, clusterDomain string, services ...string) Names {
+	names := &nameSet{}
+	for _, service := range services {
+		names.service(cluster.Namespace, service, clusterDomain, nil)
+	}
+	names.extra(spec)
+	return names.sorted()
+}
+
 // PoolerNames of the poolers, which are one party.
 func PoolerNames(cluster *v1beta1.PostgresCluster, clusterDomain string, services []corev1.Service) Names {
 	names := &nameSet{}

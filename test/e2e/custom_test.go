@@ -304,3 +304,65 @@ func (s *story) awaitDropped(c *living, p place, company *harness.Company) {
 		return ""
 	})
 }
+
+// builtinToCustomAndBack brings all three certificates at once, and takes them all away again.
+func builtinToCustomAndBack(s *story) {
+	company := s.company("Company")
+	c := s.born(s.cluster().WithInstances(3).WithPoolers(2).With(followSoon))
+	pods := s.identities(c)
+	places := []place{serverPlace, replicationPlace, poolerPlace}
+	l := s.underLoad(c, heavy)
+	begun := time.Now()
+	for _, p := range places {
+		s.bring(c, p, strings.ToLower(p.condition), company, nil)
+	}
+	s.must(c.Change(s.Context(), func(cluster *v1beta1.PostgresCluster) {
+		for _, p := range places {
+			p.set(&cluster.Spec, &corev1.SecretProjection{LocalObjectReference: corev1.LocalObjectReference{Name: strings.ToLower(p.condition)}})
+		}
+	}))
+	for _, p := range places {
+		s.awaitCustom(c, p)
+	}
+	s.fact("toCustomMs", time.Since(begun).Milliseconds())
+	s.replicationIsOf(l, replicationPlace, company)
+
+	begun = time.Now()
+	s.must(c.Change(s.Context(), func(cluster *v1beta1.PostgresCluster) {
+		for _, p := range places {
+			p.set(&cluster.Spec, nil)
+		}
+	}))
+	s.eventually("the cluster's own certificates everywhere", customLimit, func(ctx context.Context) string { return s.notOwn(ctx, c, places) })
+	s.fact("backMs", time.Since(begun).Milliseconds())
+	s.awaitDropped(c, serverPlace, company)
+	s.awaitDropped(c, replicationPlace, company)
+	l.end()
+	s.same("pods and restarts", pods, s.identities(c))
+}
+
+// notOwn says what is not pgtls's own again, "" when everything is.
+func (s *story) notOwn(ctx context.Context, c *living, places []place) string {
+	cluster, err := c.Get(ctx)
+	if err != nil || cluster.Status.TLS == nil || cluster.Status.TLS.State != "Steady" {
+		return fmt.Sprintf("not steady (%v)", err)
+	}
+	secrets, err := c.Secrets(ctx)
+	if err != nil {
+		return err.Error()
+	}
+	for _, secret := range secrets {
+		if served := secret.Data[agentapi.ServedCertificate]; served != nil && string(served) != string(secret.Data[agentapi.ServerCertificate]) {
+			return secret.Name + " still serves a custom certificate"
+		}
+		if presented := secret.Data[agentapi.PresentedCertificate]; presented != nil && string(presented) != string(secret.Data[agentapi.ClientCertificate]) {
+			return secret.Name + " still presents a custom certificate"
+		}
+	}
+	for _, p := range places {
+		if meta.FindStatusCondition(cluster.Status.Conditions, p.condition) != nil {
+			return "the condition " + p.condition + " is still there"
+		}
+	}
+	return ""
+}

@@ -45,6 +45,7 @@ var stories = []struct {
 	{name: "custom-server", tell: customServer},
 	{name: "custom-replication", tell: customReplication},
 	{name: "custom-pooler", tell: customPooler},
+	{name: "builtin-to-custom-and-back", tell: builtinToCustomAndBack},
 	{name: "renew-under-load", tell: renewUnderLoad, sideBySide: true},
 	{name: "idle", tell: idle, sideBySide: true},
 }

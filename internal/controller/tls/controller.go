@@ -145,6 +145,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	if apierrors.IsNotFound(err) || !cluster.DeletionTimestamp.IsZero() {
 		return r.outcome(ctx, request.NamespacedName, 0, r.letGo(ctx, request.NamespacedName))
 	}
+	if err := r.request(ctx, &cluster); err != nil {
+		return r.outcome(ctx, request.NamespacedName, 0, err)
+	}
 	v, plan, failure := r.rotate(ctx, &cluster)
 	if v == nil || movedOn(failure) {
 		return r.outcome(ctx, request.NamespacedName, 0, failure)
@@ -155,7 +158,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	if failure != nil {
 		return ctrl.Result{}, failure
 	}
-	return r.outcome(ctx, request.NamespacedName, r.pause(request.NamespacedName, plan), nil)
+	return r.outcome(ctx, request.NamespacedName, soonest(r.pause(request.NamespacedName, plan), v.retryAfter()), nil)
 }
 
 // movedOn reports whether an error only says that somebody else wrote meanwhile: observe again.
@@ -242,6 +245,14 @@ func (r *Reconciler) pause(cluster types.NamespacedName, plan rotation.Plan) tim
 		return wake
 	}
 	return min(wake, retry)
+}
+
+// soonest returns the shorter of two pauses; 0 is none.
+func soonest(a, b time.Duration) time.Duration {
+	if a == 0 || b != 0 && b < a {
+		return b
+	}
+	return a
 }
 
 // waitingFor names the blockers without what changes from one look to the next; "" when there are none.

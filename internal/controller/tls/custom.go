@@ -16,6 +16,7 @@ import (
 
 	"pgtls.dev/pgtls/api/v1beta1"
 	"pgtls.dev/pgtls/internal/agentapi"
+	"pgtls.dev/pgtls/internal/certmanager"
 	"pgtls.dev/pgtls/internal/custom"
 	"pgtls.dev/pgtls/internal/desired"
 	"pgtls.dev/pgtls/internal/pki"
@@ -34,18 +35,19 @@ type slot struct {
 	kind       rotation.Kind
 	domain     rotation.Domain
 	condition  string
+	issued     certmanager.Role // where an issuer fills it
 	projection func(*v1beta1.PostgresCluster) *corev1.SecretProjection
 }
 
 // slots are all of them. The server's comes before the replicas', who may lean on its ca.crt.
 var slots = []slot{
-	{custom.Instance, rotation.Instance, rotation.Server, "CustomCertificateServer", func(c *v1beta1.PostgresCluster) *corev1.SecretProjection {
+	{custom.Instance, rotation.Instance, rotation.Server, "CustomCertificateServer", certmanager.InstancesRole, func(c *v1beta1.PostgresCluster) *corev1.SecretProjection {
 		return c.Spec.CustomTLSSecret
 	}},
-	{custom.Replication, rotation.Instance, rotation.Client, "CustomCertificateReplication", func(c *v1beta1.PostgresCluster) *corev1.SecretProjection {
+	{custom.Replication, rotation.Instance, rotation.Client, "CustomCertificateReplication", certmanager.ReplicationRole, func(c *v1beta1.PostgresCluster) *corev1.SecretProjection {
 		return c.Spec.CustomReplicationTLSSecret
 	}},
-	{custom.Pooler, rotation.Pooler, rotation.Server, "CustomCertificatePGBouncer", func(c *v1beta1.PostgresCluster) *corev1.SecretProjection {
+	{custom.Pooler, rotation.Pooler, rotation.Server, "CustomCertificatePGBouncer", certmanager.PGBouncerRole, func(c *v1beta1.PostgresCluster) *corev1.SecretProjection {
 		if pooler := desired.Pooler(c); pooler != nil {
 			return pooler.CustomTLSSecret
 		}
@@ -55,10 +57,12 @@ var slots = []slot{
 
 // Findings besides those of package custom.
 const (
-	sourceMissing    custom.Reason = "SourceMissing"    // there is no Secret or ConfigMap of that name, or it lacks the key
-	sourceUnreadable custom.Reason = "SourceUnreadable" // it could not be read
-	sourceReserved   custom.Reason = "SourceReserved"   // the operator itself writes it
-	anchorReserved   custom.Reason = "AnchorReserved"   // it bears the name of one of the cluster's own authorities
+	sourceMissing     custom.Reason = "SourceMissing"     // there is no Secret or ConfigMap of that name, or it lacks the key
+	sourceUnreadable  custom.Reason = "SourceUnreadable"  // it could not be read
+	sourceReserved    custom.Reason = "SourceReserved"    // the operator itself writes it
+	awaitingIssuer    custom.Reason = "AwaitingIssuer"    // cert-manager has not filled the Secret yet
+	issuerUnavailable custom.Reason = "IssuerUnavailable" // there is no cert-manager
+	anchorReserved    custom.Reason = "AnchorReserved"    // it bears the name of one of the cluster's own authorities
 )
 
 // presented is a custom certificate with everything that is needed to present it.
@@ -81,7 +85,7 @@ func (r *Reconciler) observeCustoms(ctx context.Context, v *view) {
 	}
 	var peer []*x509.Certificate
 	for _, s := range slots {
-		if s.projection(v.cluster) == nil {
+		if s.source(v.cluster) == nil {
 			continue
 		}
 		p := r.readCustom(ctx, v, s, trust[s.domain], peer)
@@ -101,11 +105,14 @@ func (r *Reconciler) observeCustoms(ctx context.Context, v *view) {
 
 // readCustom reads one Secret, and falls back on what is presented already.
 func (r *Reconciler) readCustom(ctx context.Context, v *view, s slot, trust, peer []*x509.Certificate) *presented {
-	projection := s.projection(v.cluster)
+	projection := s.source(v.cluster)
 	p := &presented{slot: s, source: "Secret " + projection.Name}
 	secret, finding := r.readSource(ctx, v, secretKind, projection.Name)
 	if finding != nil {
 		p.findings = []custom.Finding{*finding}
+		if issuer := s.issuer(v.cluster); issuer != nil && finding.Reason == sourceMissing {
+			p.findings = []custom.Finding{r.awaited(ctx, v, s, issuer)}
+		}
 	} else {
 		input := r.inputFor(v, s, projection, secret)
 		input.Trust, input.PeerTrust = trust, peer
@@ -227,7 +234,7 @@ func (r *Reconciler) inputFor(v *view, s slot, projection *corev1.SecretProjecti
 	for _, item := range projection.Items {
 		input.Items = append(input.Items, custom.Item{Key: item.Key, Path: item.Path})
 	}
-	if s.domain == rotation.Server && spec.server.SystemRoots {
+	if s.domain == rotation.Server && spec.server.SystemRoots && r.options.SystemRoots != nil {
 		input.SystemRoots = r.options.SystemRoots()
 	}
 	switch s.role {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -88,6 +89,26 @@ func (v *view) instead(p *presented) string {
 		return "pgtls's own certificate is presented"
 	}
 	return fmt.Sprintf("certificate %s, valid until %s, goes on being presented", p.facts.Content, p.facts.NotAfter.UTC().Format(timeLayout))
+}
+
+// retryAfter is when to look again at a source that nothing tells us of: one that could not be read, or whose issuer's kind is
+// not known here yet. 0: every source is watched.
+func (v *view) retryAfter() time.Duration {
+	for _, p := range v.customs {
+		for _, f := range p.findings {
+			if f.Reason == sourceUnreadable || f.Reason == issuerUnavailable || f.Reason == awaitingIssuer {
+				return retryMax
+			}
+		}
+	}
+	for _, findings := range v.trustFindings {
+		for _, f := range findings {
+			if f.Reason == sourceUnreadable {
+				return retryMax
+			}
+		}
+	}
+	return 0
 }
 
 func refusalsIn(findings []custom.Finding) (refusals []custom.Finding) {

@@ -39,7 +39,7 @@ func referenceKey(kind, name string) string { return kind + "/" + name }
 // referencesOf are what a cluster's spec names, sorted.
 func referencesOf(cluster *v1beta1.PostgresCluster) (keys []string) {
 	for _, s := range slots {
-		if projection := s.projection(cluster); projection != nil {
+		if projection := s.source(cluster); projection != nil {
 			keys = append(keys, referenceKey(secretKind, projection.Name))
 		}
 	}

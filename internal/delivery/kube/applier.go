@@ -134,6 +134,11 @@ func inForce(desired *unstructured.Unstructured, live client.Object) (bool, erro
 }
 
 func emptyLike(obj client.Object) client.Object {
+	if _, isUnstructured := obj.(*unstructured.Unstructured); isUnstructured {
+		empty := &unstructured.Unstructured{}
+		empty.SetGroupVersionKind(obj.GetObjectKind().GroupVersionKind())
+		return empty
+	}
 	return reflect.New(reflect.TypeOf(obj).Elem()).Interface().(client.Object)
 }
 
