@@ -25,7 +25,8 @@
 //     client away at once, which is the outage that pgtls exists to prevent. If it is a CA, each pod's key could sign more.
 //   - Ed25519 for a pooler (PgBouncer has no channel binding), and for a client whose extended key usage does not rule a
 //     server out: it would break password logins wherever a server presents it.
-//   - Text in which something stands before the first dash of a block, and an OpenSSL "TRUSTED CERTIFICATE": OpenSSL
-//     skips the one without a word, and only OpenSSL reads the other.
+//   - A leaf whose key usage lacks digitalSignature: RFC 8446 section 4.4.2.2 demands it, and clients that look at it refuse.
+//   - A block with something before its first dash, which OpenSSL skips without a word: nobody has put it there to be skipped.
+//   - An OpenSSL "TRUSTED CERTIFICATE" among anchors: OpenSSL alone reads it, and PostgreSQL does not even so.
 //   - More than 100 certificates in one text.
 package custom

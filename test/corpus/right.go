@@ -225,6 +225,7 @@ func textRightCases() []sketch {
 		{name: "comments around", input: everywhere(func(text []byte) []byte {
 			return slices.Concat([]byte("# Zertifikat für hippo\n\nsubject=CN = hippo\n"), text, []byte("# end\n"))
 		})},
+		{name: "byte order marks, as Windows editors write them", input: everywhere(byteOrderMark)},
 		{name: "a byte order mark before a comment", input: everywhere(func(text []byte) []byte { return slices.Concat([]byte("\ufeff# made by hand\n"), text) })},
 		{name: "blanks behind the lines", input: everywhere(func(text []byte) []byte { return bytes.ReplaceAll(text, []byte("\n"), []byte("  \n")) })},
 		{name: "binary after the end", warns: reasons(custom.TrailingGarbage), input: everywhere(func(text []byte) []byte { return slices.Concat(text, []byte{0xff, 0xfe, 0, 1, '\n'}) })},
@@ -314,7 +315,7 @@ func nameRightCases() []sketch {
 		{name: "an address", input: func(m maker) custom.Input {
 			root := m.root("root")
 			in := secret(chain(m.leaf(root, func(r *recipe) { r.IPAddresses = []net.IP{net.ParseIP("192.0.2.7"), net.ParseIP("2001:db8::7")} })), root)
-			in.Names = []string{"192.0.2.7", "2001:db8::7"}
+			in.Names = append(slices.Clone(m.hosts), "192.0.2.7", "2001:db8::7")
 			return in
 		}},
 		{name: "another name is missing", warns: reasons(custom.NameMissing), input: func(m maker) custom.Input {
