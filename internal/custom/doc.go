@@ -15,8 +15,8 @@
 // Everything that is presented in a cluster must also convince the operator, the agents and clients in other languages. So
 // these are refused although libpq takes them; the corpus has each of them as a strict case, with this reason:
 //
-//   - A server's certificate whose host names stand in the common name alone: only libpq and some Java and JavaScript
-//     clients look there. Go, Rust and Python clients do not, nor does the operator when it proves what is served.
+//   - A server's certificate whose host names stand in the common name alone: libpq and a few others look there. Clients in
+//     Go and in Rust do not, nor does the operator when it proves what is served.
 //   - A certificate without key identifiers, as "openssl x509 -req" made it before OpenSSL 3.2: with two authorities of one
 //     name, which every renewal of an authority brings, verifiers cannot tell them apart.
 //   - An authority without key usage keyCertSign, or whose basic constraints are not critical: RFC 5280 demands both, and

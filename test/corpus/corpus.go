@@ -49,7 +49,7 @@ func Cases(now time.Time, names Names) []Case {
 		if role == custom.Pooler {
 			m.hosts = names.Pooler
 		}
-		cases = append(cases, m.make(textCases(role), chainCases(), serverCases(role), rightCases())...)
+		cases = append(cases, m.make(textCases(role), chainCases(), serverCases(role), rightCases(role))...)
 	}
 	m := maker{now: now, role: custom.Replication, common: Identities()[0]}
 	return append(cases, m.make(replicationCases())...)

@@ -55,6 +55,11 @@ func replicationRightCases() []sketch {
 	}
 	return []sketch{
 		{name: "PGO's common name", input: with(called("_crunchyrepl"))},
+		{name: "cert-manager, as in PGO's example", input: func(m maker) custom.Input {
+			root := m.root("postgres-operator", usable(x509.KeyUsageDigitalSignature|x509.KeyUsageKeyEncipherment|x509.KeyUsageCertSign))
+			leaf := m.leaf(root, called("_crunchyrepl"), named("_crunchyrepl"), purposes(), usable(x509.KeyUsageDigitalSignature|x509.KeyUsageKeyEncipherment), after(dropExtension(idSubjectKey)))
+			return files(pemOf(leaf), traditional(leaf.key), pemOf(root))
+		}},
 		{name: "two common names, the right one first", input: with(func(r *recipe) {
 			r.Subject = pkix.Name{ExtraNames: []pkix.AttributeTypeAndValue{commonNamed("_pgtlsrepl"), commonNamed("postgres")}}
 		})},
