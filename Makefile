@@ -110,6 +110,12 @@ explore: ## Every state of a re-key in the model, then without each guard; ends 
 	grep '^explore: ' _artifacts/explore/explore.txt || status=1; \
 	exit $$status
 
+.PHONY: corpus
+corpus: ## Right and wrong user certificates through the real PostgreSQL, PgBouncer and libpq; ends with "corpus: wrong=..." (root, a minute or two)
+	@mkdir -p _artifacts/corpus
+	@$(RUN) ./hack/images build --only=postgres-17,pgbouncer
+	@$(RUN) ./hack/images list --only=postgres-17,pgbouncer | $(RUN) ./hack/corpus -details=_artifacts/corpus/cases.txt
+
 .PHONY: fuzz
 fuzz: ## Every fuzz target for FUZZTIME (30s)
 	hack/fuzz $(FUZZTIME)

@@ -79,7 +79,7 @@ func Check(in Input) (*Certificate, []Finding) {
 	files := r.project(in)
 	given := r.readAuthorities(files[AuthorityFile], in)
 	presented := r.readChain(files[CertificateFile])
-	pair := r.readPair(presented, files[KeyFile], files[CertificateFile])
+	pair := r.readPair(in.Role, presented, files[KeyFile], files[CertificateFile])
 	if pair == nil {
 		r.reportDropped(given, nil)
 		return nil, r.findings

@@ -15,8 +15,8 @@
 // Everything that is presented in a cluster must also convince the operator, the agents and clients in other languages. So
 // these are refused although libpq takes them; the corpus has each of them as a strict case, with this reason:
 //
-//   - A server's certificate whose host names stand in the common name alone: only libpq and some Java and JavaScript
-//     clients look there. Go, Rust and Python clients do not, nor does the operator when it proves what is served.
+//   - A server's certificate whose host names stand in the common name alone: libpq and a few others look there. Clients in
+//     Go and in Rust do not, nor does the operator when it proves what is served.
 //   - A certificate without key identifiers, as "openssl x509 -req" made it before OpenSSL 3.2: with two authorities of one
 //     name, which every renewal of an authority brings, verifiers cannot tell them apart.
 //   - An authority without key usage keyCertSign, or whose basic constraints are not critical: RFC 5280 demands both, and
@@ -25,7 +25,8 @@
 //     client away at once, which is the outage that pgtls exists to prevent. If it is a CA, each pod's key could sign more.
 //   - Ed25519 for a pooler (PgBouncer has no channel binding), and for a client whose extended key usage does not rule a
 //     server out: it would break password logins wherever a server presents it.
-//   - Text in which something stands before the first dash of a block, and an OpenSSL "TRUSTED CERTIFICATE": OpenSSL
-//     skips the one without a word, and only OpenSSL reads the other.
+//   - A leaf whose key usage lacks digitalSignature: RFC 8446 section 4.4.2.2 demands it, and clients that look at it refuse.
+//   - A block with something before its first dash, which OpenSSL skips without a word: nobody has put it there to be skipped.
+//   - An OpenSSL "TRUSTED CERTIFICATE" among anchors: OpenSSL alone reads it, and PostgreSQL does not even so.
 //   - More than 100 certificates in one text.
 package custom

@@ -3,6 +3,7 @@ package custom
 import (
 	"bytes"
 	"crypto/x509"
+	"encoding/asn1"
 	"encoding/pem"
 	"slices"
 
@@ -73,7 +74,10 @@ func (r *report) refusedSince(n int) bool {
 }
 
 // readPair reads the key and compares it with the first certificate.
-func (r *report) readPair(chain []*x509.Certificate, key, certificate file) *pki.KeyPair {
+func (r *report) readPair(role Role, chain []*x509.Certificate, key, certificate file) *pki.KeyPair {
+	if role == Replication {
+		key.text = derAsPEM(key.text)
+	}
 	block := r.readKey(key)
 	if block == nil || len(chain) == 0 {
 		return nil
@@ -93,6 +97,25 @@ func (r *report) readPair(chain []*x509.Certificate, key, certificate file) *pki
 	}
 	r.addError(Refuse, at, err)
 	return nil
+}
+
+// derAsPEM: libpq, unlike a server, reads a client's key in DER too, and then nothing behind it.
+func derAsPEM(text []byte) []byte {
+	var element asn1.RawValue
+	if _, err := asn1.Unmarshal(text, &element); err != nil {
+		return text
+	}
+	kind := ""
+	if _, err := x509.ParsePKCS8PrivateKey(element.FullBytes); err == nil {
+		kind = "PRIVATE KEY"
+	} else if _, err := x509.ParseECPrivateKey(element.FullBytes); err == nil {
+		kind = "EC PRIVATE KEY"
+	} else if _, err := x509.ParsePKCS1PrivateKey(element.FullBytes); err == nil {
+		kind = "RSA PRIVATE KEY"
+	} else {
+		return text
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: element.FullBytes})
 }
 
 func selfSigned(c *x509.Certificate) bool {

@@ -26,7 +26,8 @@ type text struct {
 }
 
 // split reads blocks up to the first that OpenSSL could not read either, which is the error. OpenSSL knows a block by its
-// marker at the start of a line, and stumbles over a damaged one even when it looks for another kind.
+// marker at the start of a line, passes over a byte order mark where it starts to read (3.0 and 3.5), and stumbles over a
+// damaged block even when it looks for another kind.
 func split(raw []byte) (text, error) {
 	var t text
 	if len(raw) > pki.MaxInputBytes {
@@ -38,8 +39,8 @@ func split(raw []byte) (text, error) {
 			t.garbage = t.garbage || !isComment(rest)
 			return t, t.orNoPEM(raw)
 		}
-		if begin > 0 && rest[begin-1] != '\n' {
-			return t, misplaced(rest[:begin])
+		if begin > 0 && rest[begin-1] != '\n' && string(rest[:begin]) != byteOrderMark {
+			return t, damaged(pki.NotPEM, pemRemedy, "a block of it does not begin at the start of a line, and OpenSSL does not see it")
 		}
 		t.garbage = t.garbage || !isComment(rest[:begin])
 		block, after := pem.Decode(rest[begin:])
@@ -61,14 +62,6 @@ func (t text) orNoPEM(raw []byte) error {
 		return damaged(pki.NotPEM, "save it as plain ASCII", "it is no PEM and looks like UTF-16")
 	}
 	return damaged(pki.NotPEM, pemRemedy, "it holds text and no PEM block")
-}
-
-// misplaced is a marker that OpenSSL does not see: it would go on with the next block and never say so.
-func misplaced(before []byte) error {
-	if line := before[bytes.LastIndexByte(before, '\n')+1:]; string(line) == byteOrderMark {
-		return damaged(pki.NotPEM, "save it without a byte order mark", "a byte order mark stands before its first block, which OpenSSL then does not see")
-	}
-	return damaged(pki.NotPEM, pemRemedy, "a block of it does not begin at the start of a line, and OpenSSL does not see it")
 }
 
 func damaged(reason pki.Reason, remedy, fact string) error {

@@ -49,7 +49,7 @@ func Cases(now time.Time, names Names) []Case {
 		if role == custom.Pooler {
 			m.hosts = names.Pooler
 		}
-		cases = append(cases, m.make(textCases(), chainCases(), serverCases(role), rightCases())...)
+		cases = append(cases, m.make(textCases(role), chainCases(), serverCases(role), rightCases(role))...)
 	}
 	m := maker{now: now, role: custom.Replication, common: Identities()[0]}
 	return append(cases, m.make(replicationCases())...)
@@ -73,7 +73,9 @@ func (m maker) make(lists ...[]sketch) []Case {
 			in.Role, in.Source = m.role, "Secret postgres/custom"
 			in.Now, in.RenewBefore = m.now, renewBefore
 			in.Identities = Identities()
-			in.Names = append(in.Names, m.hosts...)
+			if in.Names == nil {
+				in.Names = m.hosts
+			}
 			cases = append(cases, Case{string(m.role) + ": " + s.name, in, s.want, s.warns, s.strict})
 		}
 	}

@@ -1,6 +1,7 @@
 package corpus
 
 import (
+	"crypto"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
@@ -13,7 +14,7 @@ func replicationCases() []sketch {
 	list := append(replicationWrongCases(), replicationRightCases()...)
 	list = append(list, chainCases()...)
 	list = append(list, keyKindCases()...)
-	return append(list, textCases()...)
+	return append(list, textCases(custom.Replication)...)
 }
 
 func replicationWrongCases() []sketch {
@@ -36,7 +37,7 @@ func replicationWrongCases() []sketch {
 			issuing := m.under(root, "issuing", purposes(x509.ExtKeyUsageServerAuth))
 			return secret(chain(m.leaf(issuing), issuing), root)
 		}},
-		{name: "a key that may agree and not sign", want: custom.UsageMissing, input: with(usable(x509.KeyUsageKeyAgreement))},
+		{name: "a key that may agree and not sign", want: custom.UsageMissing, strict: mustSign, input: with(usable(x509.KeyUsageKeyAgreement))},
 		{name: "Ed25519 for any purpose", want: custom.AlgorithmUnsupported, strict: "a server that presents it lets nobody in with a password", input: with(withKey(ed25519Key()), purposes())},
 	}
 }
@@ -54,6 +55,11 @@ func replicationRightCases() []sketch {
 	}
 	return []sketch{
 		{name: "PGO's common name", input: with(called("_crunchyrepl"))},
+		{name: "cert-manager, as in PGO's example", input: func(m maker) custom.Input {
+			root := m.root("postgres-operator", usable(x509.KeyUsageDigitalSignature|x509.KeyUsageKeyEncipherment|x509.KeyUsageCertSign))
+			leaf := m.leaf(root, called("_crunchyrepl"), named("_crunchyrepl"), purposes(), usable(x509.KeyUsageDigitalSignature|x509.KeyUsageKeyEncipherment), after(dropExtension(idSubjectKey)))
+			return files(pemOf(leaf), traditional(leaf.key), pemOf(root))
+		}},
 		{name: "two common names, the right one first", input: with(func(r *recipe) {
 			r.Subject = pkix.Name{ExtraNames: []pkix.AttributeTypeAndValue{commonNamed("_pgtlsrepl"), commonNamed("postgres")}}
 		})},
@@ -62,6 +68,21 @@ func replicationRightCases() []sketch {
 		{name: "Ed25519 for clients", input: func(m maker) custom.Input {
 			root := m.root("root", withKey(ed25519Key()))
 			return secret(chain(m.leaf(root, withKey(ed25519Key()))), root)
+		}},
+		{name: "byte order marks", input: func(m maker) custom.Input {
+			in := m.good()
+			for name, text := range in.Data {
+				in.Data[name] = byteOrderMark(text)
+			}
+			return in
+		}},
+		{name: "tls.key is DER, PKCS#8", input: spoilt(key, der)},
+		{name: "tls.key is DER, SEC 1", input: spoilt(key, func(text []byte) []byte {
+			return decode(traditional(must(x509.ParsePKCS8PrivateKey(decode(text))).(crypto.Signer)))
+		})},
+		{name: "tls.key is DER, PKCS#1", input: func(m maker) custom.Input {
+			root := m.root("root")
+			return files(pemOf(m.leaf(root, withKey(rsaKey(2048)))), decode(traditional(rsaKey(2048))), pemOf(root))
 		}},
 		{name: "with an issuer", input: func(m maker) custom.Input {
 			root := m.root("root")

@@ -14,8 +14,8 @@ import (
 )
 
 // rightCases work for servers and must be accepted.
-func rightCases() []sketch {
-	return slices.Concat(keyKindCases(), shapeCases(), anchorCases(), textRightCases(), warnedCases(), nameRightCases())
+func rightCases(role custom.Role) []sketch {
+	return slices.Concat(keyKindCases(), shapeCases(), anchorCases(), peerCases(role), textRightCases(), warnedCases(), nameRightCases())
 }
 
 // keyText is a key as it is written.
@@ -51,6 +51,14 @@ func keyKindCases() []sketch {
 			parameters := block("EC PARAMETERS", []byte{6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7})
 			return keyText{k.signer, append(parameters, k.text...)}
 		})},
+		{name: "signed with SHA-512", input: func(m maker) custom.Input {
+			root := m.root("root")
+			return secret(chain(m.leaf(root, func(r *recipe) { r.SignatureAlgorithm = x509.ECDSAWithSHA512 })), root)
+		}},
+		{name: "signed with RSA-PSS", input: func(m maker) custom.Input {
+			root := m.root("root", withKey(rsaKey(2048)))
+			return secret(chain(m.leaf(root, func(r *recipe) { r.SignatureAlgorithm = x509.SHA256WithRSAPSS })), root)
+		}},
 		{name: "all of RSA", input: func(m maker) custom.Input {
 			root := m.root("root", withKey(rsaKey(4096)))
 			issuing := m.under(root, "issuing", withKey(rsaKey(3072)))
@@ -87,6 +95,19 @@ func shapeCases() []sketch {
 			root := m.root("root")
 			issuing := m.under(root, "hippo-ca")
 			return files(pemOf(m.leafAs(issuing), issuing), traditional(rsaKey(2048)), pemOf(root))
+		}},
+		{name: "cert-manager, as in PGO's example", warns: reasons(custom.EqualLives, custom.LeafOutlivesAuthority), input: func(m maker) custom.Input {
+			// The CA has cert-manager's default of 90 days, as what it issues.
+			root := m.root("postgres-operator", usable(x509.KeyUsageDigitalSignature|x509.KeyUsageKeyEncipherment|x509.KeyUsageCertSign),
+				starting(m.now.Add(-2*day)), ending(m.now.Add(88*day)))
+			leaf := m.leaf(root, called("postgres-operator"), purposes(), usable(x509.KeyUsageDigitalSignature|x509.KeyUsageKeyEncipherment),
+				starting(m.now.Add(-day)), ending(m.now.Add(89*day)), after(dropExtension(idSubjectKey)))
+			return files(pemOf(leaf), traditional(leaf.key), pemOf(root))
+		}},
+		{name: "openssl x509 -req since 3.2, with alternative names alone", input: func(m maker) custom.Input {
+			root := m.root("root", withKey(rsaKey(4096)))
+			leaf := m.leaf(root, withKey(rsaKey(2048)), purposes(), usable(0), func(r *recipe) { r.BasicConstraintsValid = false })
+			return secret(chain(leaf), root)
 		}},
 		{name: "cross-signed, for who holds the old root", input: func(m maker) custom.Input {
 			old := m.root("old root")
@@ -196,6 +217,33 @@ func anchorCases() []sketch {
 	}
 }
 
+// peerCases are about the anchors in the replication's Secret, which a pooler does not ask.
+func peerCases(role custom.Role) []sketch {
+	if role != custom.Instance {
+		return nil
+	}
+	return []sketch{
+		{name: "one CA in both Secrets", input: func(m maker) custom.Input {
+			root := m.root("root")
+			in := secret(chain(m.leaf(root)), root)
+			in.PeerTrust = certificates(root)
+			return in
+		}},
+		{name: "each Secret holds the CA of the other", input: func(m maker) custom.Input {
+			root := m.root("servers' root")
+			in := secret(chain(m.leaf(root)), m.root("clients' root"))
+			in.PeerTrust = certificates(root)
+			return in
+		}},
+		{name: "the replication's Secret does not accept it", warns: reasons(custom.PeerUntrusted), input: func(m maker) custom.Input {
+			root := m.root("servers' root")
+			in := secret(chain(m.leaf(root)), root)
+			in.PeerTrust = certificates(m.root("clients' root"))
+			return in
+		}},
+	}
+}
+
 // acme is the Secret of a public authority: a chain, and no word about its root.
 func (m maker) acme() custom.Input {
 	root := m.root("Public Root X1", withKey(rsaKey(4096)))
@@ -225,6 +273,7 @@ func textRightCases() []sketch {
 		{name: "comments around", input: everywhere(func(text []byte) []byte {
 			return slices.Concat([]byte("# Zertifikat für hippo\n\nsubject=CN = hippo\n"), text, []byte("# end\n"))
 		})},
+		{name: "byte order marks, as Windows editors write them", input: everywhere(byteOrderMark)},
 		{name: "a byte order mark before a comment", input: everywhere(func(text []byte) []byte { return slices.Concat([]byte("\ufeff# made by hand\n"), text) })},
 		{name: "blanks behind the lines", input: everywhere(func(text []byte) []byte { return bytes.ReplaceAll(text, []byte("\n"), []byte("  \n")) })},
 		{name: "binary after the end", warns: reasons(custom.TrailingGarbage), input: everywhere(func(text []byte) []byte { return slices.Concat(text, []byte{0xff, 0xfe, 0, 1, '\n'}) })},
@@ -314,7 +363,7 @@ func nameRightCases() []sketch {
 		{name: "an address", input: func(m maker) custom.Input {
 			root := m.root("root")
 			in := secret(chain(m.leaf(root, func(r *recipe) { r.IPAddresses = []net.IP{net.ParseIP("192.0.2.7"), net.ParseIP("2001:db8::7")} })), root)
-			in.Names = []string{"192.0.2.7", "2001:db8::7"}
+			in.Names = append(slices.Clone(m.hosts), "192.0.2.7", "2001:db8::7")
 			return in
 		}},
 		{name: "another name is missing", warns: reasons(custom.NameMissing), input: func(m maker) custom.Input {

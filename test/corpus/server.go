@@ -2,6 +2,7 @@ package corpus
 
 import (
 	"crypto/x509"
+	"slices"
 	"strings"
 
 	"pgtls.dev/pgtls/internal/custom"
@@ -42,7 +43,7 @@ func nameCases() []sketch {
 		}},
 		{name: "the address is missing", want: custom.NameMissing, input: func(m maker) custom.Input {
 			in := m.good()
-			in.Names = []string{"192.0.2.7"}
+			in.Names = append(slices.Clone(m.hosts), "192.0.2.7")
 			return in
 		}},
 		{name: "no name at all", want: custom.NameMissing, input: func(m maker) custom.Input {
@@ -54,10 +55,12 @@ func nameCases() []sketch {
 			return secret(chain(m.leaf(root, called(m.hosts[0]), named())), root)
 		}},
 		{name: "the only host in the common name alone, as in PGO's examples", want: custom.NameMissing,
-			strict: "neither the operator nor clients in Go, Rust and Python look there", input: func(m maker) custom.Input {
+			strict: "neither the operator nor clients in Go and Rust look there", input: func(m maker) custom.Input {
 				m.hosts = m.hosts[:1]
 				root := m.root("root")
-				return secret(chain(m.leaf(root, called(m.hosts[0]), named())), root)
+				in := secret(chain(m.leaf(root, called(m.hosts[0]), named())), root)
+				in.Names = m.hosts
+				return in
 			}},
 		{name: "the authority may not issue for these hosts", want: custom.ChainRefused, input: func(m maker) custom.Input {
 			root := m.root("root", func(r *recipe) { r.PermittedDNSDomains, r.PermittedDNSDomainsCritical = []string{"example.com"}, true })
@@ -74,6 +77,8 @@ func replacedEach(hosts []string, f func(string) string) []string {
 	return out
 }
 
+const mustSign = "TLS 1.3 demands digitalSignature, and clients that look at it refuse"
+
 func purposeCases() []sketch {
 	return []sketch{
 		{name: "for clients", want: custom.UsageMissing, input: func(m maker) custom.Input {
@@ -89,11 +94,11 @@ func purposeCases() []sketch {
 			issuing := m.under(root, "issuing", purposes(x509.ExtKeyUsageClientAuth))
 			return secret(chain(m.leaf(issuing), issuing), root)
 		}},
-		{name: "an RSA key that may encipher and not sign", want: custom.UsageMissing, input: func(m maker) custom.Input {
+		{name: "an RSA key that may encipher and not sign", want: custom.UsageMissing, strict: mustSign, input: func(m maker) custom.Input {
 			root := m.root("root")
 			return secret(chain(m.leaf(root, withKey(rsaKey(2048)), usable(x509.KeyUsageKeyEncipherment))), root)
 		}},
-		{name: "an ECDSA key that may agree and not sign", want: custom.UsageMissing, input: func(m maker) custom.Input {
+		{name: "an ECDSA key that may agree and not sign", want: custom.UsageMissing, strict: mustSign, input: func(m maker) custom.Input {
 			root := m.root("root")
 			return secret(chain(m.leaf(root, usable(x509.KeyUsageKeyAgreement))), root)
 		}},
