@@ -13,7 +13,7 @@ LINT := $(GO) tool -modfile=tools/lint/go.mod golangci-lint
 # The flags of the shipped programs for what runs beside them too, so that nothing is compiled twice.
 RUN = CGO_ENABLED=0 GOFLAGS='$(GOFLAGS) -trimpath' $(GO) run
 DEVCLUSTER = $(RUN) ./hack/devcluster
-MODULES := . tools tools/lint hack/devcluster/kubernetes hack/devcluster/coredns
+MODULES := . tools tools/lint hack/devcluster/kubernetes hack/devcluster/coredns hack/certmanager/controller
 PROGRAMS := bin/operator bin/agent bin/loadgen
 
 # The race detector needs a C compiler, which a machine with only Go, git and make has not.
