@@ -94,7 +94,7 @@ test-unit: ## Unit and property tests: no root, no cluster
 	$(if $(RACE),,CGO_ENABLED=0 )$(GO) test $(RACE) -shuffle=on ./...
 
 .PHONY: test-envtest
-test-envtest: ## CRD and CEL rules against the real API server
+test-envtest: ## CRD and CEL rules, and cert-manager, against the real API server
 	hack/run-tests envtest
 
 .PHONY: e2e
