@@ -3,8 +3,10 @@
 package envtest
 
 import (
+	"bytes"
 	"context"
 	"crypto/x509"
+	"fmt"
 	"testing"
 	"time"
 
@@ -19,24 +21,27 @@ import (
 	"pgtls.dev/pgtls/test/harness"
 )
 
-const (
-	issuingNamespace = "issuing"
-	// issueLimit is for one certificate: a key is made, and five controllers hand it on.
-	issueLimit = 20 * time.Second
-)
+// issueLimit is for one certificate: a key is made, and five controllers hand it on.
+const issueLimit = 20 * time.Second
 
 // issuing is a namespace in which cert-manager is asked for certificates.
 type issuing struct {
 	*testing.T
-	owner metav1.OwnerReference
+	namespace string
+	owner     metav1.OwnerReference
 }
 
-func newIssuing(t *testing.T) *issuing {
+// newIssuing makes the namespace. It is never used again: nothing in this API server deletes what is in one.
+func newIssuing(t *testing.T, namespace string) *issuing {
 	t.Helper()
-	i := &issuing{T: t}
-	i.create(`{apiVersion: v1, kind: Namespace, metadata: {name: issuing}}`)
+	i := &issuing{T: t, namespace: namespace}
+	space := &unstructured.Unstructured{Object: parse(t, `{apiVersion: v1, kind: Namespace}`)}
+	space.SetName(namespace)
+	if err := cluster.Create(t.Context(), space); err != nil {
+		t.Fatal(err)
+	}
 	// Stands for the PostgresCluster: what the owner is makes no difference to cert-manager.
-	owner := i.create(`{apiVersion: v1, kind: ConfigMap, metadata: {name: owner, namespace: issuing}}`)
+	owner := i.create(`{apiVersion: v1, kind: ConfigMap, metadata: {name: owner}}`)
 	i.owner = *metav1.NewControllerRef(owner, owner.GroupVersionKind())
 	return i
 }
@@ -44,31 +49,39 @@ func newIssuing(t *testing.T) *issuing {
 func (i *issuing) create(manifest string) *unstructured.Unstructured {
 	i.Helper()
 	object := &unstructured.Unstructured{Object: parse(i.T, manifest)}
+	object.SetNamespace(i.namespace)
 	if err := cluster.Create(i.Context(), object); err != nil {
 		i.Fatal(err)
 	}
 	return object
 }
 
-// makeIssuer makes a company's authority and an issuer that signs with it.
-func (i *issuing) makeIssuer() {
+// authority makes a CA certificate that lives so long, with a key of its own, and an issuer of the same name that signs with it.
+// issuer signs the certificate; "" means that it signs itself.
+func (i *issuing) authority(name, issuer string, life, renewBefore time.Duration) {
 	i.Helper()
-	for _, manifest := range []string{
-		`{apiVersion: cert-manager.io/v1, kind: ClusterIssuer, metadata: {name: bootstrap}, spec: {selfSigned: {}}}`,
-		`{apiVersion: cert-manager.io/v1, kind: Certificate, metadata: {name: company-root, namespace: issuing}, spec: {
-			isCA: true, commonName: Company Root, secretName: company-root, duration: 17520h, privateKey: {algorithm: ECDSA, size: 256},
-			issuerRef: {name: bootstrap, kind: ClusterIssuer, group: cert-manager.io}}}`,
-		`{apiVersion: cert-manager.io/v1, kind: Issuer, metadata: {name: company-ca, namespace: issuing}, spec: {ca: {secretName: company-root}}}`,
-	} {
-		i.create(manifest)
+	if issuer == "" {
+		issuer = name + "-self"
+		i.create(`{apiVersion: cert-manager.io/v1, kind: Issuer, metadata: {name: ` + issuer + `}, spec: {selfSigned: {}}}`)
 	}
+	i.create(fmt.Sprintf(`{apiVersion: cert-manager.io/v1, kind: Certificate, metadata: {name: %[1]s}, spec: {
+		isCA: true, commonName: %[1]s, secretName: %[1]s, duration: %[3]s, renewBefore: %[4]s,
+		privateKey: {algorithm: ECDSA, size: 256}, issuerRef: {name: %[2]s, kind: Issuer, group: cert-manager.io}}}`,
+		name, issuer, life, renewBefore))
+	i.issuer(name, name)
 }
 
+func (i *issuing) issuer(name, secret string) {
+	i.Helper()
+	i.create(fmt.Sprintf(`{apiVersion: cert-manager.io/v1, kind: Issuer, metadata: {name: %s}, spec: {ca: {secretName: %s}}}`, name, secret))
+}
+
+// request of the issuer called company-ca.
 func (i *issuing) request(usage pki.Usage) certmanager.Request {
 	r := certmanager.Request{
-		Name: certmanager.Name("hippo", certmanager.InstancesRole), Namespace: issuingNamespace, Owner: i.owner,
+		Name: certmanager.Name("hippo", certmanager.InstancesRole), Namespace: i.namespace, Owner: i.owner,
 		Issuer: v1beta1.IssuerReference{Name: "company-ca"}, Usage: usage,
-		CommonName: "hippo-primary", DNSNames: []string{"hippo-primary", "hippo-primary.issuing.svc"},
+		CommonName: "hippo-primary", DNSNames: []string{"hippo-primary", "hippo-primary.postgres.svc"},
 		Duration: 720 * time.Hour, RenewBefore: 240 * time.Hour,
 	}
 	if usage == pki.ClientAuth {
@@ -103,7 +116,7 @@ func (s issued) isSame(other issued) string {
 }
 
 func (i *issuing) look(name string) (s issued) {
-	if err := cluster.Get(i.Context(), client.ObjectKey{Namespace: issuingNamespace, Name: name}, &s.secret); err != nil {
+	if err := cluster.Get(i.Context(), client.ObjectKey{Namespace: i.namespace, Name: name}, &s.secret); err != nil {
 		s.problem = err.Error()
 		return s
 	}
@@ -135,12 +148,26 @@ func (i *issuing) awaitSecret(what, name string, missing func(issued) string) (s
 	return s
 }
 
+// awaitOtherCertificate is for authorities, which look takes for no leaf to use.
+func (i *issuing) awaitOtherCertificate(name string, before []byte) {
+	i.Helper()
+	err := harness.Await(i.Context(), "another certificate in "+name, issueLimit, func(context.Context) string {
+		if bytes.Equal(i.look(name).secret.Data[corev1.TLSCertKey], before) {
+			return "it is the same"
+		}
+		return ""
+	})
+	if err != nil {
+		i.Fatal(err)
+	}
+}
+
 func (i *issuing) awaitStatus(what, name string, seen func(certmanager.Status) bool) (status certmanager.Status) {
 	i.Helper()
 	certificate := &unstructured.Unstructured{}
 	certificate.SetGroupVersionKind(certmanager.CertificateGVK)
 	err := harness.Await(i.Context(), what, issueLimit, func(ctx context.Context) string {
-		if err := cluster.Get(ctx, client.ObjectKey{Namespace: issuingNamespace, Name: name}, certificate); err != nil {
+		if err := cluster.Get(ctx, client.ObjectKey{Namespace: i.namespace, Name: name}, certificate); err != nil {
 			return err.Error()
 		}
 		if status = certmanager.StatusOf(certificate); seen(status) {
