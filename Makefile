@@ -13,7 +13,7 @@ LINT := $(GO) tool -modfile=tools/lint/go.mod golangci-lint
 # The flags of the shipped programs for what runs beside them too, so that nothing is compiled twice.
 RUN = CGO_ENABLED=0 GOFLAGS='$(GOFLAGS) -trimpath' $(GO) run
 DEVCLUSTER = $(RUN) ./hack/devcluster
-MODULES := . tools tools/lint hack/devcluster/kubernetes hack/devcluster/coredns
+MODULES := . tools tools/lint hack/devcluster/kubernetes hack/devcluster/coredns hack/certmanager/controller
 PROGRAMS := bin/operator bin/agent bin/loadgen
 
 # The race detector needs a C compiler, which a machine with only Go, git and make has not.
@@ -94,7 +94,7 @@ test-unit: ## Unit and property tests: no root, no cluster
 	$(if $(RACE),,CGO_ENABLED=0 )$(GO) test $(RACE) -shuffle=on ./...
 
 .PHONY: test-envtest
-test-envtest: ## CRD and CEL rules against the real API server
+test-envtest: ## CRD and CEL rules, and cert-manager, against the real API server
 	hack/run-tests envtest
 
 .PHONY: e2e

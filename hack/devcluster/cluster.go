@@ -5,36 +5,25 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sys/unix"
+
+	"pgtls.dev/pgtls/hack/buildcache"
 )
 
 // cluster is what every command works on.
 type cluster struct {
 	layout layout
-	cache  cache
+	cache  buildcache.Cache
 	out    *progress
 }
 
-// lock keeps two commands from changing the cluster at once. The kernel lets go
-// of it when the holder ends, however it ends.
+// lock keeps two commands from changing the cluster at once.
 func (c cluster) lock() (release func(), err error) {
-	f, err := os.OpenFile(filepath.Join(c.cache.dir, "lock"), os.O_CREATE|os.O_RDWR, 0o644)
-	if err != nil {
-		return nil, err
-	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		c.out.say("waiting for another devcluster command to end")
-		if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
-			return nil, fmt.Errorf("locking %s: %w", f.Name(), err)
-		}
-	}
-	return func() { _ = f.Close() }, nil
+	return c.cache.Lock(func() { c.out.say("waiting for another devcluster command to end") })
 }
 
 // needRoot fails early, and not in the middle.
@@ -47,11 +36,7 @@ func needRoot() error {
 
 // products reads the sources; the command must run inside the checkout.
 func (c cluster) products() (products, error) {
-	dir, err := os.Getwd()
-	if err != nil {
-		return products{}, err
-	}
-	root, err := findRoot(dir)
+	root, err := buildcache.Root()
 	if err != nil {
 		return products{}, err
 	}
@@ -61,11 +46,20 @@ func (c cluster) products() (products, error) {
 // build makes what the cache lacks.
 func (c cluster) build(ctx context.Context, p products) error {
 	for _, product := range p.all() {
-		if err := c.cache.ensure(ctx, c.out, product); err != nil {
+		if err := c.ensure(ctx, product); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// ensure makes the product unless the cache has it.
+func (c cluster) ensure(ctx context.Context, p buildcache.Product) error {
+	if c.cache.Has(p) {
+		c.out.say("%s: cached", p.Name)
+		return nil
+	}
+	return c.out.longStep("building "+p.Name, func() error { return c.cache.Make(ctx, p) })
 }
 
 // prepare installs and builds side by side.
@@ -260,15 +254,15 @@ func (c cluster) assets(ctx context.Context) (string, error) {
 	if err := installPackages(ctx, c.out); err != nil {
 		return "", err
 	}
-	if err := c.cache.ensure(ctx, c.out, p.kubernetes); err != nil {
+	if err := c.ensure(ctx, p.kubernetes); err != nil {
 		return "", err
 	}
-	return c.cache.makeAssets(p)
+	return makeAssets(c.cache, p)
 }
 
 func (c cluster) cleanCache() error {
 	if _, err := os.Stat(c.layout.state); err == nil {
 		return errors.New("a cluster uses the cache: run `down` first")
 	}
-	return os.RemoveAll(c.cache.dir)
+	return os.RemoveAll(c.cache.Dir)
 }

@@ -11,6 +11,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"pgtls.dev/pgtls/hack/buildcache"
 )
 
 func main() {
@@ -43,7 +45,7 @@ func command() *cobra.Command {
 }
 
 func openCluster() (cluster, error) {
-	cache, err := openCache()
+	cache, err := buildcache.Open("devcluster")
 	if err != nil {
 		return cluster{}, err
 	}

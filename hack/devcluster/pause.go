@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+
+	"pgtls.dev/pgtls/hack/buildcache"
 )
 
 const (
@@ -17,18 +19,18 @@ const (
 	pauseArchive = "pause.tar"
 )
 
-func pauseProduct(source string) (product, error) {
+func pauseProduct(source string) (buildcache.Product, error) {
 	const ldflags = "-s -w"
-	digest, err := digestOf(source, ldflags, pauseImage)
+	digest, err := buildcache.DigestOf(source, ldflags, pauseImage)
 	if err != nil {
-		return product{}, err
+		return buildcache.Product{}, err
 	}
-	return product{
-		name:  "pause-" + digest,
-		files: []string{pauseArchive},
-		make: func(ctx context.Context, dir string) error {
+	return buildcache.Product{
+		Name:  "pause-" + digest,
+		Files: []string{pauseArchive},
+		Fill: func(ctx context.Context, dir string) error {
 			binary := filepath.Join(dir, "pause")
-			if err := goBuild(ctx, source, binary, ldflags, "."); err != nil {
+			if err := buildcache.GoBuild(ctx, source, binary, ldflags, "."); err != nil {
 				return err
 			}
 			content, err := os.ReadFile(binary)

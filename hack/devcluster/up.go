@@ -119,8 +119,8 @@ func (c cluster) obtain(ctx context.Context, p products, noBuild bool) error {
 		return c.prepare(ctx, p)
 	}
 	for _, product := range p.all() {
-		if !c.cache.has(product) {
-			return fmt.Errorf("%s is not in %s: leave out --no-build", product.name, c.cache.dir)
+		if !c.cache.Has(product) {
+			return fmt.Errorf("%s is not in %s: leave out --no-build", product.Name, c.cache.Dir)
 		}
 	}
 	return nil

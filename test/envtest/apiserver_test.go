@@ -25,8 +25,11 @@ import (
 // startLimit is generous: the machine may be building something else meanwhile.
 const startLimit = 3 * time.Minute
 
-// cluster is a client of the API server under test. It is strict, as kubectl is.
-var cluster client.Client
+// cluster is a client of the API server under test, which config reaches. It is strict, as kubectl is.
+var (
+	cluster client.Client
+	config  *rest.Config
+)
 
 func TestMain(m *testing.M) { os.Exit(runWithAPIServer(m)) }
 
@@ -47,19 +50,19 @@ func runWithAPIServer(m *testing.M) (code int) {
 			code = 1
 		}
 	}()
-	config, err := server.Start()
-	if err != nil {
+	var err error
+	if config, err = server.Start(); err != nil {
 		fmt.Fprintln(os.Stderr, "starting the API server with the CRD:", err)
 		return 1
 	}
-	if err := connect(config); err != nil {
+	if err := connect(); err != nil {
 		fmt.Fprintln(os.Stderr, "connecting to the API server:", err)
 		return 1
 	}
 	return m.Run()
 }
 
-func connect(config *rest.Config) error {
+func connect() error {
 	lenient, err := client.New(config, client.Options{})
 	if err != nil {
 		return err

@@ -15,7 +15,7 @@ var layers = [][]string{
 	{"api/v1beta1", "internal/pki"},
 	{"internal/rotation", "internal/custom", "internal/agentapi", "internal/schedule"},
 	{"internal/postgres", "internal/patroni", "internal/pgbouncer", "internal/probe"},
-	{"internal/delivery", "internal/metrics"},
+	{"internal/delivery", "internal/metrics", "internal/certmanager"},
 	{"internal/desired"},
 	{"internal/controller/cluster", "internal/controller/tls", "internal/agent", "internal/cli"},
 	{"cmd"},
