@@ -85,7 +85,7 @@ func (b *bench) try(ctx context.Context, in custom.Input, m material) verdict {
 		v, err = b.tryReplication(ctx, m)
 	}
 	if err != nil {
-		return verdict{how: err.Error(), broken: true}
+		return verdict{broken: err}
 	}
 	return v
 }
@@ -94,7 +94,7 @@ func (b *bench) try(ctx context.Context, in custom.Input, m material) verdict {
 func (b *bench) connect(ctx context.Context, connection, sql string) verdict {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
-	psql := b.database.command(ctx, "/usr/lib/postgresql/17/bin/psql", "-X", "-A", "-t", "-q", "-w", "-d", connection, "-c", sql)
+	psql := b.database.command(ctx, binaries+"psql", "-X", "-A", "-t", "-q", "-w", "-d", connection, "-c", sql)
 	out, err := psql.CombinedOutput()
 	if err != nil {
 		return fails("libpq: %s", bytes.TrimSpace(out))

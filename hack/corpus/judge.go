@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -14,7 +15,7 @@ import (
 type verdict struct {
 	works  bool
 	how    string
-	broken bool // it says nothing about the case
+	broken error // it says nothing about the case
 }
 
 func fails(format string, args ...any) verdict { return verdict{how: fmt.Sprintf(format, args...)} }
@@ -52,8 +53,6 @@ func (j judgement) checker() string {
 func (j judgement) disagreement() string {
 	f, refused := j.refusal()
 	switch {
-	case j.real.broken || j.stored.broken:
-		return "the bench broke: " + j.real.how + j.stored.how
 	case j.c.Want == "" && refused:
 		return "a right case is refused"
 	case j.c.Want != "" && !refused:
@@ -70,21 +69,27 @@ func (j judgement) disagreement() string {
 	return ""
 }
 
-// judgeAll works on PostgreSQL and on PgBouncer side by side.
-func (b *bench) judgeAll(ctx context.Context, cases []corpus.Case) []judgement {
+// judgeAll works on PostgreSQL and on PgBouncer side by side. When the bench breaks, the rest would say nothing either.
+func (b *bench) judgeAll(ctx context.Context, cases []corpus.Case) ([]judgement, error) {
+	ctx, give := context.WithCancelCause(ctx)
+	defer give(nil)
 	judged := make([]judgement, len(cases))
 	var lanes sync.WaitGroup
 	for _, pooler := range []bool{false, true} {
 		lanes.Go(func() {
 			for i, c := range cases {
-				if (c.Input.Role == custom.Pooler) == pooler {
-					judged[i] = b.judge(ctx, c)
+				if (c.Input.Role == custom.Pooler) != pooler || ctx.Err() != nil {
+					continue
+				}
+				judged[i] = b.judge(ctx, c)
+				if err := errors.Join(judged[i].real.broken, judged[i].stored.broken); err != nil {
+					give(fmt.Errorf("%s: %w", c.Name, err))
 				}
 			}
 		})
 	}
 	lanes.Wait()
-	return judged
+	return judged, context.Cause(ctx)
 }
 
 func (b *bench) judge(ctx context.Context, c corpus.Case) judgement {

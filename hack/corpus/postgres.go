@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	binaries  = "/usr/lib/postgresql/17/bin/"
+	binaries  = "/usr/lib/postgresql/current/bin/"
 	reloading = "received SIGHUP, reloading configuration files"
 	stale     = "SSL configuration was not reloaded"
 )

@@ -76,6 +76,11 @@ func wantAccepted(t *testing.T, c corpus.Case, certificate *custom.Certificate, 
 	if diff := cmp.Diff(c.Warns, slices.Compact(warns)); diff != "" {
 		t.Errorf("warned (+), wanted (-):\n%s%v", diff, findings)
 	}
+	for _, issuer := range certificate.Pair.Chain[1:] {
+		if issuer.CheckSignatureFrom(issuer) == nil {
+			t.Errorf("anchor %s is presented", issuer.Subject)
+		}
+	}
 	usage := pki.ServerAuth
 	if c.Input.Role == custom.Replication {
 		usage = pki.ClientAuth

@@ -36,6 +36,16 @@ func pathCases() []sketch {
 		{name: "ca.crt holds another authority", want: custom.UnknownAuthority, input: func(m maker) custom.Input {
 			return secret(chain(m.leaf(m.root("root"))), m.root("stranger"))
 		}},
+		{name: "a public authority has issued it, and ca.crt holds another one", want: custom.UnknownAuthority, input: func(m maker) custom.Input {
+			in := m.acme()
+			in.Data[ca] = pemOf(m.root("stranger"))
+			return in
+		}},
+		{name: "a public authority has issued it, and those are not allowed", want: custom.UnknownAuthority, input: func(m maker) custom.Input {
+			in := m.acme()
+			in.SystemRoots = nil
+			return in
+		}},
 		{name: "ca.crt holds the leaf alone", want: custom.UnknownAuthority, input: func(m maker) custom.Input {
 			leaf := m.leaf(m.root("root"))
 			return secret(chain(leaf), leaf)

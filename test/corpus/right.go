@@ -324,6 +324,10 @@ func warnedCases() []sketch {
 			root := m.root("root")
 			return secret(chain(m.leaf(root, ending(m.now.Add(2*day)))), root)
 		}},
+		{name: "ends soon, with a line break in its subject", warns: reasons(custom.ExpiresSoon), input: func(m maker) custom.Input {
+			root := m.root("root")
+			return secret(chain(m.leaf(root, ending(m.now.Add(2*day)), called("hippo\nAll is well"))), root)
+		}},
 		{name: "the authority ends soon", warns: reasons(custom.ExpiresSoon, custom.LeafOutlivesAuthority), input: func(m maker) custom.Input {
 			root := m.root("root", starting(m.now.Add(-700*day)), ending(m.now.Add(2*day)))
 			return secret(chain(m.leaf(root)), root)
