@@ -23,6 +23,8 @@ type pace struct{ pooled, direct harness.Rates }
 var (
 	// light is enough to see every failure of more than an instant, and leaves the processors to the story.
 	light = pace{pooled: harness.Rates{Pgx: 8, Psql: 0.2, Pgbench: 1}, direct: harness.Rates{Pgx: 1, Psql: 0.2, Pgbench: 1}}
+	// medium is about 40 connections a second.
+	medium = pace{pooled: harness.Rates{Pgx: 20, Psql: 0.5, Pgbench: 4}, direct: harness.Rates{Pgx: 2, Psql: 0.2, Pgbench: 1}}
 	// heavy is about 65 connections a second with the poolers and five direct targets: 20,000 in little more than five minutes.
 	heavy = pace{pooled: harness.Rates{Pgx: 40, Psql: 0.5, Pgbench: 8}, direct: harness.Rates{Pgx: 2, Psql: 0.2, Pgbench: 1}}
 )

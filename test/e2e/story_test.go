@@ -46,7 +46,9 @@ var stories = []struct {
 	{name: "custom-replication", tell: customReplication},
 	{name: "custom-pooler", tell: customPooler},
 	{name: "builtin-to-custom-and-back", tell: builtinToCustomAndBack},
+	{name: "custom-bad", tell: customBad},
 	{name: "renew-under-load", tell: renewUnderLoad, sideBySide: true},
+	{name: "issuer-renewal", tell: issuerRenewal, sideBySide: true},
 	{name: "idle", tell: idle, sideBySide: true},
 }
 

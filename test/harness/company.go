@@ -99,3 +99,16 @@ func sign(template, issuer *x509.Certificate, issuerKey crypto.Signer) (crypto.S
 	}
 	return key, certificate, nil
 }
+
+// Authority is what an issuer that signs for the company needs, as cert-manager's CA issuer takes it: tls.crt with the chain,
+// tls.key.
+func (c *Company) Authority() (map[string][]byte, error) {
+	der, err := x509.MarshalPKCS8PrivateKey(c.key)
+	if err != nil {
+		return nil, fmt.Errorf("encoding a key: %w", err)
+	}
+	return map[string][]byte{
+		"tls.crt": append(encodePEM(c.intermediate), encodePEM(c.root)...),
+		"tls.key": pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}),
+	}, nil
+}
