@@ -70,20 +70,28 @@ func run(ctx context.Context, images io.Reader, out io.Writer, postgres, details
 		return false, err
 	}
 	began := time.Now()
-	cases := corpus.Cases(began, names())
-	bench, err := newBench(ctx, database, pooler)
+	judged, err := judgeIn(ctx, database, pooler, began)
 	if err != nil {
 		return false, err
-	}
-	defer bench.close()
-	judged, err := bench.judgeAll(ctx, cases)
-	if err != nil {
-		return false, fmt.Errorf("not all cases were tried: %w", err)
 	}
 	if err := writeDetails(details, judged); err != nil {
 		return false, err
 	}
 	return report(out, judged, began)
+}
+
+// judgeIn puts the cases, as of now, to the programs in two root file systems.
+func judgeIn(ctx context.Context, database, pooler string, now time.Time) ([]judgement, error) {
+	bench, err := newBench(ctx, database, pooler)
+	if err != nil {
+		return nil, err
+	}
+	defer bench.close()
+	judged, err := bench.judgeAll(ctx, corpus.Cases(now, names()))
+	if err != nil {
+		return nil, fmt.Errorf("not all cases were tried: %w", err)
+	}
+	return judged, nil
 }
 
 func names() corpus.Names {

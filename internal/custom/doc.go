@@ -17,7 +17,7 @@
 //
 //   - A server's certificate whose host names stand in the common name alone: libpq and a few others look there. Clients in
 //     Go and in Rust do not, nor does the operator when it proves what is served.
-//   - A certificate without key identifiers, as "openssl x509 -req" made it before OpenSSL 3.2: with two authorities of one
+//   - A certificate without key identifiers, as "openssl x509 -req" makes it before OpenSSL 3.2: with two authorities of one
 //     name, which every renewal of an authority brings, verifiers cannot tell them apart.
 //   - An authority without key usage keyCertSign, or whose basic constraints are not critical: RFC 5280 demands both, and
 //     Python since 3.13 refuses it.
