@@ -126,8 +126,8 @@ func TestALockHasOneHolder(t *testing.T) {
 	}()
 	<-waits
 	select {
-	case <-held:
-		t.Error("two held the lock at once")
+	case err := <-held:
+		t.Errorf("two held the lock at once (%v)", err)
 	default:
 	}
 	release()

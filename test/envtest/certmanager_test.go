@@ -5,12 +5,15 @@ package envtest
 import (
 	"encoding/base64"
 	"fmt"
+	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"pgtls.dev/pgtls/internal/certmanager"
 	"pgtls.dev/pgtls/internal/pki"
@@ -120,6 +123,30 @@ func TestCertManagerIssuesWhatOutlivesItsAuthority(t *testing.T) {
 	after := i.awaitSecret("a leaf of the other authority", request.Name, before.isSame)
 	if len(after.authorities) != 1 || after.authorities[0].Equal(before.authorities[0]) {
 		t.Errorf("ca.crt holds %d certificates, or the old one", len(after.authorities))
+	}
+}
+
+var heredoc = regexp.MustCompile(`(?ms)<<'EOF'\n(.*?)^EOF$`)
+
+// TestThePageOnCertManagerIsTaken asks the API server about every manifest in the users' page.
+func TestThePageOnCertManagerIsTaken(t *testing.T) {
+	harness.StartCertManager(t, config, filepath.Join(t.TempDir(), "cert-manager.log"))
+	newIssuing(t, "postgres")
+	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "issuers", "cert-manager.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	manifests := 0
+	for _, block := range heredoc.FindAllSubmatch(page, -1) {
+		for _, manifest := range strings.Split(string(block[1]), "\n---\n") {
+			manifests++
+			if err := tryCreate(t.Context(), &unstructured.Unstructured{Object: parse(t, manifest)}); err != nil {
+				t.Errorf("%v:\n%s", err, manifest)
+			}
+		}
+	}
+	if manifests < 5 {
+		t.Errorf("found only %d manifests in the page", manifests)
 	}
 }
 
