@@ -44,7 +44,9 @@ var (
 	serverPlace = place{
 		condition: "CustomCertificateServer", files: [2]string{agentapi.ServedCertificate, agentapi.ServedKey}, usage: x509.ExtKeyUsageServerAuth,
 		name: "hippo-primary", hosts: []string{"hippo-primary.%s.svc", "hippo-replicas.%s.svc", "*.hippo-pods.%s.svc"}, moves: isInstance,
-		set: func(spec *v1beta1.PostgresClusterSpec, secret *corev1.SecretProjection) { spec.CustomTLSSecret = secret },
+		set: func(spec *v1beta1.PostgresClusterSpec, secret *corev1.SecretProjection) {
+			spec.CustomTLSSecret = secret
+		},
 	}
 	replicationPlace = place{
 		condition: "CustomCertificateReplication", files: [2]string{agentapi.PresentedCertificate, agentapi.PresentedKey}, usage: x509.ExtKeyUsageClientAuth,

@@ -91,21 +91,18 @@ func (v *view) instead(p *presented) string {
 	return fmt.Sprintf("certificate %s, valid until %s, goes on being presented", p.facts.Content, p.facts.NotAfter.UTC().Format(timeLayout))
 }
 
-// retryAfter is when to look again at a source that nothing tells us of: one that could not be read, or whose issuer's kind is
-// not known here yet. 0: every source is watched.
+// retryAfter is when to look again at a source of whose change nothing tells us: one that could not be read, that is not valid
+// yet by the operator's clock, or whose issuer's kind is not known here yet. 0: every source is watched.
 func (v *view) retryAfter() time.Duration {
+	findings := slices.Concat(v.trustFindings[rotation.Server], v.trustFindings[rotation.Client])
 	for _, p := range v.customs {
-		for _, f := range p.findings {
-			if f.Reason == sourceUnreadable || f.Reason == issuerUnavailable || f.Reason == awaitingIssuer {
-				return retryMax
-			}
-		}
+		findings = append(findings, p.findings...)
 	}
-	for _, findings := range v.trustFindings {
-		for _, f := range findings {
-			if f.Reason == sourceUnreadable {
-				return retryMax
-			}
+	for _, f := range findings {
+		switch f.Reason {
+		case sourceUnreadable, issuerUnavailable, awaitingIssuer, custom.NotYetValid:
+			return retryMax
+		default:
 		}
 	}
 	return 0
