@@ -41,6 +41,7 @@ func (d *decision) foreign() {
 func (d *decision) dropAnchor(a *Anchor) {
 	drop := Step{Op: DropAnchor, Domain: a.Domain, Anchor: a.Fingerprint, Reason: ReasonUnused, Message: a.Subject}
 	name := anchorName(a)
+	d.wakeAt(a.NotAfter)
 	switch soaked := a.UnusedSince.Add(d.policy.RetireSoak); {
 	case !d.observed.Now.Before(a.NotAfter):
 		d.turn(drop) // nobody accepts anything for its sake any more
