@@ -145,7 +145,7 @@ func (d *decision) presentable(p *Party, want, have *Custom) bool {
 			return false
 		}
 	}
-	who, lacks := d.distrusts(p, want)
+	who, lacks := d.distrusts(want)
 	switch {
 	case who == "":
 		return true
@@ -200,32 +200,46 @@ func (d *decision) presentedElsewhere(p *Party, want *Custom) bool {
 	return false
 }
 
-// distrusts names the first verifier that is not known to hold an anchor of a custom certificate, "" when all do, and tells
-// whether it is known to lack them. A party without material is not waited for: it will come with the bundle of today.
-func (d *decision) distrusts(p *Party, want *Custom) (who string, lacks bool) {
-	if want.Domain == Server && !d.holds(guardAnchorClients, d.observed.PublicTrust.State == Present && intersect(d.observed.PublicTrust.Anchors, want.Anchors)) {
+// distrusts names a verifier that is not known to hold an anchor of a custom certificate, "" when all do, and tells whether it
+// is known to lack them. Such a one is named before those who give no answer.
+func (d *decision) distrusts(want *Custom) (who string, lacks bool) {
+	trust := &d.observed.PublicTrust
+	if want.Domain == Server && !d.holds(guardAnchorClients, trust.State == Present && intersect(trust.Anchors, want.Anchors)) {
 		return "the clients' ConfigMap", true
 	}
 	for i := range d.observed.Parties {
-		other := &d.observed.Parties[i]
-		if other.Material.State == Foreign || other.Material.State == Missing {
+		p := &d.observed.Parties[i]
+		if p.Material.State == Foreign {
 			continue
 		}
-		if !d.holds(guardAnchorMaterial, intersect(other.Material.Anchors.Of(want.Domain), want.Anchors)) {
-			return other.Name, other.Material.State == Present
+		name, known := d.partyDistrusts(p, want)
+		if known {
+			return name, true
 		}
-		for j := range other.Pods {
-			pod := &other.Pods[j]
-			if !d.holds(guardAnchorPod, pod.Report != nil && intersect(pod.Report.Loaded.Of(want.Domain), want.Anchors)) {
-				lacks = lacks || pod.Report != nil
-				who = pod.Name
-				if lacks {
-					return who, true
-				}
-			}
+		if who == "" {
+			who = name
 		}
 	}
 	return who, false
+}
+
+// partyDistrusts is distrusts for one party. One without material will come with the bundle of today, but for its pods that run.
+func (d *decision) partyDistrusts(p *Party, want *Custom) (who string, lacks bool) {
+	m := &p.Material
+	if m.State != Missing && !d.holds(guardAnchorMaterial, intersect(m.Anchors.Of(want.Domain), want.Anchors)) {
+		who, lacks = p.Name, m.State == Present
+	}
+	for i := range p.Pods {
+		pod := &p.Pods[i]
+		known := pod.Report != nil && len(pod.Report.Loaded.Of(want.Domain)) > 0
+		if lacks || d.holds(guardAnchorPod, known && intersect(pod.Report.Loaded.Of(want.Domain), want.Anchors)) {
+			continue
+		}
+		if who == "" || known {
+			who, lacks = pod.Name, known
+		}
+	}
+	return who, lacks
 }
 
 // adopting notes that a kind of party is to present something else.

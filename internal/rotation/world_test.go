@@ -34,7 +34,7 @@ type world struct {
 	sources     map[slot]*source // of certificates from elsewhere
 	record      []Anchor         // from elsewhere, that are noted as trusted, sorted
 	besides     []string         // anchors from elsewhere that are wanted although nothing presents what they issued
-	members     []*member // sorted by name
+	members     []*member        // sorted by name
 	serial      int
 	after       func()   // is called after every step and every agent's turn
 	plan        *Plan    // that is being executed: what to publish is taken from it, as the operator does
