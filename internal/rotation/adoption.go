@@ -159,9 +159,12 @@ func (d *decision) presentable(p *Party, want, have *Custom) bool {
 	return false
 }
 
-// unborn reports whether no party of a kind has anything to present yet: then nobody knows it, and nobody is to be waited for.
+// unborn reports whether no party of a kind has anything to present yet, and no pod that runs: then nobody knows it, and
+// nobody is to be waited for.
 func (d *decision) unborn(kind Kind) bool {
-	return !slices.ContainsFunc(d.observed.Parties, func(p Party) bool { return p.Kind == kind && p.Material.State != Missing })
+	return !slices.ContainsFunc(d.observed.Parties, func(p Party) bool {
+		return p.Kind == kind && (p.Material.State != Missing || len(p.Pods) > 0)
+	})
 }
 
 // followed reports whether clients that follow the ConfigMap have had the time to take an issuer that nothing leads them to.
