@@ -171,16 +171,17 @@ func (d *decision) unborn(kind Kind) bool {
 // Nobody can see what they hold.
 func (d *decision) followed(p *Party, want *Custom) bool {
 	var until time.Time
+	known := false
 	for i := range d.observed.Foreign {
 		a := &d.observed.Foreign[i]
 		if a.Domain != want.Domain || !a.Admitted || !slices.Contains(want.Anchors, a.Fingerprint) {
 			continue
 		}
-		if at := a.AdmittedAt.Add(d.policy.FollowTime); until.IsZero() || at.Before(until) {
-			until = at
+		if at := a.AdmittedAt.Add(d.policy.FollowTime); !known || at.Before(until) {
+			until, known = at, true
 		}
 	}
-	if until.IsZero() {
+	if !known {
 		return false // it is being admitted
 	}
 	if d.holds(guardAnchorFollowed, !d.observed.Now.Before(until)) {
