@@ -256,19 +256,22 @@ func (d *decision) adopting(p *Party, domain Domain, want, have *Custom) {
 	d.adoptions = append(d.adoptions, Adoption{Kind: p.Kind, Domain: domain, To: want.content(), Breaks: d.adoptionBreaks(p, domain, want, have)})
 }
 
-// adoptionBreaks says which clients will refuse what is to be presented, as far as that can be known before.
+// adoptionBreaks says which clients will refuse what is to be presented, as far as that can be known: at birth nobody.
 func (d *decision) adoptionBreaks(p *Party, domain Domain, want, have *Custom) string {
 	if domain != Server {
 		return "" // what replicas present is verified by this cluster alone
 	}
 	from, to := d.anchorsOf(p, have), d.anchorsOf(p, want)
-	if intersect(from, to) {
+	if len(from) == 0 || intersect(from, to) {
 		return ""
 	}
 	text := "clients that hold only the present issuer refuse the new one until they take what the ConfigMap holds"
-	for i := range p.Pods {
-		if n := p.Pods[i].refusedOf(want); n > 0 {
-			text += fmt.Sprintf("; when pod %s served it before, clients broke off %d handshakes", p.Pods[i].Name, n)
+	for i := range d.observed.Parties {
+		other := &d.observed.Parties[i]
+		for j := range other.Pods {
+			if n := other.Pods[j].refusedOf(want); n > 0 && other.Kind == p.Kind {
+				text += fmt.Sprintf("; when pod %s served it, clients broke off %d handshakes", other.Pods[j].Name, n)
+			}
 		}
 	}
 	return text
