@@ -110,7 +110,10 @@ func (d *decision) needCustom(n *need, p *Party, domain Domain) {
 	if n.reason == "" {
 		n.reason = ReasonCustomChanged
 	}
-	n.canWait = n.canWait && (have == nil || d.observed.Now.Before(have.urgentFrom()))
+	if have != nil {
+		n.canWait = n.canWait && d.observed.Now.Before(have.urgentFrom())
+		d.wakeAt(have.urgentFrom())
+	}
 	if want != nil {
 		n.adopt = append(n.adopt, domain)
 	} else {
@@ -149,10 +152,10 @@ func (d *decision) presentable(p *Party, want, have *Custom) bool {
 	switch {
 	case who == "":
 		return true
-	case !lacks && (d.presentedElsewhere(p, want) || have != nil && !d.observed.Now.Before(have.urgentFrom())):
+	case lacks:
+	case d.presentedElsewhere(p, want) || have != nil && !d.observed.Now.Before(have.urgentFrom()):
 		return true
-	}
-	if have != nil {
+	case have != nil:
 		d.wakeAt(have.urgentFrom())
 	}
 	d.block(who, TrustNotLoaded, "%s is not known to trust the issuer of the custom %s certificate of %s, which waits for it", who, want.Domain, p.Name)
