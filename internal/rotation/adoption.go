@@ -86,39 +86,69 @@ func (p *Party) Served(proof *Proof) string {
 // needCustom adds to n that a party's process is to present something else.
 func (d *decision) needCustom(n *need, p *Party, domain Domain) {
 	want, have := p.custom(domain), p.Material.custom(domain)
-	if have == nil && want == nil {
-		return
-	}
 	if want != nil && d.ended(p, want) {
 		want = nil
 	}
 	damaged := have != nil && have.Problem != ""
-	if damaged {
-		have, n.reason, n.canWait = nil, ReasonDamaged, false
-	}
-	switch {
-	case !damaged && want.content() == have.content():
+	unusable := damaged || have != nil && d.refused(p, want, have)
+	if !unusable && want.content() == have.content() {
 		return
-	case want != nil && !d.presentable(p, want, have):
-		d.adopting(p, domain, want, have)
-		if !damaged && (have == nil || !d.ended(p, have)) {
-			return
-		}
-		want = nil // what is presented ends before its successor is trusted
 	}
 	d.adopting(p, domain, want, have)
-	if n.reason == "" {
-		n.reason = ReasonCustomChanged
-	}
 	if have != nil {
-		n.canWait = n.canWait && d.observed.Now.Before(have.urgentFrom())
+		n.canWait = n.canWait && !unusable && d.observed.Now.Before(have.urgentFrom())
 		d.wakeAt(have.urgentFrom())
 	}
-	if want != nil {
+	switch to := d.toPresent(p, want, have, unusable); {
+	case to == have && !unusable:
+		return
+	case to != nil:
 		n.adopt = append(n.adopt, domain)
-	} else {
+	default:
 		n.own = append(n.own, domain)
 	}
+	if damaged {
+		n.reason = ReasonDamaged
+	} else if n.reason == "" {
+		n.reason = ReasonCustomChanged
+	}
+}
+
+// toPresent is what a party presents next on its way to what is wanted: that, or still the same, or its own leaf (nil).
+func (d *decision) toPresent(p *Party, want, have *Custom, unusable bool) *Custom {
+	if unusable {
+		have = nil
+	}
+	switch {
+	case want == nil || d.presentable(p, want, have):
+		return want
+	case have != nil && !d.ended(p, have):
+		return have // what is presented ends after its successor is trusted
+	}
+	return nil
+}
+
+// refused reports whether a process is known to refuse what is published for a party and some pod of it does not present yet.
+// It was published while that process gave no answer, or because somebody said that nobody is to be waited for. Nobody may be
+// asked to present it, and who waits behind him might be the one that refuses it.
+func (d *decision) refused(p *Party, want, have *Custom) bool {
+	pending := slices.ContainsFunc(p.Pods, func(pod Pod) bool { return pod.Report != nil && pod.Report.Active != p.Material.Revision })
+	if !pending || want != nil && want.Immediate && want.Content == have.Content {
+		return false
+	}
+	for i := range d.observed.Parties {
+		other := &d.observed.Parties[i]
+		if other.Name == p.Name || other.Material.State == Foreign {
+			continue
+		}
+		for j := range other.Pods {
+			r := other.Pods[j].Report
+			if r != nil && intersect(r.Loaded.Of(have.Domain), d.active.anchors(have.Domain)) && !d.holds(guardAnchorPod, intersect(r.Loaded.Of(have.Domain), have.Anchors)) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // ended reports whether a custom certificate is over, or nearly, and notes when it will be.
