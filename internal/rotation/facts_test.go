@@ -355,7 +355,9 @@ func words(plan Plan) []string {
 func stepWords(s Step) string {
 	switch s.Op {
 	case Publish:
-		return fmt.Sprintf("publish %s %v: %s", s.Party, s.Reissue, s.Reason)
+		return fmt.Sprintf("publish %s %v%s: %s", s.Party, s.Reissue, s.customs(), s.Reason)
+	case AdmitAnchor, NoteUnused, DropAnchor:
+		return fmt.Sprintf("%s %s %s: %s", strings.ToLower(string(s.Op)), s.Domain, s.Anchor, s.Reason)
 	case Activate:
 		return "activate " + s.Pod
 	case Prove:

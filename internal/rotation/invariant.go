@@ -168,14 +168,19 @@ func mutualTrust(o Observed, s Step) string {
 }
 
 // customsAccepted says whose process is known to have loaded no anchor of a custom certificate that a party's material presents.
+// Whoever accepts nobody as he is, and whoever is not ours, is named where he is waited for.
 func (o *Observed) customsAccepted(p *Party) string {
 	for _, c := range p.Material.Customs {
+		own := o.anchors(c.Domain)
 		if want := p.custom(c.Domain); want != nil && want.Immediate && want.Content == c.Content {
 			continue // somebody said so
 		}
 		for i := range o.Parties {
+			if o.Parties[i].Name == p.Name || o.Parties[i].Material.State == Foreign {
+				continue
+			}
 			for _, pod := range o.Parties[i].Pods {
-				if o.Parties[i].Name != p.Name && pod.Report != nil && len(pod.Report.Loaded.Of(c.Domain)) > 0 && !intersect(pod.Report.Loaded.Of(c.Domain), c.Anchors) {
+				if pod.Report != nil && intersect(pod.Report.Loaded.Of(c.Domain), own) && !intersect(pod.Report.Loaded.Of(c.Domain), c.Anchors) {
 					return fmt.Sprintf("pod %s has loaded nothing that accepts the custom %s certificate of %s", pod.Name, c.Domain, p.Name)
 				}
 			}

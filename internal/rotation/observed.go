@@ -352,11 +352,19 @@ func (p *Party) endsIn(pod *Pod, while time.Duration) (time.Time, bool) {
 	return pod.Report.ActiveUntil.Add(-while), true
 }
 
-// shortestWindow is the shortest time before its end that one of a party's leaves is renewed.
+// shortestWindow is the shortest time before its end that one of a party's leaves is renewed. Of a custom certificate it is a
+// third of its life: one of a few hours is not urgent from its first minute on.
 func (p *Party) shortestWindow() (window time.Duration) {
 	for i := range p.Wants {
 		if w := &p.Wants[i]; i == 0 || w.RenewBefore < window {
 			window = w.RenewBefore
+		}
+	}
+	for _, customs := range [...][]Custom{p.Customs, p.Material.Customs} {
+		for i := range customs {
+			if life := customs[i].NotAfter.Sub(customs[i].NotBefore); life > 0 { // that of a damaged one is not known
+				window = min(window, life/3)
+			}
 		}
 	}
 	return window

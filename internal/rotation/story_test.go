@@ -214,7 +214,7 @@ func (s *story) pods() {
 				continue
 			}
 			which := "what is published"
-			if l := m.leaf(Server); l == nil || c.served != l.Fingerprint || c.active.Revision != m.secret.Revision {
+			if c.served != toServe(&m.secret, true) || c.active.Revision != m.secret.Revision {
 				which = "what it held before"
 			}
 			fmt.Fprintf(&s.out, "%s serves %s, good until %s\n", c.name, which, s.in(firstEnd(&c.active)))

@@ -93,6 +93,11 @@ func (w *world) anchors(domain Domain) (anchors []string) {
 	for _, a := range w.trusted(domain) {
 		anchors = append(anchors, a.facts.Fingerprint)
 	}
+	for _, a := range w.record {
+		if a.Domain == domain {
+			anchors = append(anchors, a.Fingerprint)
+		}
+	}
 	slices.Sort(anchors)
 	return anchors
 }

@@ -31,7 +31,10 @@ type world struct {
 	authorities map[Domain]*storedAuthority   // the oldest generation of each domain
 	newer       map[Domain][]*storedAuthority // those that were made while it was there
 	trust       Trust
-	members     []*member // sorted by name
+	sources     map[slot]*source // of certificates from elsewhere
+	record      []Anchor         // from elsewhere, that are noted as trusted, sorted
+	besides     []string         // anchors from elsewhere that are wanted although nothing presents what they issued
+	members     []*member        // sorted by name
 	serial      int
 	after       func()   // is called after every step and every agent's turn
 	plan        *Plan    // that is being executed: what to publish is taken from it, as the operator does
@@ -55,9 +58,11 @@ type container struct {
 
 	asked   string
 	active  Material
-	served  string          // fingerprint
+	served  string          // fingerprint of what the process serves
+	own     string          // of what the agent and Patroni serve
 	shows   map[Domain]Leaf // what its processes present, with the chains
 	loaded  Bundles         // what they verify with
+	customs []Custom        // what the process presents in place of the pod's own leaf
 	unasked bool
 
 	unreachable bool // the operator gets no report and no handshake
@@ -75,7 +80,7 @@ type container struct {
 
 // birth makes a cluster in which nothing has been issued yet.
 func birth(replicas, poolers int) *world {
-	w := &world{now: dawn, trust: Trust{State: Missing}, authorities: map[Domain]*storedAuthority{}, newer: map[Domain][]*storedAuthority{}}
+	w := &world{now: dawn, trust: Trust{State: Missing}, authorities: map[Domain]*storedAuthority{}, newer: map[Domain][]*storedAuthority{}, sources: map[slot]*source{}}
 	w.policy.Rekey = map[Domain]RekeyPolicy{}
 	w.policy.Authorities = map[Domain]CertificatePolicy{
 		Server: {Life: 730 * day, Algorithm: pki.DefaultAlgorithm},
@@ -210,8 +215,11 @@ func (w *world) observe() Observed {
 		}
 	}
 	for _, m := range w.members {
-		o.Parties = append(o.Parties, m.observe(w.now))
+		p := m.observe(w.now)
+		p.Customs = w.wantedBy(m)
+		o.Parties = append(o.Parties, p)
 	}
+	o.Foreign = w.foreign()
 	return o
 }
 
@@ -224,6 +232,11 @@ func (m *member) observe(now time.Time) Party {
 			l.Problem = string(pki.Expired)
 		case now.Before(l.NotBefore):
 			l.Problem = string(pki.NotYetValid)
+		}
+	}
+	for i := range p.Material.Customs {
+		if c := &p.Material.Customs[i]; c.Problem == "" && !now.Before(c.NotAfter) {
+			c.Problem, c.Anchors = string(pki.Expired), nil // its chain leads nowhere
 		}
 	}
 	for _, want := range m.wants {
@@ -257,6 +270,7 @@ func cloneMaterial(m Material) Material {
 	for i := range m.Leaves {
 		m.Leaves[i].Chain = slices.Clone(m.Leaves[i].Chain)
 	}
+	m.Customs = cloneCustoms(m.Customs)
 	for _, domain := range Domains() {
 		m.Anchors.Set(domain, slices.Clone(m.Anchors.Of(domain)))
 	}
@@ -268,6 +282,11 @@ func firstEnd(m *Material) time.Time {
 	for _, l := range m.Leaves {
 		if end.IsZero() || l.NotAfter.Before(end) {
 			end = l.NotAfter
+		}
+	}
+	for _, c := range m.Customs {
+		if end.IsZero() || c.NotAfter.Before(end) {
+			end = c.NotAfter
 		}
 	}
 	return end
@@ -283,6 +302,8 @@ func (w *world) execute(s Step) error {
 		return w.storeAuthority(s)
 	case TrustNew, SwitchSigner, RollBack, DropOld, DiscardAuthority:
 		return w.rekey(s)
+	case AdmitAnchor, NoteUnused, DropAnchor:
+		return w.note(s)
 	case PublishTrust:
 		if w.trust.State == Foreign {
 			return fmt.Errorf("overwriting a foreign ConfigMap")
@@ -293,7 +314,7 @@ func (w *world) execute(s Step) error {
 		if m == nil || m.secret.State == Foreign {
 			return fmt.Errorf("writing Secret %s", s.Party)
 		}
-		w.publish(m, s.Reissue)
+		return w.write(m, s)
 	case Activate:
 		if _, c := w.pod(s.Pod); c != nil {
 			c.asked = s.Revision
@@ -308,9 +329,20 @@ func (w *world) execute(s Step) error {
 	return nil
 }
 
-// publish writes a member's Secret: some leaves anew, the others and both bundles as they should be.
+// publish writes a member's Secret: some leaves anew, and what is presented in their place stays.
 func (w *world) publish(m *member, reissue []Domain) {
-	material := Material{State: Present, Answered: w.policy.RenewRequest}
+	if err := w.write(m, Step{Reissue: reissue}); err != nil {
+		panic(err)
+	}
+}
+
+// write writes a member's Secret: some leaves anew, the others and both bundles as they should be.
+func (w *world) write(m *member, s Step) error {
+	customs, err := w.customsAfter(m, s)
+	if err != nil {
+		return err
+	}
+	material := Material{State: Present, Answered: w.policy.RenewRequest, Customs: customs}
 	for _, domain := range Domains() {
 		if anchors := w.anchors(domain); anchors != nil {
 			material.Anchors.Set(domain, anchors)
@@ -319,7 +351,7 @@ func (w *world) publish(m *member, reissue []Domain) {
 		}
 	}
 	for _, want := range m.wants {
-		if slices.Contains(reissue, want.Domain) {
+		if slices.Contains(s.Reissue, want.Domain) {
 			material.Leaves = append(material.Leaves, w.issue(want))
 		} else if old := m.leaf(want.Domain); old != nil {
 			material.Leaves = append(material.Leaves, *old)
@@ -330,6 +362,7 @@ func (w *world) publish(m *member, reissue []Domain) {
 	}
 	material.Revision = revisionOf(&material)
 	m.secret = material
+	return nil
 }
 
 func (w *world) issue(want LeafWant) Leaf {
@@ -351,6 +384,9 @@ func revisionOf(m *Material) string {
 	for _, l := range m.Leaves {
 		data[string(l.Domain)] = []byte(l.Fingerprint + l.Problem + strings.Join(l.Chain, " "))
 	}
+	for _, c := range m.Customs {
+		data["custom "+string(c.Domain)] = []byte(c.Content + c.Problem)
+	}
 	for _, domain := range Domains() {
 		if anchors := m.Anchors.Of(domain); anchors != nil {
 			data["ca "+string(domain)] = []byte(strings.Join(anchors, " "))
@@ -366,7 +402,10 @@ func revisionOf(m *Material) string {
 func (w *world) handshake(m *member, c *container) {
 	c.proofs = nil
 	for _, port := range []string{"postgres", "patroni", "agent"} {
-		proof := Proof{Port: port, Revision: c.active.Revision, Fingerprint: c.served}
+		proof := Proof{Port: port, Process: port == "postgres", Revision: c.active.Revision, Fingerprint: c.own}
+		if proof.Process {
+			proof.Fingerprint = c.served
+		}
 		if c.unreachable {
 			proof.Fingerprint, proof.Problem = "", "no route to host"
 		}
@@ -417,6 +456,12 @@ func (w *world) agentTakes(m *member, mounted *Material) bool {
 			return false
 		}
 	}
+	for _, c := range mounted.Customs {
+		leads := slices.ContainsFunc(c.Anchors, func(a string) bool { return slices.Contains(mounted.Anchors.Of(c.Domain), a) })
+		if c.Problem != "" || !leads || !w.now.Before(c.NotAfter) || w.now.Before(c.NotBefore) {
+			return false
+		}
+	}
 	return mounted.State == Present && !mounted.Altered && len(mounted.Leaves) == len(m.wants) && mounted.Anchors.Server != nil && mounted.Anchors.Client != nil
 }
 
@@ -426,14 +471,21 @@ func (c *container) install(m Material, asked string) {
 		c.reload()
 	} else if l := leafOf(&c.active, Client); l != nil {
 		c.shows[Client] = *l // libpq reads its files at each connect
+		c.customs = slices.DeleteFunc(c.customs, func(p Custom) bool { return p.Domain == Client })
+		for _, p := range c.active.Customs {
+			if p.Domain == Client {
+				c.customs = append(c.customs, p)
+			}
+		}
 	}
 }
 
 // reload is what a process does with what its agent has installed.
 func (c *container) reload() {
-	c.served = leafOf(&c.active, Server).Fingerprint
+	c.own = leafOf(&c.active, Server).Fingerprint
+	c.served = toServe(&c.active, true)
 	own := cloneMaterial(c.active)
-	c.shows, c.loaded = map[Domain]Leaf{}, own.Anchors
+	c.shows, c.loaded, c.customs = map[Domain]Leaf{}, own.Anchors, own.Customs
 	for _, l := range own.Leaves {
 		c.shows[l.Domain] = l
 	}
@@ -467,8 +519,7 @@ func (w *world) forgetFailures() {
 	for _, m := range w.members {
 		for _, c := range m.pods {
 			c.proofs = slices.DeleteFunc(c.proofs, func(p Proof) bool {
-				l := m.leaf(Server)
-				return p.Fingerprint == "" || l == nil || p.Fingerprint != l.Fingerprint
+				return p.Fingerprint == "" || p.Fingerprint != toServe(&m.secret, p.Process)
 			})
 		}
 	}
