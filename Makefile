@@ -70,7 +70,7 @@ tidy: ## go mod tidy in every module
 .PHONY: vet
 vet: ## go vet, with the tags of every test
 	$(GO) vet ./...
-	$(GO) vet -tags=envtest ./test/envtest
+	$(GO) vet -tags=envtest ./test/envtest ./test/pages
 	$(GO) vet -tags=e2e ./test/e2e/...
 
 .PHONY: lint
@@ -94,7 +94,7 @@ test-unit: ## Unit and property tests: no root, no cluster
 	$(if $(RACE),,CGO_ENABLED=0 )$(GO) test $(RACE) -shuffle=on ./...
 
 .PHONY: test-envtest
-test-envtest: ## CRD and CEL rules, and cert-manager, against the real API server
+test-envtest: ## CRD and CEL rules, cert-manager, and the commands in docs/issuers, against the real API server
 	hack/run-tests envtest
 
 .PHONY: e2e

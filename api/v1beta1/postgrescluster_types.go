@@ -47,6 +47,8 @@ type PostgresClusterList struct {
 // +kubebuilder:validation:XValidation:rule="!has(self.tls) || !has(self.tls.server) || !has(self.tls.server.issuerRef) || !has(self.customTLSSecret)",fieldPath=".customTLSSecret",message="stands beside spec.tls.server.issuerRef, and PostgreSQL serves one certificate; remove one of them"
 // +kubebuilder:validation:XValidation:rule="!has(self.tls) || !has(self.tls.client) || !has(self.tls.client.issuerRef) || !has(self.customReplicationTLSSecret)",fieldPath=".customReplicationTLSSecret",message="stands beside spec.tls.client.issuerRef, and replicas present one certificate; remove one of them"
 type PostgresClusterSpec struct {
+	PGOClusterFields `json:",inline"`
+
 	// PostgresVersion is the major version of PostgreSQL.
 	// +kubebuilder:validation:Enum=15;17
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="cannot change, pgtls does no major upgrade; create a new cluster with the new version and move the data"
@@ -134,6 +136,8 @@ type Metadata struct {
 
 // InstanceSetSpec is a set of like instances.
 type InstanceSetSpec struct {
+	PGOInstanceFields `json:",inline"`
+
 	// Name of the set; instances are <cluster>-<name>-<index>.
 	// +kubebuilder:default="00"
 	// +kubebuilder:validation:MaxLength=12
@@ -177,6 +181,8 @@ type InstanceSetSpec struct {
 
 // UserSpec is a PostgreSQL user that pgtls creates, with a Secret <cluster>-pguser-<name>.
 type UserSpec struct {
+	PGOUserFields `json:",inline"`
+
 	// Name of the user.
 	// +kubebuilder:validation:MaxLength=32
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",messageExpression="self + ' is no DNS label, and the Secret <cluster>-pguser-<name> is named after it; use lower-case letters, digits and, inside, -'"
@@ -207,6 +213,8 @@ type DatabaseName string
 
 // PatroniSpec steers Patroni.
 type PatroniSpec struct {
+	PGOPatroniFields `json:",inline"`
+
 	// DynamicConfiguration is Patroni's dynamic configuration. What TLS and
 	// authentication need (ssl*, pg_hba), and where the log goes, is the operator's and refused here.
 	// +optional
@@ -238,6 +246,8 @@ type ProxySpec struct {
 
 // PGBouncerSpec is a Deployment of PgBouncer, reached by the Service <cluster>-pgbouncer.
 type PGBouncerSpec struct {
+	PGOPodFields `json:",inline"`
+
 	// Image runs PgBouncer. By default the operator's.
 	// +optional
 	// +kubebuilder:validation:MaxLength=512
@@ -293,6 +303,8 @@ type PGBouncerSpec struct {
 
 // PGBouncerConfiguration is what the user sets in pgbouncer.ini.
 type PGBouncerConfiguration struct {
+	PGOPoolerConfigurationFields `json:",inline"`
+
 	// Global holds settings of the section [pgbouncer].
 	// +optional
 	// +kubebuilder:validation:MaxProperties=30
@@ -307,6 +319,8 @@ type PGBouncerConfiguration struct {
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.nodePort) || self.?type.orValue('ClusterIP') != 'ClusterIP'",fieldPath=".nodePort",message="a Service of type ClusterIP has no node port; set type NodePort or LoadBalancer, or remove nodePort"
 type ServiceSpec struct {
+	PGOServiceFields `json:",inline"`
+
 	// +optional
 	// +kubebuilder:default=ClusterIP
 	// +kubebuilder:validation:Enum=ClusterIP;NodePort;LoadBalancer

@@ -25,9 +25,10 @@ import (
 // startLimit is generous: the machine may be building something else meanwhile.
 const startLimit = 3 * time.Minute
 
-// cluster is a client of the API server under test, which config reaches. It is strict, as kubectl is.
+// Clients of the API server under test, which config reaches.
 var (
-	cluster client.Client
+	cluster client.Client // asks for strict validation, as kubectl does
+	lenient client.Client // does not, as most others
 	config  *rest.Config
 )
 
@@ -63,8 +64,8 @@ func runWithAPIServer(m *testing.M) (code int) {
 }
 
 func connect() error {
-	lenient, err := client.New(config, client.Options{})
-	if err != nil {
+	var err error
+	if lenient, err = client.New(config, client.Options{}); err != nil {
 		return err
 	}
 	cluster = client.WithFieldValidation(lenient, "Strict")

@@ -211,10 +211,10 @@ func TestRefusedOnCreate(t *testing.T) {
 
 func TestUnknownFieldIsNamed(t *testing.T) {
 	for patch, field := range map[string]string{
-		`spec: {standby: {enabled: true}}`:                            "spec.standby",
-		`spec: {tls: {server: {instances: {durations: 24h}}}}`:        "spec.tls.server.instances.durations",
-		`spec: {proxy: {pgBouncer: {config: {databases: {a: "b"}}}}}`: "spec.proxy.pgBouncer.config.databases",
-		`spec: {users: [{name: a, password: {type: AlphaNumeric}}]}`:  "spec.users[0].password",
+		`spec: {standBy: {enabled: true}}`:                        "spec.standBy",
+		`spec: {tls: {server: {instances: {durations: 24h}}}}`:    "spec.tls.server.instances.durations",
+		`spec: {proxy: {pgBouncer: {config: {peers: {a: "b"}}}}}`: "spec.proxy.pgBouncer.config.peers",
+		`spec: {users: [{name: a, secretName: b}]}`:               "spec.users[0].secretName",
 	} {
 		t.Run(field, func(t *testing.T) {
 			err := tryCreate(t.Context(), readManifest(t, "minimal.yaml", patch))
