@@ -7,7 +7,7 @@ import (
 
 func TestAValueIsReadFromTheProcessAndFromMetrics(t *testing.T) {
 	for text, want := range map[string]float64{
-		"VmRSS:\t 60000 kB\nRssAnon:\t   15244 kB\n":    15244,
+		"VmRSS:\t 60000 kB\nRssAnon:\t   15244 kB\n":     15244,
 		"# HELP RssAnon: more\nRssAnon: 1.2582912e+07\n": 12582912,
 	} {
 		if got, err := valueIn(strings.NewReader(text), "RssAnon:"); err != nil || got != want {

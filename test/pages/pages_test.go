@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -91,16 +92,35 @@ func start(server *envtest.Environment) error {
 
 const top = "../.."
 
-// pages, with what is there before a reader begins, and which certificates of the cluster are his in the end.
-var pages = []struct {
+// page is one whose commands are run.
+type page struct {
 	file     string
-	prepare  func(*testing.T, *Shell) (systemRoots []*x509.Certificate)
-	replaced []string
-	warnings string // findings that the page says are to be expected
-}{
+	prepare  func(*testing.T, *Shell) (systemRoots []*x509.Certificate) // what is there before a reader begins
+	replaced []string                                                   // which certificates of the cluster are his in the end
+	warnings string                                                     // findings that the page says are to be expected
+}
+
+var pages = []page{
 	{"company-ca.md", nil, []string{"server", "replication", "pgBouncer"}, ""},
 	{"vault.md", prepareVault, []string{"server", "replication", "pgBouncer"}, ""},
 	{"acme.md", prepareACME, []string{"server"}, "NameMissing"},
+}
+
+// runElsewhere are pages whose commands need more than an API server.
+var runElsewhere = map[string]string{"cert-manager.md": "test/envtest"}
+
+func TestEveryPageAboutAnIssuerIsRun(t *testing.T) {
+	files, err := filepath.Glob(filepath.Join(top, "docs", "issuers", "*.md"))
+	if err != nil || len(files) < len(pages) {
+		t.Fatalf("found %d pages (%v)", len(files), err)
+	}
+	for _, file := range files {
+		name := filepath.Base(file)
+		isRun := slices.ContainsFunc(pages, func(p page) bool { return p.file == name })
+		if !isRun && runElsewhere[name] == "" {
+			t.Errorf("nobody runs the commands of docs/issuers/%s: add it to the pages", name)
+		}
+	}
 }
 
 func TestTheCommandsOfAPageDoWhatItSays(t *testing.T) {
