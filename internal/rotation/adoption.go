@@ -171,7 +171,7 @@ func (d *decision) presentable(p *Party, want, have *Custom) bool {
 		d.block(p.Name, AwaitingApproval, "a custom %s certificate of a new issuer is there for %s: set the annotation pgtls.dev/adopt-approved to %s to have it presented (spec.tls.adoption)",
 			want.Domain, p.Name, want.Content)
 		return false
-	case want.Immediate || d.unborn(p.Kind):
+	case want.Immediate || d.unborn(p.Kind, want):
 		return true
 	case have == nil || !intersect(have.Anchors, want.Anchors):
 		if want.Domain == Server && !d.presentedElsewhere(p, want) && !d.followed(p, want) {
@@ -192,12 +192,21 @@ func (d *decision) presentable(p *Party, want, have *Custom) bool {
 	return false
 }
 
-// unborn reports whether no party of a kind has anything to present yet, and no pod that runs: then nobody knows it, and
-// nobody is to be waited for.
-func (d *decision) unborn(kind Kind) bool {
-	return !slices.ContainsFunc(d.observed.Parties, func(p Party) bool {
-		return p.Kind == kind && (p.Material.State != Missing || len(p.Pods) > 0)
-	})
+// unborn reports whether no party of a kind has anything to present yet, and no pod that runs: then no client knows it, and
+// nobody is to be waited for but the pods of others that run and do not trust what it will present.
+func (d *decision) unborn(kind Kind, want *Custom) bool {
+	for i := range d.observed.Parties {
+		p := &d.observed.Parties[i]
+		if p.Kind == kind && (p.Material.State != Missing || len(p.Pods) > 0) {
+			return false
+		}
+		for j := range p.Pods {
+			if r := p.Pods[j].Report; r == nil || !intersect(r.Loaded.Of(want.Domain), want.Anchors) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // followed reports whether clients that follow the ConfigMap have had the time to take an issuer that nothing leads them to.

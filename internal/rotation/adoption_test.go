@@ -128,9 +128,11 @@ func TestWhoseSecretsAreGoneIsNotBorn(t *testing.T) {
 		{"pods run", []fact{brings(Pooler, Server, "acme"), secretGone("pgbouncer")},
 			[]string{"admitanchor server acme: Wanted", "publish ca: TrustChanged", "publish operator []: TrustChanged", "publish db-1 []: TrustChanged", "publish db-2 []: TrustChanged",
 				"publish pgbouncer [server client]: Missing", "publish db-0 []: TrustChanged"}, Renewing},
-		{"no pod runs", []fact{brings(Pooler, Server, "acme"), secretGone("pgbouncer"), notStarted("pgbouncer-x"), notStarted("pgbouncer-y")},
+		{"none of its pods runs, and those of others do not trust it", []fact{brings(Pooler, Server, "acme"), secretGone("pgbouncer"), notStarted("pgbouncer-x"), notStarted("pgbouncer-y")},
 			[]string{"admitanchor server acme: Wanted", "publish ca: TrustChanged", "publish operator []: TrustChanged", "publish db-1 []: TrustChanged", "publish db-2 []: TrustChanged",
-				"publish pgbouncer [server client] custom [server]: Missing", "publish db-0 []: TrustChanged"}, Renewing},
+				"publish pgbouncer [server client]: Missing", "publish db-0 []: TrustChanged"}, Renewing},
+		{"those of others do", []fact{presenting(Instance, Server, "acme"), brings(Pooler, Server, "acme"), followTime(time.Hour), secretGone("pgbouncer"), notStarted("pgbouncer-x"), notStarted("pgbouncer-y")},
+			[]string{"publish pgbouncer [server client] custom [server]: Missing"}, Renewing},
 	})
 }
 

@@ -95,6 +95,11 @@ func (r rekeyOracle) standing(domain Domain) (s standing) {
 	for _, a := range trusted {
 		s.Anchors = append(s.Anchors, a.Certificate.Fingerprint)
 	}
+	for _, a := range r.o.Foreign { // each is wanted or was noted
+		if a.Domain == domain {
+			s.Anchors = append(s.Anchors, a.Fingerprint)
+		}
+	}
 	slices.Sort(s.Anchors)
 	r.phase(domain, trusted, &s)
 	return s

@@ -262,7 +262,8 @@ func (r oracle) seen(i, j int) bool {
 	}
 	seen := 0
 	for _, proof := range pod.Proofs {
-		if proof.Revision == p.Material.Revision && proof.Fingerprint == leaf.Fingerprint && leaf.Fingerprint != "" {
+		shown := toServe(&p.Material, proof.Process)
+		if proof.Revision == p.Material.Revision && proof.Fingerprint == shown && shown != "" {
 			seen++
 		}
 	}
@@ -287,6 +288,11 @@ func (r oracle) whole(i int) bool {
 	p := r.o.Parties[i]
 	for _, want := range p.Wants {
 		if leaf := leafOf(&p.Material, want.Domain); leaf == nil || leaf.Problem != "" {
+			return false
+		}
+	}
+	for _, c := range p.Material.Customs {
+		if c.Problem != "" {
 			return false
 		}
 	}

@@ -25,9 +25,10 @@ func TestRekeyHistories(t *testing.T) {
 // rekeyHistory is a history in which nobody damages anything: what a pod loads is what was published for it.
 type rekeyHistory struct {
 	history
-	broken string // the first rule that the world broke
-	ids    int    // of wishes
-	lost   map[Domain]bool
+	broken  string // the first rule that the world broke
+	removed guard  // by a test
+	ids     int    // of wishes
+	lost    map[Domain]bool
 }
 
 func newRekeyHistory(t *rapid.T) *rekeyHistory {
@@ -64,7 +65,7 @@ func (h *rekeyHistory) domain(t *rapid.T) Domain {
 // round decides afresh, compares with the second opinion and executes the first steps.
 func (h *rekeyHistory) round(t *rapid.T, steps int) Plan {
 	o := h.w.observe()
-	plan, err := Next(h.w.policy, o)
+	plan, err := next(h.w.policy, o, h.removed)
 	if err != nil {
 		t.Fatalf("deciding: %v", err)
 	}
@@ -93,7 +94,7 @@ func (h *rekeyHistory) staleRound(t *rapid.T) {
 			}
 		}
 	}
-	plan, err := Next(h.w.policy, o)
+	plan, err := next(h.w.policy, o, h.removed)
 	if err != nil {
 		t.Fatalf("deciding: %v", err)
 	}

@@ -9,7 +9,8 @@ import (
 // The commands of stories about re-keys: a round for each Secret and each pod would hide what happens.
 
 // turnOps are the steps that change who is trusted or who signs.
-var turnOps = []Op{CreateAuthority, CopyAuthority, ReleaseAuthority, RestoreAuthority, TrustNew, SwitchSigner, RollBack, DropOld, DiscardAuthority}
+var turnOps = []Op{CreateAuthority, CopyAuthority, ReleaseAuthority, RestoreAuthority, TrustNew, SwitchSigner, RollBack, DropOld, DiscardAuthority,
+	AdmitAnchor, NoteUnused, DropAnchor}
 
 // rekey plays rounds until there is no step, or until a step of a kind was taken.
 func (s *story) rekey(until string) error {

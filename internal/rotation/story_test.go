@@ -26,6 +26,7 @@ import (
 //	rekey                         rounds until there is no step; prints the turns, how many other steps there were between, and whom it waits for
 //	until switchsigner            the same, until such a step was taken
 //	authorities                   for each domain: phase, who signs, what is trusted, what the leaves present
+//	customs                       who presents a certificate from elsewhere, and which of their anchors are noted
 //	blockers                      what the plan says of those it waits for
 //	windows every=7d from=3d for=4h  when windows are open; "windows any" and "windows never" too
 //	anything else                 a fact of facts_test.go, such as: refusing db-1-0
@@ -81,6 +82,8 @@ func (s *story) tell(command []string) error {
 		return s.rekey(args[0])
 	case "authorities":
 		return s.authorities()
+	case "customs":
+		s.customs()
 	case "blockers":
 		return s.blockers()
 	default:
@@ -222,6 +225,24 @@ func (s *story) pods() {
 	}
 }
 
+// customs tells what the processes present in place of their own leaves, and which anchors are noted.
+func (s *story) customs() {
+	for _, m := range s.w.members {
+		for _, c := range m.pods {
+			for _, p := range c.customs {
+				fmt.Fprintf(&s.out, "%s presents a %s certificate of %v, good until %s\n", c.name, p.Domain, p.Anchors, s.in(p.NotAfter))
+			}
+		}
+	}
+	for _, a := range s.w.record {
+		unused := ""
+		if !a.UnusedSince.IsZero() {
+			unused = ", and nothing needs it"
+		}
+		fmt.Fprintf(&s.out, "%s is trusted in the %s domain%s\n", a.Fingerprint, a.Domain, unused)
+	}
+}
+
 // fact applies a fact by its name in facts_test.go.
 func (s *story) fact(name string, args []string) error {
 	one := func(f func(string) fact) func([]string) fact {
@@ -260,6 +281,10 @@ func (s *story) fact(name string, args []string) error {
 		"secretLost":        one(func(d string) fact { return secretLost(Domain(d)) }),
 		"expired":           one(func(d string) fact { return expired(Domain(d)) }),
 		"manual":            func([]string) fact { return manual },
+		"brings":            func(a []string) fact { return brings(Kind(a[0]), Domain(a[1]), a[2]) },
+		"takesAway":         leaf(func(k string, d Domain) fact { return takesAway(Kind(k), d) }),
+		"spoils":            leaf(func(k string, d Domain) fact { return spoils(Kind(k), d) }),
+		"followTime":        one(func(d string) fact { return followTime(span(d)) }),
 		"authorityLost":     one(func(d string) fact { return noAuthority(Domain(d)) }),
 	}
 	make, known := facts[name]

@@ -36,6 +36,7 @@ type world struct {
 	besides     []string         // anchors from elsewhere that are wanted although nothing presents what they issued
 	members     []*member        // sorted by name
 	serial      int
+	unchecked   bool     // Check lets everything through, so that a test sees what happens then
 	after       func()   // is called after every step and every agent's turn
 	plan        *Plan    // that is being executed: what to publish is taken from it, as the operator does
 	log         []string // of executed steps
@@ -518,9 +519,9 @@ func (w *world) heal() {
 func (w *world) forgetFailures() {
 	for _, m := range w.members {
 		for _, c := range m.pods {
-			c.proofs = slices.DeleteFunc(c.proofs, func(p Proof) bool {
-				return p.Fingerprint == "" || p.Fingerprint != toServe(&m.secret, p.Process)
-			})
+			if slices.ContainsFunc(c.proofs, func(p Proof) bool { return p.Fingerprint == "" || p.Fingerprint != toServe(&m.secret, p.Process) }) {
+				c.proofs = nil // it looks at every port
+			}
 		}
 	}
 }
@@ -547,7 +548,7 @@ func (w *world) run(plan Plan, steps int) error {
 		if s.Op == Activate && s.Revision == "" {
 			s.Revision = w.member(s.Party).secret.Revision
 		}
-		if v := Check(fresh, s); v != nil {
+		if v := Check(fresh, s); v != nil && !w.unchecked {
 			return fmt.Errorf("executing %s: %w", s, v)
 		}
 		if err := w.execute(s); err != nil {
