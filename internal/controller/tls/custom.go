@@ -121,7 +121,7 @@ func (r *Reconciler) readCustom(ctx context.Context, v *view, s slot, trust, pee
 			p.pair, p.anchors, p.accepted = certificate.Pair, certificate.Anchors, true
 		}
 	}
-	if p.accepted && v.reserved(s.domain, p) {
+	if p.accepted && v.unfit(s.domain, p) {
 		p.accepted = false
 	}
 	if !p.accepted {
@@ -137,10 +137,12 @@ func (r *Reconciler) readCustom(ctx context.Context, v *view, s slot, trust, pee
 	return p
 }
 
-// reserved refuses anchors that are named like an authority of the cluster: OpenSSL would take the one for the other.
-func (v *view) reserved(domain rotation.Domain, p *presented) bool {
+// unfit refuses anchors that are named like an authority of the cluster: OpenSSL would take the one for the other, and to it
+// neither letters in upper case nor more blanks make another name.
+func (v *view) unfit(domain rotation.Domain, p *presented) bool {
 	for _, a := range p.anchors {
-		if subject := pki.Facts(a).Subject; generationNamed(v.cluster.Name, domain, subject) > 0 {
+		subject := pki.Facts(a).Subject
+		if generationNamed(v.cluster.Name, domain, asCompared(subject)) > 0 {
 			p.findings = append(p.findings, custom.Finding{Reason: anchorReserved, Severity: custom.Refuse, Message: fmt.Sprintf(
 				"%s: the authority %s bears the name of one of the cluster's own: let the issuer have another name", p.source, subject)})
 			return true
@@ -150,6 +152,12 @@ func (v *view) reserved(domain rotation.Domain, p *presented) bool {
 }
 
 // readSource reads what a spec names.
+// asCompared is a name as OpenSSL compares it with others, but for the type of each part, which is as it is.
+func asCompared(subject string) string {
+	kind, value, _ := strings.Cut(subject, "=")
+	return kind + "=" + strings.ToLower(strings.Join(strings.Fields(value), " "))
+}
+
 func (r *Reconciler) readSource(ctx context.Context, v *view, kind, name string) (data map[string][]byte, finding *custom.Finding) {
 	refuse := func(reason custom.Reason, remedy, format string, args ...any) (map[string][]byte, *custom.Finding) {
 		return nil, &custom.Finding{Reason: reason, Severity: custom.Refuse, Message: fmt.Sprintf("%s %s: ", kind, name) + fmt.Sprintf(format, args...) + ": " + remedy}
@@ -168,7 +176,7 @@ func (r *Reconciler) readSource(ctx context.Context, v *view, kind, name string)
 	case err != nil:
 		return refuse(sourceUnreadable, "the operator tries again", "%s", inWords(err))
 	case metav1.IsControlledBy(object, v.cluster):
-		return refuse(sourceReserved, "give a Secret of your own", "the operator writes it")
+		return refuse(sourceReserved, "give a "+kind+" of your own", "the operator writes it")
 	}
 	return read(), nil
 }
@@ -218,7 +226,7 @@ func (r *Reconciler) readTrust(ctx context.Context, v *view, domain rotation.Dom
 	}
 	anchors, findings := custom.CheckBundle(source, key.Key, text, v.observed.Now)
 	p := &presented{source: source, anchors: anchors, findings: findings}
-	if v.reserved(domain, p) {
+	if v.unfit(domain, p) {
 		return nil, p.findings
 	}
 	return anchors, findings
