@@ -125,6 +125,7 @@ func (r *Reconciler) readCustom(ctx context.Context, v *view, s slot, trust, pee
 		p.accepted = false
 	}
 	if !p.accepted {
+		v.hold(s.domain)
 		v.lastGood(p)
 	}
 	if p.pair == nil {
@@ -151,13 +152,13 @@ func (v *view) unfit(domain rotation.Domain, p *presented) bool {
 	return false
 }
 
-// readSource reads what a spec names.
 // asCompared is a name as OpenSSL compares it with others, but for the type of each part, which is as it is.
 func asCompared(subject string) string {
 	kind, value, _ := strings.Cut(subject, "=")
 	return kind + "=" + strings.ToLower(strings.Join(strings.Fields(value), " "))
 }
 
+// readSource reads what a spec names.
 func (r *Reconciler) readSource(ctx context.Context, v *view, kind, name string) (data map[string][]byte, finding *custom.Finding) {
 	refuse := func(reason custom.Reason, remedy, format string, args ...any) (map[string][]byte, *custom.Finding) {
 		return nil, &custom.Finding{Reason: reason, Severity: custom.Refuse, Message: fmt.Sprintf("%s %s: ", kind, name) + fmt.Sprintf(format, args...) + ": " + remedy}
@@ -197,21 +198,26 @@ func bytesOf(config *corev1.ConfigMap) map[string][]byte {
 func (r *Reconciler) additionalTrust(ctx context.Context, v *view, domain rotation.Domain) (anchors []*x509.Certificate) {
 	spec := specOf(v.cluster)
 	sources := map[rotation.Domain][]v1beta1.TrustSource{rotation.Server: spec.server.AdditionalTrust, rotation.Client: spec.client.AdditionalTrust}[domain]
-	unknown := false
 	for _, source := range sources {
 		kind, key := trustKey(source)
 		found, findings := r.readTrust(ctx, v, domain, kind, key)
 		v.trustFindings[domain] = append(v.trustFindings[domain], findings...)
-		unknown = unknown || found == nil
+		if found == nil {
+			v.hold(domain)
+		}
 		anchors = append(anchors, found...)
 	}
 	for _, a := range anchors {
 		v.anchor(domain, a).facts.Wanted = true
 	}
-	for _, a := range v.foreign {
-		a.facts.Wanted = a.facts.Wanted || unknown && a.facts.Domain == domain
-	}
 	return anchors
+}
+
+// hold keeps what is trusted in a domain: who knows what a source holds, or held, that cannot be read or is refused.
+func (v *view) hold(domain rotation.Domain) {
+	for _, a := range v.foreign {
+		a.facts.Held = a.facts.Held || a.facts.Domain == domain
+	}
 }
 
 func (r *Reconciler) readTrust(ctx context.Context, v *view, domain rotation.Domain, kind string, key v1beta1.TrustKey) ([]*x509.Certificate, []custom.Finding) {
