@@ -28,6 +28,7 @@ import (
 	"pgtls.dev/pgtls/internal/delivery/kube"
 	"pgtls.dev/pgtls/internal/desired"
 	"pgtls.dev/pgtls/internal/pki"
+	"pgtls.dev/pgtls/internal/postgres"
 	"pgtls.dev/pgtls/internal/rotation"
 )
 
@@ -45,8 +46,13 @@ type house struct {
 
 	// around is called for each write; it may do it, or fail, or both.
 	around func(write string, do func() error) error
-	wire   *wire
-	pods   map[string]*simPod // by address
+	// reading is called before each read, and may refuse it.
+	reading func(key client.ObjectKey, object client.Object) error
+
+	wire     *wire
+	pods     map[string]*simPod // by address
+	sessions []postgres.Session // of every PostgreSQL
+	theirs   map[string]string  // resource versions of the user's Secrets
 }
 
 // write notes a write and takes it, unless the test has other plans.
@@ -70,8 +76,17 @@ func newHouse(t *testing.T, objects ...client.Object) *house {
 	}
 	h := &house{t: t, now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), wire: newWire(), pods: map[string]*simPod{}}
 	base := fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(&v1beta1.PostgresCluster{}, &corev1.Pod{}, &corev1.Service{}).
+		WithIndex(&v1beta1.PostgresCluster{}, referenceIndex, referencesIn).
 		WithObjects(append(objects, append(someServices(), aCluster())...)...).Build()
 	h.client = interceptor.NewClient(base, interceptor.Funcs{
+		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, obj client.Object, opts ...client.GetOption) error {
+			if h.reading != nil {
+				if err := h.reading(key, obj); err != nil {
+					return err
+				}
+			}
+			return c.Get(ctx, key, obj, opts...)
+		},
 		Create: func(ctx context.Context, c client.WithWatch, obj client.Object, opts ...client.CreateOption) error {
 			return h.write("create "+obj.GetName(), func() error { return c.Create(ctx, obj, opts...) })
 		},
@@ -109,6 +124,7 @@ func (h *house) restart() {
 		agents:  newAgents(ctx, now, func(types.NamespacedName) {}), proofs: newProofs(), nudges: newNudges(), retries: newRetries(),
 	}
 	h.r.agents.dial, h.r.proofs.dial = h.wire.dial, h.look
+	h.r.sessions = func(context.Context, postgres.Server) ([]postgres.Session, error) { return h.sessions, nil }
 }
 
 // clock is read by many goroutines, and set by the test alone.
