@@ -62,7 +62,8 @@ const (
 	sourceReserved    custom.Reason = "SourceReserved"    // the operator itself writes it
 	awaitingIssuer    custom.Reason = "AwaitingIssuer"    // cert-manager has not filled the Secret yet
 	issuerUnavailable custom.Reason = "IssuerUnavailable" // there is no cert-manager
-	anchorReserved    custom.Reason = "AnchorReserved"    // it bears the name of one of the cluster's own authorities
+	recordForeign                   = custom.Reason(rotation.ForeignSecret)
+	anchorReserved    custom.Reason = "AnchorReserved" // it bears the name of one of the cluster's own authorities
 )
 
 // presented is a custom certificate with everything that is needed to present it.
@@ -139,9 +140,14 @@ func (r *Reconciler) readCustom(ctx context.Context, v *view, s slot, trust, pee
 }
 
 // unfit refuses anchors that are named like an authority of the cluster: OpenSSL would take the one for the other, and to it
-// neither letters in upper case nor more blanks make another name.
+// neither letters in upper case nor more blanks make another name. It also refuses those that cannot be noted.
 func (v *view) unfit(domain rotation.Domain, p *presented) bool {
 	for _, a := range p.anchors {
+		if v.recordForeign && !v.isForeign(domain, pki.Facts(a).Fingerprint) {
+			p.findings = append(p.findings, custom.Finding{Reason: recordForeign, Severity: custom.Refuse, Message: fmt.Sprintf(
+				"Secret %s exists and does not belong to this cluster, and nothing more can be noted as trusted: rename or delete it", desired.TrustRecord(v.cluster.Name))})
+			return true
+		}
 		subject := pki.Facts(a).Subject
 		if generationNamed(v.cluster.Name, domain, asCompared(subject)) > 0 {
 			p.findings = append(p.findings, custom.Finding{Reason: anchorReserved, Severity: custom.Refuse, Message: fmt.Sprintf(

@@ -143,7 +143,7 @@ func (v *view) instead(p *presented) string {
 }
 
 // retryAfter is when to look again at a source of whose change nothing tells us: one that could not be read, that is not valid
-// yet by the operator's clock, or whose issuer's kind is not known here yet. 0: every source is watched.
+// yet by the operator's clock, that cannot be noted, or whose issuer's kind is not known here yet. 0: every source is watched.
 func (v *view) retryAfter() time.Duration {
 	findings := slices.Concat(v.trustFindings[rotation.Server], v.trustFindings[rotation.Client])
 	for _, p := range v.customs {
@@ -151,7 +151,7 @@ func (v *view) retryAfter() time.Duration {
 	}
 	for _, f := range findings {
 		switch f.Reason {
-		case sourceUnreadable, issuerUnavailable, awaitingIssuer, custom.NotYetValid:
+		case sourceUnreadable, issuerUnavailable, awaitingIssuer, recordForeign, custom.NotYetValid:
 			return retryMax
 		default:
 		}
