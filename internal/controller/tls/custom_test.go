@@ -446,27 +446,25 @@ func TestWhatIsDamagedByHandIsMadeGood(t *testing.T) {
 			}[key]]
 		},
 	}
-	for name, damage := range damages {
-		for _, key := range files {
-			t.Run(name+" "+key, func(t *testing.T) {
-				bubble(t, func(t *testing.T) {
-					h, pods, pair := adopted(t, serverSlot, company(t, "Company CA"))
-					before := h.secret(instanceMaterial).Data
-					h.damage(instanceMaterial, func(s *corev1.Secret) { damage(h, s, key) })
-					h.onTheWay(pods)
-					after := h.secret(instanceMaterial).Data
-					for k := range before {
-						if !bytes.Equal(before[k], after[k]) {
-							t.Errorf("%s is another than before", k)
-						}
+	bubble(t, func(t *testing.T) {
+		h, pods, pair := adopted(t, serverSlot, company(t, "Company CA"))
+		before := h.secret(instanceMaterial).Data
+		for name, damage := range damages {
+			for _, key := range files {
+				h.damage(instanceMaterial, func(s *corev1.Secret) { damage(h, s, key) })
+				h.onTheWay(pods)
+				after := h.secret(instanceMaterial).Data
+				for k := range before {
+					if !bytes.Equal(before[k], after[k]) {
+						t.Errorf("%s %s: %s is another than before", key, name, k)
 					}
-					if got := serversOf(pods, pair); len(got) != 3 {
-						t.Errorf("it is presented by %v", got)
-					}
-				})
-			})
+				}
+				if got := serversOf(pods, pair); len(got) != 3 {
+					t.Errorf("%s %s: it is presented by %v", key, name, got)
+				}
+			}
 		}
-	}
+	})
 }
 
 func TestAPersonSaysWhenANewIssuersIsPresented(t *testing.T) {
