@@ -81,7 +81,7 @@ func SetupWithManager(ctx context.Context, mgr manager.Manager, options Options)
 	r := &Reconciler{
 		client:  mgr.GetClient(),
 		live:    direct,
-		applier: &kube.Applier{Client: direct, Owner: fieldOwner}, // compares with what is stored, not with a cache
+		applier: newApplier(direct), // compares with what is stored, not with a cache
 		events:  mgr.GetEventRecorder("pgtls-tls"),
 		options: options,
 		proofs:  newProofs(),
@@ -120,6 +120,17 @@ func SetupWithManager(ctx context.Context, mgr manager.Manager, options Options)
 		return fmt.Errorf("setting up the TLS controller: %w", err)
 	}
 	return nil
+}
+
+func newApplier(c client.Client) *kube.Applier {
+	conditions := []string{conditionTLSReady}
+	for _, s := range slots {
+		conditions = append(conditions, s.condition)
+	}
+	for _, domain := range rotation.Domains() {
+		conditions = append(conditions, trustConditions[domain])
+	}
+	return &kube.Applier{Client: c, Owner: fieldOwner, Conditions: conditions}
 }
 
 // clusterOfPod: pods belong to StatefulSets and ReplicaSets, so they are found by label.
