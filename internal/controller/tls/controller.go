@@ -156,13 +156,12 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	if apierrors.IsNotFound(err) || !cluster.DeletionTimestamp.IsZero() {
 		return r.outcome(ctx, request.NamespacedName, 0, r.letGo(ctx, request.NamespacedName))
 	}
-	if err := r.request(ctx, &cluster); err != nil {
-		return r.outcome(ctx, request.NamespacedName, 0, err)
-	}
+	failed := r.request(ctx, &cluster)
 	v, plan, failure := r.rotate(ctx, &cluster)
 	if v == nil || movedOn(failure) {
 		return r.outcome(ctx, request.NamespacedName, 0, failure)
 	}
+	v.noteRequests(failed)
 	if err := r.writeStatus(ctx, v, plan, failure); err != nil {
 		return r.outcome(ctx, request.NamespacedName, 0, err)
 	}

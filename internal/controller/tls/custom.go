@@ -74,6 +74,7 @@ type presented struct {
 	anchors  []*x509.Certificate // that come with it
 	findings []custom.Finding
 	accepted bool // what the Secret holds now was accepted
+	gone     bool // the spec wants none, and the Certificate that was asked for could not be taken back
 	facts    *rotation.Custom
 }
 

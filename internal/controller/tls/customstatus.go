@@ -51,7 +51,10 @@ func (v *view) newCondition(kind string, status metav1.ConditionStatus, reason, 
 }
 
 func (v *view) customCondition(p *presented, plan rotation.Plan) metav1.Condition {
-	if !p.accepted {
+	switch {
+	case p.gone: // the condition is how it is known that there is one
+		return v.newCondition(p.slot.condition, metav1.ConditionFalse, string(p.findings[0].Reason), p.findings[0].Message)
+	case !p.accepted:
 		refusals := refusalsIn(p.findings)
 		return v.newCondition(p.slot.condition, metav1.ConditionFalse, string(refusals[0].Reason), messages(refusals)+"; "+v.instead(p))
 	}
