@@ -25,7 +25,7 @@ import (
 
 	"pgtls.dev/pgtls/api/v1beta1"
 	"pgtls.dev/pgtls/internal/agentapi"
-	"pgtls.dev/pgtls/internal/delivery/kube"
+	"pgtls.dev/pgtls/internal/certmanager"
 	"pgtls.dev/pgtls/internal/desired"
 	"pgtls.dev/pgtls/internal/pki"
 	"pgtls.dev/pgtls/internal/postgres"
@@ -100,7 +100,7 @@ func newHouse(t *testing.T, objects ...client.Object) *house {
 			return h.write("patch "+obj.GetName(), func() error { return c.Patch(ctx, obj, patch, opts...) })
 		},
 		Apply: func(ctx context.Context, c client.WithWatch, obj runtime.ApplyConfiguration, opts ...client.ApplyOption) error {
-			return h.write("apply", func() error { return c.Apply(ctx, obj, opts...) })
+			return h.write(appliesWhat(obj), func() error { return c.Apply(ctx, obj, opts...) })
 		},
 		SubResourceApply: func(ctx context.Context, c client.Client, sub string, obj runtime.ApplyConfiguration, opts ...client.SubResourceApplyOption) error {
 			return h.write("apply "+sub, func() error { return c.SubResource(sub).Apply(ctx, obj, opts...) })
@@ -108,6 +108,14 @@ func newHouse(t *testing.T, objects ...client.Object) *house {
 	})
 	h.restart()
 	return h
+}
+
+// appliesWhat names the kind where it is not one of Kubernetes' own.
+func appliesWhat(obj runtime.ApplyConfiguration) string {
+	if kinded, ok := obj.(interface{ GetKind() string }); ok && kinded.GetKind() == certmanager.CertificateKind {
+		return "apply Certificate"
+	}
+	return "apply"
 }
 
 // restart is what a crash leaves: nothing in memory.
@@ -120,7 +128,7 @@ func (h *house) restart() {
 	h.stop, h.told = stop, events.NewFakeRecorder(1000)
 	h.r = &Reconciler{
 		client: h.client, live: h.client, events: h.told, options: Options{ClusterDomain: "cluster.local", Now: now},
-		applier: &kube.Applier{Client: h.client, Owner: fieldOwner},
+		applier: newApplier(h.client),
 		agents:  newAgents(ctx, now, func(types.NamespacedName) {}), proofs: newProofs(), nudges: newNudges(), retries: newRetries(),
 	}
 	h.r.agents.dial, h.r.proofs.dial = h.wire.dial, h.look
