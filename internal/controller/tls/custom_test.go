@@ -505,6 +505,27 @@ func TestAPersonSaysWhenANewIssuersIsPresented(t *testing.T) {
 	})
 }
 
+func TestEachSlotWaitsForItsOwnApproval(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		h, pods := hippos(t)
+		theirs := company(t, "Company CA")
+		server, client := h.leafOf(theirs, serverSlot), h.leafOf(theirs, replicationSlot)
+		h.put(brought, filesOf(t, server, theirs))
+		h.put("replicas", filesOf(t, client, theirs))
+		h.change(adoption(v1beta1.AdoptManual))
+		h.change(naming(serverSlot, brought))
+		h.change(naming(replicationSlot, "replicas"))
+		h.annotate(adoptApprovedAnnotation, contentOf(server))
+		h.onTheWay(pods)
+		h.wants(serverSlot.condition, metav1.ConditionFalse, reasonAdopting)
+		h.wants(replicationSlot.condition, metav1.ConditionFalse, string(rotation.AwaitingApproval), contentOf(client))
+		h.follow()
+		h.onTheWay(pods)
+		h.wants(serverSlot.condition, metav1.ConditionTrue, reasonPresented)
+		h.wants(replicationSlot.condition, metav1.ConditionFalse, string(rotation.AwaitingApproval))
+	})
+}
+
 func TestImmediateWaitsForNobody(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h, pods := hippos(t)
