@@ -171,7 +171,7 @@ func (d *decision) presentable(p *Party, want, have *Custom) bool {
 		d.block(p.Name, AwaitingApproval, "a custom %s certificate of a new issuer is there for %s: set the annotation pgtls.dev/adopt-approved to %s to have it presented (spec.tls.adoption)",
 			want.Domain, p.Name, want.Content)
 		return false
-	case want.Immediate || d.unborn(p.Kind, want):
+	case want.Immediate || d.unborn(p.Kind) && d.unheard(want):
 		return true
 	case have == nil || !intersect(have.Anchors, want.Anchors):
 		if want.Domain == Server && !d.presentedElsewhere(p, want) && !d.followed(p, want) {
@@ -192,16 +192,22 @@ func (d *decision) presentable(p *Party, want, have *Custom) bool {
 	return false
 }
 
-// unborn reports whether no party of a kind has anything to present yet, and no pod that runs: then no client knows it, and
-// nobody is to be waited for but the pods of others that run and do not trust what it will present.
-func (d *decision) unborn(kind Kind, want *Custom) bool {
+// unborn reports whether no party of a kind has anything to present yet, and no pod that runs: then no client knows it.
+func (d *decision) unborn(kind Kind) bool {
+	return !slices.ContainsFunc(d.observed.Parties, func(p Party) bool {
+		return p.Kind == kind && (p.Material.State != Missing || len(p.Pods) > 0)
+	})
+}
+
+// unheard reports whether nobody who runs, or reads the ConfigMap, was given a bundle without the issuer of a custom certificate.
+func (d *decision) unheard(want *Custom) bool {
+	trust := &d.observed.PublicTrust
+	if want.Domain == Server && trust.State == Present && !intersect(trust.Anchors, want.Anchors) {
+		return false
+	}
 	for i := range d.observed.Parties {
-		p := &d.observed.Parties[i]
-		if p.Kind == kind && (p.Material.State != Missing || len(p.Pods) > 0) {
-			return false
-		}
-		for j := range p.Pods {
-			if r := p.Pods[j].Report; r == nil || !intersect(r.Loaded.Of(want.Domain), want.Anchors) {
+		for _, pod := range d.observed.Parties[i].Pods {
+			if pod.Report == nil || !intersect(pod.Report.Loaded.Of(want.Domain), want.Anchors) {
 				return false
 			}
 		}

@@ -15,6 +15,8 @@ type Anchor struct {
 	NotAfter    time.Time
 	// Wanted: a Secret or ConfigMap that the spec names holds it.
 	Wanted bool
+	// Held: it may be wanted, for a Secret or ConfigMap that the spec names cannot be read or is refused. It is not dropped.
+	Held bool
 	// Admitted: it is noted as trusted, and every bundle of its domain is to hold it.
 	Admitted bool
 	// AdmittedAt is when that was noted.
@@ -31,7 +33,7 @@ func (d *decision) foreign() {
 		switch {
 		case a.Wanted && (!a.Admitted || !a.UnusedSince.IsZero()):
 			d.write(Step{Op: AdmitAnchor, Domain: a.Domain, Anchor: a.Fingerprint, Reason: ReasonWanted, Message: a.Subject})
-		case a.Admitted && !a.Wanted:
+		case a.Admitted && !a.Wanted && !a.Held:
 			d.dropAnchor(a)
 		}
 	}

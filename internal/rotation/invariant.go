@@ -312,7 +312,11 @@ func useBeforeRetire(o Observed, s Step) string {
 // needsAnchor says who presents, or may, what is verified by an anchor that is to be dropped. An expired one verifies nothing.
 func (o *Observed) needsAnchor(s Step) string {
 	for _, a := range o.Foreign {
-		if a.Domain == s.Domain && a.Fingerprint == s.Anchor && !o.Now.Before(a.NotAfter) {
+		switch {
+		case a.Domain != s.Domain || a.Fingerprint != s.Anchor:
+		case a.Held:
+			return fmt.Sprintf("what the spec names and cannot be read may want %s", a.Subject)
+		case !o.Now.Before(a.NotAfter):
 			return ""
 		}
 	}

@@ -81,7 +81,7 @@ func SetupWithManager(ctx context.Context, mgr manager.Manager, options Options)
 	r := &Reconciler{
 		client:  mgr.GetClient(),
 		live:    direct,
-		applier: &kube.Applier{Client: direct, Owner: fieldOwner}, // compares with what is stored, not with a cache
+		applier: newApplier(direct), // compares with what is stored, not with a cache
 		events:  mgr.GetEventRecorder("pgtls-tls"),
 		options: options,
 		proofs:  newProofs(),
@@ -122,6 +122,17 @@ func SetupWithManager(ctx context.Context, mgr manager.Manager, options Options)
 	return nil
 }
 
+func newApplier(c client.Client) *kube.Applier {
+	conditions := []string{conditionTLSReady}
+	for _, s := range slots {
+		conditions = append(conditions, s.condition)
+	}
+	for _, domain := range rotation.Domains() {
+		conditions = append(conditions, trustConditions[domain])
+	}
+	return &kube.Applier{Client: c, Owner: fieldOwner, Conditions: conditions}
+}
+
 // clusterOfPod: pods belong to StatefulSets and ReplicaSets, so they are found by label.
 func clusterOfPod(_ context.Context, pod client.Object) []ctrl.Request {
 	cluster := pod.GetLabels()[desired.ClusterLabel]
@@ -145,13 +156,12 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	if apierrors.IsNotFound(err) || !cluster.DeletionTimestamp.IsZero() {
 		return r.outcome(ctx, request.NamespacedName, 0, r.letGo(ctx, request.NamespacedName))
 	}
-	if err := r.request(ctx, &cluster); err != nil {
-		return r.outcome(ctx, request.NamespacedName, 0, err)
-	}
+	failed := r.request(ctx, &cluster)
 	v, plan, failure := r.rotate(ctx, &cluster)
 	if v == nil || movedOn(failure) {
 		return r.outcome(ctx, request.NamespacedName, 0, failure)
 	}
+	v.noteRequests(failed)
 	if err := r.writeStatus(ctx, v, plan, failure); err != nil {
 		return r.outcome(ctx, request.NamespacedName, 0, err)
 	}

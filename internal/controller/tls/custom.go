@@ -62,7 +62,8 @@ const (
 	sourceReserved    custom.Reason = "SourceReserved"    // the operator itself writes it
 	awaitingIssuer    custom.Reason = "AwaitingIssuer"    // cert-manager has not filled the Secret yet
 	issuerUnavailable custom.Reason = "IssuerUnavailable" // there is no cert-manager
-	anchorReserved    custom.Reason = "AnchorReserved"    // it bears the name of one of the cluster's own authorities
+	recordForeign                   = custom.Reason(rotation.ForeignSecret)
+	anchorReserved    custom.Reason = "AnchorReserved" // it bears the name of one of the cluster's own authorities
 )
 
 // presented is a custom certificate with everything that is needed to present it.
@@ -73,6 +74,7 @@ type presented struct {
 	anchors  []*x509.Certificate // that come with it
 	findings []custom.Finding
 	accepted bool // what the Secret holds now was accepted
+	gone     bool // the spec wants none, and the Certificate that was asked for could not be taken back
 	facts    *rotation.Custom
 }
 
@@ -121,10 +123,11 @@ func (r *Reconciler) readCustom(ctx context.Context, v *view, s slot, trust, pee
 			p.pair, p.anchors, p.accepted = certificate.Pair, certificate.Anchors, true
 		}
 	}
-	if p.accepted && v.reserved(s.domain, p) {
+	if p.accepted && v.unfit(s.domain, p) {
 		p.accepted = false
 	}
 	if !p.accepted {
+		v.hold(s.domain)
 		v.lastGood(p)
 	}
 	if p.pair == nil {
@@ -137,16 +140,29 @@ func (r *Reconciler) readCustom(ctx context.Context, v *view, s slot, trust, pee
 	return p
 }
 
-// reserved refuses anchors that are named like an authority of the cluster: OpenSSL would take the one for the other.
-func (v *view) reserved(domain rotation.Domain, p *presented) bool {
+// unfit refuses anchors that are named like an authority of the cluster: OpenSSL would take the one for the other, and to it
+// neither letters in upper case nor more blanks make another name. It also refuses those that cannot be noted.
+func (v *view) unfit(domain rotation.Domain, p *presented) bool {
 	for _, a := range p.anchors {
-		if subject := pki.Facts(a).Subject; generationNamed(v.cluster.Name, domain, subject) > 0 {
+		if v.recordForeign && !v.isForeign(domain, pki.Facts(a).Fingerprint) {
+			p.findings = append(p.findings, custom.Finding{Reason: recordForeign, Severity: custom.Refuse, Message: fmt.Sprintf(
+				"Secret %s exists and does not belong to this cluster, and nothing more can be noted as trusted: rename or delete it", desired.TrustRecord(v.cluster.Name))})
+			return true
+		}
+		subject := pki.Facts(a).Subject
+		if generationNamed(v.cluster.Name, domain, asCompared(subject)) > 0 {
 			p.findings = append(p.findings, custom.Finding{Reason: anchorReserved, Severity: custom.Refuse, Message: fmt.Sprintf(
 				"%s: the authority %s bears the name of one of the cluster's own: let the issuer have another name", p.source, subject)})
 			return true
 		}
 	}
 	return false
+}
+
+// asCompared is a name as OpenSSL compares it with others, but for the type of each part, which is as it is.
+func asCompared(subject string) string {
+	kind, value, _ := strings.Cut(subject, "=")
+	return kind + "=" + strings.ToLower(strings.Join(strings.Fields(value), " "))
 }
 
 // readSource reads what a spec names.
@@ -168,7 +184,7 @@ func (r *Reconciler) readSource(ctx context.Context, v *view, kind, name string)
 	case err != nil:
 		return refuse(sourceUnreadable, "the operator tries again", "%s", inWords(err))
 	case metav1.IsControlledBy(object, v.cluster):
-		return refuse(sourceReserved, "give a Secret of your own", "the operator writes it")
+		return refuse(sourceReserved, "give a "+kind+" of your own", "the operator writes it")
 	}
 	return read(), nil
 }
@@ -189,21 +205,26 @@ func bytesOf(config *corev1.ConfigMap) map[string][]byte {
 func (r *Reconciler) additionalTrust(ctx context.Context, v *view, domain rotation.Domain) (anchors []*x509.Certificate) {
 	spec := specOf(v.cluster)
 	sources := map[rotation.Domain][]v1beta1.TrustSource{rotation.Server: spec.server.AdditionalTrust, rotation.Client: spec.client.AdditionalTrust}[domain]
-	unknown := false
 	for _, source := range sources {
 		kind, key := trustKey(source)
 		found, findings := r.readTrust(ctx, v, domain, kind, key)
 		v.trustFindings[domain] = append(v.trustFindings[domain], findings...)
-		unknown = unknown || found == nil
+		if found == nil {
+			v.hold(domain)
+		}
 		anchors = append(anchors, found...)
 	}
 	for _, a := range anchors {
 		v.anchor(domain, a).facts.Wanted = true
 	}
-	for _, a := range v.foreign {
-		a.facts.Wanted = a.facts.Wanted || unknown && a.facts.Domain == domain
-	}
 	return anchors
+}
+
+// hold keeps what is trusted in a domain: who knows what a source holds, or held, that cannot be read or is refused.
+func (v *view) hold(domain rotation.Domain) {
+	for _, a := range v.foreign {
+		a.facts.Held = a.facts.Held || a.facts.Domain == domain
+	}
 }
 
 func (r *Reconciler) readTrust(ctx context.Context, v *view, domain rotation.Domain, kind string, key v1beta1.TrustKey) ([]*x509.Certificate, []custom.Finding) {
@@ -218,7 +239,7 @@ func (r *Reconciler) readTrust(ctx context.Context, v *view, domain rotation.Dom
 	}
 	anchors, findings := custom.CheckBundle(source, key.Key, text, v.observed.Now)
 	p := &presented{source: source, anchors: anchors, findings: findings}
-	if v.reserved(domain, p) {
+	if v.unfit(domain, p) {
 		return nil, p.findings
 	}
 	return anchors, findings

@@ -51,29 +51,81 @@ func (v *view) newCondition(kind string, status metav1.ConditionStatus, reason, 
 }
 
 func (v *view) customCondition(p *presented, plan rotation.Plan) metav1.Condition {
-	if !p.accepted {
+	switch {
+	case p.gone: // the condition is how it is known that there is one
+		return v.newCondition(p.slot.condition, metav1.ConditionFalse, string(p.findings[0].Reason), p.findings[0].Message)
+	case !p.accepted:
 		refusals := refusalsIn(p.findings)
 		return v.newCondition(p.slot.condition, metav1.ConditionFalse, string(refusals[0].Reason), messages(refusals)+"; "+v.instead(p))
 	}
 	leaf := fmt.Sprintf("%s: certificate %s of %s, valid until %s", p.source, p.facts.Content, p.pair.Leaf().Issuer, p.facts.NotAfter.UTC().Format(timeLayout))
+	var breaks string
 	for _, adoption := range plan.Adoptions {
 		if adoption.Kind == p.slot.kind && adoption.Domain == p.slot.domain {
-			return v.newCondition(p.slot.condition, metav1.ConditionFalse, v.waitsFor(p, plan), warnings(withBreaks(leaf, adoption.Breaks), p.findings))
+			breaks = adoption.Breaks
 		}
+	}
+	switch reason := v.waitsFor(p, plan); {
+	case reason == string(rotation.CustomEnded):
+		return v.newCondition(p.slot.condition, metav1.ConditionFalse, reason, warnings(leaf+"; there is no newer one, and "+ownInstead, p.findings))
+	case reason != "":
+		return v.newCondition(p.slot.condition, metav1.ConditionFalse, reason, warnings(withBreaks(leaf, breaks), p.findings))
 	}
 	return v.newCondition(p.slot.condition, metav1.ConditionTrue, reasonPresented, warnings(leaf, p.findings))
 }
 
-// waitsFor is the reason of what holds an adoption up, or that nothing does.
+// waitsFor is the reason why what was accepted is not presented by everybody, "" when it is.
 func (v *view) waitsFor(p *presented, plan rotation.Plan) string {
+	if v.presentedByAll(p) {
+		return ""
+	}
 	for _, b := range plan.Blockers {
-		if b.Reason == rotation.AwaitingApproval && slices.ContainsFunc(v.observed.Parties, func(party rotation.Party) bool {
-			return party.Name == b.Party && party.Kind == p.slot.kind
-		}) {
+		switch {
+		case b.Reason == rotation.AwaitingApproval && strings.Contains(b.Message, p.facts.Content):
+			return string(b.Reason)
+		case b.Reason == rotation.CustomEnded && v.concerns(b, p):
 			return string(b.Reason)
 		}
 	}
 	return reasonAdopting
+}
+
+// concerns reports whether a blocker that names a party tells of the slot of a custom certificate.
+func (v *view) concerns(b rotation.Blocker, p *presented) bool {
+	party := v.party(b.Party)
+	return party != nil && party.Kind == p.slot.kind && strings.Contains(b.Message, string(p.slot.domain))
+}
+
+// presentedByAll reports whether a custom certificate is in the material of every party of its kind, and every pod was seen to
+// use it: since then or, when the status has told so already, before.
+func (v *view) presentedByAll(p *presented) bool {
+	told := slices.ContainsFunc(v.cluster.Status.Conditions, func(c metav1.Condition) bool {
+		return c.Type == p.slot.condition && c.Reason == reasonPresented && strings.Contains(c.Message, p.facts.Content)
+	})
+	for i := range v.observed.Parties {
+		party := &v.observed.Parties[i]
+		if party.Kind != p.slot.kind || party.Material.State == rotation.Foreign {
+			continue
+		}
+		holds := slices.ContainsFunc(party.Material.Customs, func(c rotation.Custom) bool {
+			return c.Domain == p.slot.domain && c.Content == p.facts.Content
+		})
+		uses := func(pod rotation.Pod) bool { return told || usesCustom(party, &pod, p) }
+		if !holds || slices.ContainsFunc(party.Pods, func(pod rotation.Pod) bool { return !uses(pod) }) {
+			return false
+		}
+	}
+	return true
+}
+
+// usesCustom reports whether a pod uses what is published, and was seen to serve it where that can be seen.
+func usesCustom(party *rotation.Party, pod *rotation.Pod, p *presented) bool {
+	if pod.Report == nil || pod.Report.Active != party.Material.Revision {
+		return false
+	}
+	return p.slot.domain == rotation.Client || !slices.ContainsFunc(pod.Proofs, func(proof rotation.Proof) bool {
+		return proof.Process && proof.Fingerprint != p.facts.Fingerprint
+	})
 }
 
 func withBreaks(text, breaks string) string {
@@ -83,16 +135,18 @@ func withBreaks(text, breaks string) string {
 	return text + "; " + breaks
 }
 
+const ownInstead = "pgtls's own certificate is presented"
+
 // instead says what is presented in place of a certificate that was refused.
 func (v *view) instead(p *presented) string {
 	if p.pair == nil {
-		return "pgtls's own certificate is presented"
+		return ownInstead
 	}
 	return fmt.Sprintf("certificate %s, valid until %s, goes on being presented", p.facts.Content, p.facts.NotAfter.UTC().Format(timeLayout))
 }
 
 // retryAfter is when to look again at a source of whose change nothing tells us: one that could not be read, that is not valid
-// yet by the operator's clock, or whose issuer's kind is not known here yet. 0: every source is watched.
+// yet by the operator's clock, that cannot be noted, or whose issuer's kind is not known here yet. 0: every source is watched.
 func (v *view) retryAfter() time.Duration {
 	findings := slices.Concat(v.trustFindings[rotation.Server], v.trustFindings[rotation.Client])
 	for _, p := range v.customs {
@@ -100,7 +154,7 @@ func (v *view) retryAfter() time.Duration {
 	}
 	for _, f := range findings {
 		switch f.Reason {
-		case sourceUnreadable, issuerUnavailable, awaitingIssuer, custom.NotYetValid:
+		case sourceUnreadable, issuerUnavailable, awaitingIssuer, recordForeign, custom.NotYetValid:
 			return retryMax
 		default:
 		}

@@ -14,7 +14,7 @@ const (
 	nudgeAnnotation        = "pgtls.dev/nudge"              // on a pod: any new value, so that its kubelet looks again
 	renewRequestAnnotation = "pgtls.dev/renew-requested-at" // on a PostgresCluster, by a user: any new value
 	answeredAnnotation     = "pgtls.dev/renew-answered"     // on a material Secret: the request it was issued for
-	revisionAnnotation     = "pgtls.dev/revision"           // on a material Secret: for people
+	revisionAnnotation     = "pgtls.dev/revision"           // on a material Secret, for people; on the record, to tell what somebody altered
 	domainLabel            = "pgtls.dev/domain"             // on an authority's Secret
 	generationLabel        = "pgtls.dev/generation"         // on an authority's Secret
 

@@ -35,12 +35,15 @@ type view struct {
 	orphans     []*corev1.Secret          // authorities of an earlier cluster of this name
 	material    map[string]*corev1.Secret // by party; absent when there is none
 	record      *corev1.Secret            // of the anchors from elsewhere; nil when there is none
-	foreign     []*foreignAnchor
-	customs     []*presented
-	pods        map[string]*corev1.Pod // by name
-	endpoints   map[string][]endpoint  // by pod
-	held        map[string]bool        // material that some pod mounts
-	plan        rotation.Plan          // what was decided about it
+	// recordForeign: the record's name is that of somebody else's Secret.
+	recordForeign bool
+
+	foreign   []*foreignAnchor
+	customs   []*presented
+	pods      map[string]*corev1.Pod // by name
+	endpoints map[string][]endpoint  // by pod
+	held      map[string]bool        // material that some pod mounts
+	plan      rotation.Plan          // what was decided about it
 
 	// certificates of authorities and bridges by fingerprint: those that are stored, and those of lost authorities.
 	certificates map[string]*x509.Certificate
@@ -66,7 +69,9 @@ func (r *Reconciler) observe(ctx context.Context, cluster *v1beta1.PostgresClust
 	if err := r.observeParties(ctx, v, secrets.Items); err != nil {
 		return nil, err
 	}
-	v.readRecord(secrets.Items)
+	if err := r.observeRecord(ctx, v, secrets.Items); err != nil {
+		return nil, err
+	}
 	named := v.generationsNamed(secrets.Items)
 	v.observed.GenerationSeen = named.highest()
 	if err := r.observeAuthorities(ctx, v, named, secrets.Items); err != nil {

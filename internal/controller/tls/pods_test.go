@@ -311,6 +311,8 @@ type simPod struct {
 	mute  error // every handshake with it fails with this
 	stuck bool  // PostgreSQL goes on serving what it serves
 	facts pki.CertificateFacts
+	// process is what PostgreSQL or PgBouncer serves: facts, or a custom certificate.
+	process *pki.KeyPair
 
 	clients []*x509.Certificate // anchors that PostgreSQL verifies clients with
 	lenient bool                // PostgreSQL lets in whoever comes
@@ -354,18 +356,27 @@ func (h *house) aPod(name, party, component, role string) *simPod {
 func (p *simPod) install() {
 	data := p.h.secret(p.party).Data
 	p.agent.use(data)
+	pairIn := func(certificate, key string) *pki.KeyPair {
+		pair, err := pki.ParseKeyPair(data[certificate], data[key])
+		if err != nil {
+			p.h.t.Fatal(err)
+		}
+		return pair
+	}
 	if !p.stuck {
 		p.facts = pki.Facts(p.agent.pair.Leaf())
+		p.process = pairIn(agentapi.ServedCertificate, agentapi.ServedKey)
+	}
+	servers, err := pki.ParseBundle(data[agentapi.ServerBundle])
+	if err != nil {
+		p.h.t.Fatal(err)
 	}
 	anchors, err := pki.ParseBundle(data[agentapi.ClientBundle])
 	if err != nil {
 		p.h.t.Fatal(err)
 	}
 	p.clients = anchors
-	client, err := pki.ParseKeyPair(data[agentapi.ClientCertificate], data[agentapi.ClientKey])
-	if err != nil {
-		p.h.t.Fatal(err)
-	}
+	client := pairIn(agentapi.ClientCertificate, agentapi.ClientKey)
 	leafOf := func(pair *pki.KeyPair) *agentapi.Leaf {
 		facts := pki.Facts(pair.Leaf())
 		return &agentapi.Leaf{Serial: facts.Serial, NotAfter: facts.NotAfter}
@@ -373,6 +384,8 @@ func (p *simPod) install() {
 	p.agent.say(func(r *agentapi.Report) {
 		r.Mounted, r.Active, r.Problem = pki.Revision(data), pki.Revision(data), nil
 		r.ServerLeaf, r.ClientLeaf = leafOf(p.agent.pair), leafOf(client)
+		r.ServedLeaf, r.PresentedLeaf = leafOf(pairIn(agentapi.ServedCertificate, agentapi.ServedKey)), leafOf(pairIn(agentapi.PresentedCertificate, agentapi.PresentedKey))
+		r.ServerAnchors, r.ClientAnchors = fingerprints(servers), fingerprints(anchors)
 	})
 }
 
@@ -418,10 +431,14 @@ func (h *house) look(_ context.Context, target probe.Target) (probe.Served, erro
 	if p.mute != nil {
 		return probe.Served{}, p.mute
 	}
-	if certificate := target.ClientCertificate; certificate != nil && !h.accepts(p, certificate.Leaf) {
-		return probe.Served{Leaf: p.facts}, &probe.Error{Reason: probe.ClientRefused, Address: target.Address, Err: errors.New("unknown certificate authority")}
+	facts := p.facts
+	if target.Protocol != probe.HTTPS {
+		facts = pki.Facts(p.process.Leaf())
 	}
-	return probe.Served{Leaf: p.facts}, nil
+	if certificate := target.ClientCertificate; certificate != nil && !h.accepts(p, certificate.Leaf) {
+		return probe.Served{Leaf: facts}, &probe.Error{Reason: probe.ClientRefused, Address: target.Address, Err: errors.New("unknown certificate authority")}
+	}
+	return probe.Served{Leaf: facts}, nil
 }
 
 // accepts reports whether a pod has loaded the authority of a client's leaf.

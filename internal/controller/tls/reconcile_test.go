@@ -25,9 +25,10 @@ import (
 
 	"pgtls.dev/pgtls/api/v1beta1"
 	"pgtls.dev/pgtls/internal/agentapi"
-	"pgtls.dev/pgtls/internal/delivery/kube"
+	"pgtls.dev/pgtls/internal/certmanager"
 	"pgtls.dev/pgtls/internal/desired"
 	"pgtls.dev/pgtls/internal/pki"
+	"pgtls.dev/pgtls/internal/postgres"
 	"pgtls.dev/pgtls/internal/rotation"
 )
 
@@ -45,8 +46,13 @@ type house struct {
 
 	// around is called for each write; it may do it, or fail, or both.
 	around func(write string, do func() error) error
-	wire   *wire
-	pods   map[string]*simPod // by address
+	// reading is called before each read, and may refuse it.
+	reading func(key client.ObjectKey, object client.Object) error
+
+	wire     *wire
+	pods     map[string]*simPod // by address
+	sessions []postgres.Session // of every PostgreSQL
+	theirs   map[string]string  // resource versions of the user's Secrets
 }
 
 // write notes a write and takes it, unless the test has other plans.
@@ -70,8 +76,17 @@ func newHouse(t *testing.T, objects ...client.Object) *house {
 	}
 	h := &house{t: t, now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), wire: newWire(), pods: map[string]*simPod{}}
 	base := fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(&v1beta1.PostgresCluster{}, &corev1.Pod{}, &corev1.Service{}).
+		WithIndex(&v1beta1.PostgresCluster{}, referenceIndex, referencesIn).
 		WithObjects(append(objects, append(someServices(), aCluster())...)...).Build()
 	h.client = interceptor.NewClient(base, interceptor.Funcs{
+		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, obj client.Object, opts ...client.GetOption) error {
+			if h.reading != nil {
+				if err := h.reading(key, obj); err != nil {
+					return err
+				}
+			}
+			return c.Get(ctx, key, obj, opts...)
+		},
 		Create: func(ctx context.Context, c client.WithWatch, obj client.Object, opts ...client.CreateOption) error {
 			return h.write("create "+obj.GetName(), func() error { return c.Create(ctx, obj, opts...) })
 		},
@@ -85,7 +100,7 @@ func newHouse(t *testing.T, objects ...client.Object) *house {
 			return h.write("patch "+obj.GetName(), func() error { return c.Patch(ctx, obj, patch, opts...) })
 		},
 		Apply: func(ctx context.Context, c client.WithWatch, obj runtime.ApplyConfiguration, opts ...client.ApplyOption) error {
-			return h.write("apply", func() error { return c.Apply(ctx, obj, opts...) })
+			return h.write(appliesWhat(obj), func() error { return c.Apply(ctx, obj, opts...) })
 		},
 		SubResourceApply: func(ctx context.Context, c client.Client, sub string, obj runtime.ApplyConfiguration, opts ...client.SubResourceApplyOption) error {
 			return h.write("apply "+sub, func() error { return c.SubResource(sub).Apply(ctx, obj, opts...) })
@@ -93,6 +108,14 @@ func newHouse(t *testing.T, objects ...client.Object) *house {
 	})
 	h.restart()
 	return h
+}
+
+// appliesWhat names the kind where it is not one of Kubernetes' own.
+func appliesWhat(obj runtime.ApplyConfiguration) string {
+	if kinded, ok := obj.(interface{ GetKind() string }); ok && kinded.GetKind() == certmanager.CertificateKind {
+		return "apply Certificate"
+	}
+	return "apply"
 }
 
 // restart is what a crash leaves: nothing in memory.
@@ -105,10 +128,11 @@ func (h *house) restart() {
 	h.stop, h.told = stop, events.NewFakeRecorder(1000)
 	h.r = &Reconciler{
 		client: h.client, live: h.client, events: h.told, options: Options{ClusterDomain: "cluster.local", Now: now},
-		applier: &kube.Applier{Client: h.client, Owner: fieldOwner},
+		applier: newApplier(h.client),
 		agents:  newAgents(ctx, now, func(types.NamespacedName) {}), proofs: newProofs(), nudges: newNudges(), retries: newRetries(),
 	}
 	h.r.agents.dial, h.r.proofs.dial = h.wire.dial, h.look
+	h.r.sessions = func(context.Context, postgres.Server) ([]postgres.Session, error) { return h.sessions, nil }
 }
 
 // clock is read by many goroutines, and set by the test alone.

@@ -52,6 +52,15 @@ func referencesOf(cluster *v1beta1.PostgresCluster) (keys []string) {
 	return slices.Compact(keys)
 }
 
+// referencesIn is the index.
+func referencesIn(object client.Object) []string {
+	cluster, ok := object.(*v1beta1.PostgresCluster)
+	if !ok {
+		return nil
+	}
+	return referencesOf(cluster)
+}
+
 func trustKey(trust v1beta1.TrustSource) (kind string, key v1beta1.TrustKey) {
 	if trust.ConfigMap != nil {
 		return configMapKind, *trust.ConfigMap
@@ -64,13 +73,7 @@ func trustKey(trust v1beta1.TrustSource) (kind string, key v1beta1.TrustKey) {
 
 // watchReferences has a controller look at a cluster again when something that it names changes.
 func watchReferences(ctx context.Context, mgr manager.Manager, namespaces []string, b *builder.Builder) error {
-	err := mgr.GetFieldIndexer().IndexField(ctx, &v1beta1.PostgresCluster{}, referenceIndex, func(object client.Object) []string {
-		cluster, ok := object.(*v1beta1.PostgresCluster)
-		if !ok {
-			return nil
-		}
-		return referencesOf(cluster)
-	})
+	err := mgr.GetFieldIndexer().IndexField(ctx, &v1beta1.PostgresCluster{}, referenceIndex, referencesIn)
 	if err != nil {
 		return fmt.Errorf("indexing clusters by what they name: %w", err)
 	}

@@ -3,6 +3,7 @@ package tls
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -45,28 +46,53 @@ func (s slot) issuer(cluster *v1beta1.PostgresCluster) *v1beta1.IssuerReference 
 	return spec.server.IssuerRef
 }
 
-// request keeps the Certificates that the spec wants, and takes back those that it no longer does.
-func (r *Reconciler) request(ctx context.Context, cluster *v1beta1.PostgresCluster) error {
+// request keeps the Certificates that the spec wants, and takes back those that it no longer does. It returns what failed, by
+// condition: nothing else must wait for cert-manager, or for the webhook before it.
+func (r *Reconciler) request(ctx context.Context, cluster *v1beta1.PostgresCluster) map[string]error {
+	failed := map[string]error{}
 	for _, s := range slots {
-		issuer := s.issuer(cluster)
-		if issuer == nil {
-			if err := r.takeBack(ctx, cluster, s); err != nil {
-				return err
-			}
-			continue
+		err := r.takeBack(ctx, cluster, s)
+		if issuer := s.issuer(cluster); issuer != nil {
+			_, err = r.applier.Apply(ctx, certmanager.Certificate(r.requestFor(cluster, s, *issuer)))
 		}
-		request := r.requestFor(cluster, s, *issuer)
-		if _, err := r.applier.Apply(ctx, certmanager.Certificate(request)); err != nil && !meta.IsNoMatchError(err) {
-			return fmt.Errorf("asking %s for %s: %w", issuer.Name, request.Name, err)
+		if err != nil && !meta.IsNoMatchError(err) {
+			failed[s.condition] = err
 		}
 	}
-	return nil
+	return failed
+}
+
+// noteRequests tells of the Certificates that could not be written, where it is told what has become of each slot.
+func (v *view) noteRequests(failed map[string]error) {
+	for _, s := range slots {
+		err := failed[s.condition]
+		if err == nil {
+			continue
+		}
+		finding := custom.Finding{Reason: awaitingIssuer, Severity: custom.Warn, Message: fmt.Sprintf(
+			"Certificate %s: %s: the operator tries again", certmanager.Name(v.cluster.Name, s.issued), inWords(err))}
+		i := slices.IndexFunc(v.customs, func(p *presented) bool { return p.slot.condition == s.condition })
+		switch {
+		case i < 0:
+			v.customs = append(v.customs, &presented{slot: s, source: "no Secret", findings: []custom.Finding{finding}, gone: true})
+		case v.customs[i].awaits():
+			finding.Severity = custom.Refuse
+			v.customs[i].findings = []custom.Finding{finding}
+		default:
+			v.customs[i].findings = append(v.customs[i].findings, finding)
+		}
+	}
+}
+
+// awaits reports whether there is nothing yet but the wait for an issuer.
+func (p *presented) awaits() bool {
+	return len(p.findings) == 1 && (p.findings[0].Reason == awaitingIssuer || p.findings[0].Reason == issuerUnavailable)
 }
 
 // takeBack deletes the Certificate of a slot that has one no longer. The condition tells that it had one; were the status
 // lost, cert-manager would go on filling a Secret that nobody reads.
 func (r *Reconciler) takeBack(ctx context.Context, cluster *v1beta1.PostgresCluster, s slot) error {
-	if meta.FindStatusCondition(cluster.Status.Conditions, s.condition) == nil {
+	if s.issuer(cluster) != nil || meta.FindStatusCondition(cluster.Status.Conditions, s.condition) == nil {
 		return nil
 	}
 	certificate, err := r.certificate(ctx, cluster, s)

@@ -44,6 +44,19 @@ func TestWhoseSessionsCount(t *testing.T) {
 	}
 }
 
+// Two that PostgreSQL cannot tell apart: either may be meant, and none may be taken for the other.
+func TestOfTwoIssuersOfOneNameNeitherIsNamed(t *testing.T) {
+	v := &view{cluster: &v1beta1.PostgresCluster{ObjectMeta: metav1.ObjectMeta{Name: "hippo"}}}
+	long := "A company whose name alone has more letters than there is room for"
+	for _, name := range []string{"first", "second"} {
+		v.anchor(rotation.Client, namedAuthority(t, pkix.Name{Organization: []string{long}, CommonName: name}).Certificate)
+	}
+	cut := ("/O=" + long)[:maxOneLine]
+	if got := v.issuerNamed(cut); got != cut {
+		t.Errorf("it is taken for %q", got)
+	}
+}
+
 // authorityOfACompany has a name in more than one part.
 func authorityOfACompany(t *testing.T) *x509.Certificate {
 	t.Helper()

@@ -23,7 +23,7 @@ import (
 type foreignAnchor struct {
 	facts       rotation.Anchor
 	certificate *x509.Certificate
-	bundled     bool // the record is gone, and a bundle of the cluster holds it
+	bundled     bool // the record is gone or altered, and a bundle of the cluster holds it
 }
 
 // Keys of the record end with these.
@@ -38,18 +38,33 @@ func recordKey(domain rotation.Domain, fingerprint string) string {
 	return fmt.Sprintf("%s-%s", domain, fingerprint)
 }
 
-// readRecord takes in what the record says. Where it is gone, what the cluster's bundles hold besides its own authorities is
-// as good: somebody may still present what these have issued.
-func (v *view) readRecord(secrets []corev1.Secret) {
-	for i := range secrets {
-		if secret := &secrets[i]; secret.Name == desired.TrustRecord(v.cluster.Name) && metav1.IsControlledBy(secret, v.cluster) {
-			v.record = secret
+// observeRecord takes in what the record says. Where it is gone, or somebody has altered it, what the cluster's bundles hold
+// besides its own authorities is as good: somebody may still present what these have issued.
+func (r *Reconciler) observeRecord(ctx context.Context, v *view, secrets []corev1.Secret) error {
+	name := desired.TrustRecord(v.cluster.Name)
+	v.readBundles(secrets)
+	isRecord := func(s corev1.Secret) bool { return s.Name == name }
+	if len(v.foreign) == 0 && len(referencesOf(v.cluster)) == 0 && !slices.ContainsFunc(secrets, isRecord) {
+		return nil // as in most clusters
+	}
+	secret, _, err := r.findSecret(ctx, v, name, secrets)
+	switch {
+	case err != nil:
+		return err
+	case secret == nil:
+	case metav1.IsControlledBy(secret, v.cluster):
+		v.record = secret
+		if secret.Annotations[revisionAnnotation] == pki.Revision(secret.Data) {
+			v.foreign = nil // the record is all there is to know
 		}
+		v.readRecord()
+	default:
+		v.recordForeign = true
 	}
-	if v.record == nil {
-		v.readBundles(secrets)
-		return
-	}
+	return nil
+}
+
+func (v *view) readRecord() {
 	for key, text := range v.record.Data {
 		name, isAnchor := strings.CutSuffix(key, anchorSuffix)
 		domain, _, _ := strings.Cut(name, "-")
@@ -130,7 +145,8 @@ func (v *view) foreignFacts() (facts []rotation.Anchor) {
 		return strings.Compare(recordKey(a.facts.Domain, a.facts.Fingerprint), recordKey(b.facts.Domain, b.facts.Fingerprint))
 	})
 	for _, a := range v.foreign {
-		a.facts.Admitted = a.facts.Admitted || a.bundled && !a.facts.Wanted // what is wanted is noted anew
+		a.facts.Admitted = a.facts.Admitted || a.bundled && (!a.facts.Wanted || v.recordForeign) // what is wanted is noted anew
+		a.facts.Held = a.facts.Held || v.recordForeign                                           // nothing can be noted
 		facts = append(facts, a.facts)
 	}
 	return facts
@@ -155,6 +171,7 @@ func (r *Reconciler) note(ctx context.Context, v *view, step rotation.Step) erro
 		}
 	}
 	record := r.secret(v, desired.TrustRecord(v.cluster.Name), v.recordData())
+	metav1.SetMetaDataAnnotation(&record.ObjectMeta, revisionAnnotation, pki.Revision(record.Data)) // tells what somebody altered
 	if err := r.storeRecord(ctx, v, record); err != nil {
 		return err
 	}

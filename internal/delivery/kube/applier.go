@@ -23,6 +23,9 @@ type Applier struct {
 	Client client.Client // reads come from its cache
 	Live   client.Reader // reads past the cache, which holds only objects with our label; nil: Client
 	Owner  client.FieldOwner
+
+	// Conditions are the types that this owner writes at times: one that is not desired any more goes.
+	Conditions []string
 }
 
 // Apply makes the object on the API server what obj says, and tells whether that took a write. Fields that

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"reflect"
+	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -16,7 +17,7 @@ import (
 
 // ApplyStatus makes this owner's part of the cluster's status what status says, and tells whether that took a
 // write. Its part are the conditions in it and the named members of .status (JSON names); what is live in those
-// members and not in status goes. cluster is the live object, and is left as it is.
+// members and not in status goes, and so do those of its Conditions. cluster is the live object, and is left as it is.
 //
 // Each condition comes with the present time as LastTransitionTime; one whose status
 // is as before keeps its old time. ObservedGeneration is up to the caller.
@@ -31,10 +32,18 @@ func (a *Applier) ApplyStatus(ctx context.Context, cluster *v1beta1.PostgresClus
 		return false, err
 	}
 	desired = pick(desired, append([]string{"conditions"}, members...))
-	if statusInForce(live, desired, members) {
+	if statusInForce(live, desired, members) && !a.hasGone(cluster.Status.Conditions, status.Conditions) {
 		return false, nil
 	}
 	return true, a.writeStatus(ctx, cluster, desired)
+}
+
+// hasGone reports whether a condition of this owner's is live and not desired: it differs in nothing else.
+func (a *Applier) hasGone(live, desired []metav1.Condition) bool {
+	return slices.ContainsFunc(live, func(c metav1.Condition) bool {
+		return slices.Contains(a.Conditions, c.Type) &&
+			!slices.ContainsFunc(desired, func(d metav1.Condition) bool { return d.Type == c.Type })
+	})
 }
 
 func (a *Applier) writeStatus(ctx context.Context, cluster *v1beta1.PostgresCluster, status map[string]any) error {

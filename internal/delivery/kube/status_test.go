@@ -89,6 +89,27 @@ func TestWhatIsGoneFromAPartGoes(t *testing.T) {
 	}
 }
 
+// One that another owner wrote stays: that the fake cannot show, for it does not know the CRD.
+func TestAConditionThatIsDesiredNoMoreGoes(t *testing.T) {
+	w := newWorld(t, hippo())
+	w.applier.Conditions = []string{"Ready", "Custom"}
+	told := func(kinds ...string) v1beta1.PostgresClusterStatus {
+		status := v1beta1.PostgresClusterStatus{}
+		for _, kind := range kinds {
+			status.Conditions = append(status.Conditions, condition(kind, "True", noon))
+		}
+		return status
+	}
+	w.status(t, told("Ready", "Custom"), "")
+	live, changed := w.status(t, told("Ready"), "")
+	if !changed || len(live.Status.Conditions) != 1 {
+		t.Errorf("changed %v, conditions %+v", changed, live.Status.Conditions)
+	}
+	if _, changed := w.status(t, told("Ready"), ""); changed {
+		t.Error("it is gone, and there was a write")
+	}
+}
+
 // A member of status that the caller does not claim is not written, whatever the caller put there.
 func TestOnlyTheNamedPartsAreWritten(t *testing.T) {
 	w := newWorld(t, hippo())

@@ -1,0 +1,431 @@
+package tls
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"pgtls.dev/pgtls/api/v1beta1"
+	"pgtls.dev/pgtls/internal/custom"
+	"pgtls.dev/pgtls/internal/desired"
+	"pgtls.dev/pgtls/internal/pki"
+	"pgtls.dev/pgtls/internal/postgres"
+	"pgtls.dev/pgtls/internal/rotation"
+)
+
+// record is the Secret of what is trusted from elsewhere.
+var record = desired.TrustRecord(hippo.Name)
+
+// lost are the ways in which a record is no record any more.
+var lost = map[string]func(h *house){
+	"deleted": func(h *house) { h.delete(h.secret(record)) },
+	"emptied": func(h *house) { h.damage(record, func(s *corev1.Secret) { s.Data = nil }) },
+	"garbled": func(h *house) {
+		h.damage(record, func(s *corev1.Secret) {
+			for key := range s.Data {
+				s.Data[key] = []byte("nonsense")
+			}
+		})
+	},
+	"without its labels": func(h *house) { h.damage(record, func(s *corev1.Secret) { s.Labels = nil }) },
+}
+
+func TestALostRecordIsMadeAgainAndNothingIsDropped(t *testing.T) {
+	for name, lose := range lost {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				theirs := company(t, "Company CA")
+				h, pods, pair := adopted(t, serverSlot, theirs)
+				before := slices.DeleteFunc(h.recorded(), func(key string) bool { return !strings.HasSuffix(key, anchorSuffix) })
+				lose(h)
+				h.onTheWay(pods)
+				if got := h.recorded(); !slices.Contains(got, before[0]) {
+					t.Errorf("recorded: %v", got)
+				}
+				if got := serversOf(pods, pair); len(got) != 3 || h.trusted(rotation.Server, theirs) != "all" {
+					t.Errorf("presented by %v, trusted by %s", got, h.trusted(rotation.Server, theirs))
+				}
+				if got, _ := pki.ParseBundle(h.secret(record).Data[before[0]]); len(got) != 1 || !got[0].Equal(theirs.Certificate) {
+					t.Errorf("the record holds %d certificates under %s", len(got), before[0])
+				}
+			})
+		})
+	}
+}
+
+// The Secret is refused, so that nothing but the record says why its authority is trusted.
+func TestALostRecordIsNoReasonToDropWhatIsPresented(t *testing.T) {
+	for name, lose := range lost {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				theirs := company(t, "Company CA")
+				h, pods, pair := adopted(t, serverSlot, theirs)
+				h.put(brought, map[string][]byte{"tls.crt": []byte("x")})
+				h.onTheWay(pods)
+				lose(h)
+				h.onTheWay(pods)
+				h.pass(48 * time.Hour)
+				h.onTheWay(pods)
+				if got := serversOf(pods, pair); len(got) != 3 || h.trusted(rotation.Server, theirs) != "all" {
+					t.Errorf("presented by %v, trusted by %s", got, h.trusted(rotation.Server, theirs))
+				}
+			})
+		})
+	}
+}
+
+// At whatever moment of an adoption and of its end the record is lost, what is presented is accepted, and it ends the same.
+func TestARecordThatIsLostOnTheWayChangesNoOutcome(t *testing.T) {
+	for way, moments := range map[string]int{"deleted": 12, "emptied": 3} {
+		for n := range moments {
+			t.Run(way, func(t *testing.T) {
+				bubble(t, func(t *testing.T) {
+					h, pods := hippos(t)
+					theirs := company(t, "Company CA")
+					pair := h.bring(serverSlot, theirs)
+					h.change(adoption(""))
+					h.change(naming(serverSlot, brought))
+					// follows what onTheWay does, and loses the record after the nth round.
+					rounds := 0
+					through := func() {
+						for range 60 {
+							asked := h.asks(pods)
+							h.everybodyIsAccepted(pods)
+							if rounds++; rounds == n+1 && h.stored()[record] != nil {
+								lost[way](h)
+								continue
+							}
+							if len(asked) == 0 && len(h.writes) == 0 {
+								return
+							}
+							for _, name := range asked {
+								pods[name].install()
+							}
+						}
+						t.Fatalf("it does not come to rest: %v", h.writes)
+					}
+					for range 3 {
+						through()
+						h.follow()
+					}
+					if got := serversOf(pods, pair); len(got) != 3 {
+						t.Errorf("presented by %v", got)
+					}
+					h.change(naming(serverSlot, ""))
+					through()
+					if got := h.trusted(rotation.Server, theirs); got != "none" || len(h.recorded()) > 0 {
+						t.Errorf("in the end %s of the bundles hold the authority, recorded is %v", got, h.recorded())
+					}
+				})
+			})
+		}
+	}
+}
+
+func TestASoakThatNobodyRemembersBeginsAnew(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		theirs := company(t, "Company CA")
+		h, pods, _ := adopted(t, serverSlot, theirs)
+		h.change(soaking("1h"))
+		h.change(naming(serverSlot, ""))
+		h.onTheWay(pods)
+		h.pass(50 * time.Minute)
+		h.delete(h.secret(record))
+		h.onTheWay(pods)
+		h.pass(50 * time.Minute)
+		h.onTheWay(pods)
+		if got := h.trusted(rotation.Server, theirs); got != "all" {
+			t.Errorf("%s of the bundles hold the authority", got)
+		}
+		h.pass(10 * time.Minute)
+		h.onTheWay(pods)
+		if got := h.trusted(rotation.Server, theirs); got != "none" {
+			t.Errorf("%s of the bundles hold the authority", got)
+		}
+	})
+}
+
+// Somebody else has a Secret where the record is to be.
+func TestAForeignSecretInThePlaceOfTheRecordStopsNothingElse(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		h, pods := hippos(t)
+		foreign := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: hippo.Namespace, Name: record}, Data: map[string][]byte{"precious": []byte("yes")}}
+		if err := h.client.Create(t.Context(), foreign); err != nil {
+			t.Fatal(err)
+		}
+		pair := h.bring(serverSlot, company(t, "Company CA"))
+		h.change(naming(serverSlot, brought))
+		h.onTheWay(pods)
+		h.wants(serverSlot.condition, metav1.ConditionFalse, string(rotation.ForeignSecret), "Secret hippo-trust", "rename or delete it", "pgtls's own certificate is presented")
+		h.request("monday")
+		if order := h.onTheWay(pods); !slices.Equal(order, inOrder) {
+			t.Errorf("renewed meanwhile: %v", order)
+		}
+		if got := h.secret(record); got.ResourceVersion != foreign.ResourceVersion {
+			t.Error("the foreign Secret was written to")
+		}
+		if result, _ := h.reconcile(); result.RequeueAfter > retryMax {
+			t.Errorf("nobody tells when it is gone, and it looks again after %s", result.RequeueAfter)
+		}
+		h.delete(foreign)
+		h.onTheWay(pods)
+		h.follow()
+		h.onTheWay(pods)
+		if got := serversOf(pods, pair); len(got) != 3 {
+			t.Errorf("it is gone, and the certificate is presented by %v", got)
+		}
+	})
+}
+
+// trusting names keys of a Secret, of a ConfigMap, or of both, in a domain.
+func trusting(domain rotation.Domain, sources ...v1beta1.TrustSource) func(*v1beta1.PostgresCluster) {
+	return func(c *v1beta1.PostgresCluster) {
+		adoption("")(c)
+		if domain == rotation.Server {
+			c.Spec.TLS.Server = &v1beta1.ServerTLSSpec{AdditionalTrust: sources}
+		} else {
+			c.Spec.TLS.Client = &v1beta1.ClientTLSSpec{AdditionalTrust: sources}
+		}
+	}
+}
+
+var (
+	inSecret    = v1beta1.TrustSource{Secret: &v1beta1.TrustKey{Name: "partners", Key: "ca.crt"}}
+	inConfigMap = v1beta1.TrustSource{ConfigMap: &v1beta1.TrustKey{Name: "bundle", Key: "trust.pem"}}
+)
+
+// bundle is a ConfigMap as trust-manager keeps it.
+func (h *house) bundle(authorities ...*pki.Authority) *corev1.ConfigMap {
+	h.t.Helper()
+	config := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: hippo.Namespace, Name: "bundle"}, Data: map[string]string{}}
+	for _, a := range authorities {
+		config.Data["trust.pem"] += string(a.EncodeCertificate())
+	}
+	if err := h.client.Create(h.t.Context(), config); err != nil {
+		h.t.Fatal(err)
+	}
+	return config
+}
+
+func TestWhatTheSpecTrustsBesidesJoinsTheBundlesOfItsDomain(t *testing.T) {
+	for _, domain := range rotation.Domains() {
+		t.Run(string(domain), func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				h, pods := hippos(t)
+				one, two, both := company(t, "One CA"), company(t, "Two CA"), company(t, "Both CA")
+				h.put("partners", map[string][]byte{"ca.crt": append(one.EncodeCertificate(), both.EncodeCertificate()...)})
+				config := h.bundle(two, both)
+				h.change(trusting(domain, inSecret, inConfigMap))
+				h.onTheWay(pods)
+				other := map[rotation.Domain]rotation.Domain{rotation.Server: rotation.Client, rotation.Client: rotation.Server}[domain]
+				for _, a := range []*pki.Authority{one, two, both} {
+					if h.trusted(domain, a) != "all" || h.trusted(other, a) != "none" {
+						t.Errorf("%s: %s of the bundles, and %s of the other domain's", a.Certificate.Subject, h.trusted(domain, a), h.trusted(other, a))
+					}
+				}
+				h.wants(trustConditions[domain], metav1.ConditionTrue, reasonAccepted)
+				// One is gone: what it held before is held.
+				h.delete(config)
+				h.onTheWay(pods)
+				h.pass(48 * time.Hour)
+				h.onTheWay(pods)
+				h.wants(trustConditions[domain], metav1.ConditionFalse, string(sourceMissing), "ConfigMap bundle", "goes on being trusted")
+				if told := eventsOf(h.events(), string(sourceMissing)); len(told) != 1 {
+					t.Errorf("events = %q, want one", told)
+				}
+				if h.trusted(domain, two) != "all" || h.trusted(domain, one) != "all" {
+					t.Error("one source is missing, and trust was taken away")
+				}
+				// The spec names it no longer: what it alone held is dropped.
+				h.change(trusting(domain, inSecret))
+				h.onTheWay(pods)
+				if h.trusted(domain, two) != "none" || h.trusted(domain, one) != "all" || h.trusted(domain, both) != "all" {
+					t.Error("what the spec names is to be trusted, and nothing else")
+				}
+			})
+		})
+	}
+}
+
+func TestASourceOfTrustThatIsRefusedHoldsWhatWasTrusted(t *testing.T) {
+	one := company(t, "One CA")
+	cases := map[string]struct {
+		how    func(h *house)
+		reason custom.Reason
+	}{
+		"nonsense":        {reason: custom.NotPEM, how: func(h *house) { h.put("partners", map[string][]byte{"ca.crt": []byte("x")}) }},
+		"without the key": {reason: sourceMissing, how: func(h *house) { h.put("partners", map[string][]byte{"other": []byte("x")}) }},
+		"the operator's": {reason: sourceReserved, how: func(h *house) {
+			h.change(trusting(rotation.Client, v1beta1.TrustSource{ConfigMap: &v1beta1.TrustKey{Name: "hippo-ca", Key: "ca.crt"}}))
+		}},
+		"named like its own": {reason: anchorReserved, how: func(h *house) {
+			h.put("partners", map[string][]byte{"ca.crt": company(t, "hippo client ca g2").EncodeCertificate()})
+		}},
+		"unreadable": {reason: sourceUnreadable, how: func(h *house) {
+			h.reading = func(key client.ObjectKey, _ client.Object) error {
+				if key.Name == "partners" {
+					return errors.New("the API server is away")
+				}
+				return nil
+			}
+		}},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				h, pods := hippos(t)
+				h.put("partners", map[string][]byte{"ca.crt": one.EncodeCertificate()})
+				h.change(trusting(rotation.Client, inSecret))
+				h.onTheWay(pods)
+				before := h.secret(record).ResourceVersion
+				c.how(h)
+				h.onTheWay(pods)
+				h.pass(48 * time.Hour)
+				h.onTheWay(pods)
+				h.wants(trustConditions[rotation.Client], metav1.ConditionFalse, string(c.reason))
+				if h.trusted(rotation.Client, one) != "all" || h.secret(record).ResourceVersion != before {
+					t.Error("what was trusted is to be held, and nothing is to be noted")
+				}
+				if result, _ := h.reconcile(); c.reason == sourceUnreadable && (result.RequeueAfter == 0 || result.RequeueAfter > retryMax) {
+					t.Errorf("it looks again after %s", result.RequeueAfter)
+				}
+			})
+		})
+	}
+}
+
+// A soak that is under way is not begun anew by a source that cannot be read for a moment.
+func TestWhatSoaksIsNotAdmittedAnew(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		h, pods := hippos(t)
+		one, two := company(t, "One CA"), company(t, "Two CA")
+		h.put("partners", map[string][]byte{"ca.crt": append(one.EncodeCertificate(), two.EncodeCertificate()...)})
+		h.change(trusting(rotation.Server, inSecret))
+		h.change(func(c *v1beta1.PostgresCluster) { c.Spec.TLS.Rotation = nil }) // 24 hours
+		h.onTheWay(pods)
+		h.put("partners", map[string][]byte{"ca.crt": one.EncodeCertificate()})
+		h.onTheWay(pods)
+		before := maps.Clone(h.secret(record).Data)
+		h.put("partners", nil)
+		h.onTheWay(pods)
+		if after := h.secret(record).Data; !maps.EqualFunc(before, after, slices.Equal) {
+			t.Errorf("the record is another: %v", sortedKeys(after))
+		}
+		h.pass(15 * 24 * time.Hour)
+		h.onTheWay(pods)
+		if got := h.trusted(rotation.Server, two); got != "all" {
+			t.Errorf("nobody knows what the source holds, and %s of the bundles hold what it held", got)
+		}
+		h.put("partners", map[string][]byte{"ca.crt": one.EncodeCertificate()})
+		h.onTheWay(pods)
+		if got := h.trusted(rotation.Server, two); got != "none" {
+			t.Errorf("the soak is over, and %s of the bundles hold it", got)
+		}
+	})
+}
+
+func TestASessionHoldsUpTheEndOfAForeignClientAuthority(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		h, pods := hippos(t)
+		one := company(t, "One CA")
+		h.put("partners", map[string][]byte{"ca.crt": one.EncodeCertificate()})
+		h.change(trusting(rotation.Client, inSecret))
+		h.onTheWay(pods)
+		h.sessions = []postgres.Session{{User: "ann", Address: "10.9.9.9", IssuerDN: "/CN=One CA"}}
+		h.change(trusting(rotation.Client))
+		h.onTheWay(pods)
+		h.pass(48 * time.Hour)
+		h.onTheWay(pods)
+		if got := h.trusted(rotation.Client, one); got != "all" {
+			t.Errorf("ann is connected, and %s of the bundles hold her authority", got)
+		}
+		blockers := h.cluster().Status.TLS.Blockers
+		if !slices.ContainsFunc(blockers, func(b v1beta1.BlockerStatus) bool {
+			return b.Reason == string(rotation.StillInUse) && strings.Contains(b.Message, "user ann") && strings.Contains(b.Message, "CN=One CA")
+		}) {
+			t.Errorf("blockers = %+v", blockers)
+		}
+		h.r.sessions = func(context.Context, postgres.Server) ([]postgres.Session, error) {
+			return nil, errors.New("no answer")
+		}
+		h.reconcile()
+		if blockers := h.cluster().Status.TLS.Blockers; len(blockers) == 0 || blockers[0].Reason != string(rotation.SessionsUnknown) {
+			t.Errorf("blockers = %+v", blockers)
+		}
+		h.restart()
+		h.sessions = []postgres.Session{{User: "ann", Address: "10.9.9.9", IssuerDN: "/CN=hippo client ca g1"}}
+		h.onTheWay(pods)
+		if got := h.trusted(rotation.Client, one); got != "none" || len(h.recorded()) > 0 {
+			t.Errorf("she is gone, and %s of the bundles hold her authority", got)
+		}
+	})
+}
+
+func TestACrashDuringAnAdoptionIsMadeGood(t *testing.T) {
+	theirs := company(t, "Company CA")
+	for _, end := range []bool{false, true} {
+		crashes(t, func(t *testing.T, n int) bool {
+			h := newHouse(t)
+			h.change(adoption(v1beta1.AdoptImmediate))
+			if !end {
+				h.reconcile()
+			}
+			pair := h.bring(serverSlot, theirs)
+			h.change(naming(serverSlot, brought))
+			if end {
+				h.reconcile()
+				h.change(naming(serverSlot, ""))
+			}
+			crashed := h.crashAfter(n, func() { h.trustedBeforePresented(theirs) })
+			_, err := h.r.Reconcile(t.Context(), ctrl.Request{NamespacedName: hippo})
+			if *crashed && !errors.Is(err, errCrash) {
+				t.Errorf("err = %v, want the crash", err)
+			}
+			h.ends()
+			h.trustedBeforePresented(theirs)
+			want, keys := "all", 2
+			if end {
+				want, keys = "none", 0
+			}
+			if got := h.trusted(rotation.Server, theirs); got != want || len(h.recorded()) != keys {
+				t.Errorf("%s of the bundles hold the authority, recorded is %v", got, h.recorded())
+			}
+			for _, party := range []string{"hippo-a-0-tls", "hippo-a-1-tls"} {
+				if presented := h.served(party, serverSlot, pair); presented == end || !end == h.ownServed(party, serverSlot) {
+					t.Errorf("%s presents it: %v", party, presented)
+				}
+			}
+			h.theirsAreUntouched()
+			return *crashed
+		})
+	}
+}
+
+// trustedBeforePresented: while the material of some party presents what an authority issued, the record holds it.
+func (h *house) trustedBeforePresented(a *pki.Authority) {
+	h.t.Helper()
+	presents := false
+	for name, secret := range h.stored() {
+		pair, err := pki.ParseKeyPair(secret.Data["served.crt"], secret.Data["served.key"])
+		if err != nil || pair.Leaf().CheckSignatureFrom(a.Certificate) != nil {
+			continue
+		}
+		presents = true
+		bundle, err := pki.ParseBundle(secret.Data["server-ca.crt"])
+		if err != nil || !slices.ContainsFunc(bundle, a.Certificate.Equal) {
+			h.t.Errorf("%s presents what it does not trust: %v", name, err)
+		}
+	}
+	if presents && len(h.recorded()) == 0 {
+		h.t.Error("what is presented is of an authority that nobody has noted")
+	}
+}
