@@ -3,7 +3,9 @@ package custom
 import (
 	"bytes"
 	"crypto/x509"
+	"errors"
 	"slices"
+	"strings"
 
 	"pgtls.dev/pgtls/internal/pki"
 )
@@ -31,7 +33,8 @@ func (r *report) findPath(chain []*x509.Certificate, given authorities, f file, 
 		}
 		issuers := s.issuersOf(presented)
 		used := issuers[len(issuers)-1]
-		return path{presented, unique(append(slices.Clone(given.anchors), used)), issuers}, true
+		r.reportTolerated(pki.Tolerated(s.request(presented)), used, given, f)
+		return path{presented, r.keepNeeded(unique(append(slices.Clone(given.anchors), used)), used, s, presented, given), issuers}, true
 	}
 	r.refusePath(chain, given, f, s, in)
 	return path{}, false
@@ -58,6 +61,41 @@ func (r *report) refusePath(chain []*x509.Certificate, given authorities, f file
 		return
 	}
 	r.addError(Refuse, f.key, err)
+}
+
+// keepNeeded leaves out anchors that nothing needs where there are too many of them.
+func (r *report) keepNeeded(anchors []*x509.Certificate, used *x509.Certificate, s search, presented []*x509.Certificate, given authorities) []*x509.Certificate {
+	if len(anchors) <= maxKept {
+		return anchors
+	}
+	needed := slices.DeleteFunc(slices.Clone(anchors), func(a *x509.Certificate) bool {
+		s.anchors = []*x509.Certificate{a}
+		return s.verify(presented) != nil
+	})
+	r.warn(TooLarge, given.key, "keep what is needed", "it holds %d authorities, and only that which issued the certificate is trusted", len(anchors))
+	return unique(append(needed, used))
+}
+
+// reportTolerated warns about what OpenSSL takes by default and some verifier does not.
+func (r *report) reportTolerated(faults []error, used *x509.Certificate, given authorities, f file) {
+	for _, err := range faults {
+		key := f.key
+		if e, ok := errors.AsType[*pki.Error](err); ok && given.given && strings.Contains(e.Fact, used.Subject.String()) {
+			key = given.key
+		}
+		r.warnStrict(key, err)
+	}
+}
+
+// warnStrict says who refuses what OpenSSL takes by default.
+func (r *report) warnStrict(key string, err error) {
+	who := "clients that verify strictly, such as Python's ssl.create_default_context since 3.13, refuse it"
+	if pki.ReasonOf(err) == pki.UsageMissing {
+		who = "clients that look at key usage, such as JDBC, refuse it with TLS 1.3"
+	}
+	if e, ok := errors.AsType[*pki.Error](err); ok {
+		r.warn(StrictVerifiersRefuse, key, e.Remedy, "%s; it works with OpenSSL's defaults, and %s", e.Fact, who)
+	}
 }
 
 // search looks for a chain that pki.Verify accepts.
@@ -115,8 +153,10 @@ func (s search) extend(chain []*x509.Certificate) []*x509.Certificate {
 	return nil
 }
 
-func (s search) verify(chain []*x509.Certificate) error {
-	return pki.Verify(pki.VerifyRequest{Chain: chain, Anchors: s.anchors, At: s.in.Now, Usage: s.in.Role.usage()})
+func (s search) verify(chain []*x509.Certificate) error { return pki.Verify(s.request(chain)) }
+
+func (s search) request(chain []*x509.Certificate) pki.VerifyRequest {
+	return pki.VerifyRequest{Chain: chain, Anchors: s.anchors, At: s.in.Now, Usage: s.in.Role.usage(), Foreign: true}
 }
 
 // publicRoots are those that may have issued something here: a machine trusts well over a hundred.

@@ -103,7 +103,7 @@ func Check(in Input) (*Certificate, []Finding) {
 // none exactly when a finding has the severity Refuse.
 func CheckBundle(source, key string, text []byte, now time.Time) ([]*x509.Certificate, []Finding) {
 	r := &report{source: source}
-	given := r.readBundle(file{key: key, text: text, present: true}, now)
+	given := r.readBundle(file{key: key, text: text, present: true}, now, pki.MaxCertificates)
 	if len(given.anchors) == 0 && !r.refused() {
 		r.refuseUnusable(given, key)
 	} else {
@@ -111,6 +111,11 @@ func CheckBundle(source, key string, text []byte, now time.Time) ([]*x509.Certif
 	}
 	if r.refused() {
 		return nil, r.findings
+	}
+	for _, a := range given.anchors {
+		for _, err := range pki.StrictFaults(a) {
+			r.warnStrict(key, err)
+		}
 	}
 	return given.anchors, r.findings
 }
