@@ -166,6 +166,9 @@ func TestAPartyThatJoinsPresentsWhatTheOthersDo(t *testing.T) {
 			[]string{own, "wait for pgbouncer-x: TrustNotLoaded"}, Renewing},
 		{"nor when somebody else says nothing besides", with(unreadableSecret("operator"), bundleLoaded("pgbouncer-x", Server, "server-g1")),
 			[]string{own, "wait for operator: MaterialUnknown", "wait for pgbouncer-x: TrustNotLoaded"}, Renewing},
+		{"and not what another kind does", []fact{presenting(Pooler, Server, "acme"), followTime(time.Hour), func(w *world) {
+			w.sources[slot{Instance, Server}] = w.sources[slot{Pooler, Server}]
+		}, joins(5)}, []string{own, "wait for db-1: AwaitingFollowers", "wait for db-2: AwaitingFollowers", "wait for db-5: AwaitingFollowers", "wait for db-0: AwaitingFollowers"}, Renewing},
 		{"the own leaf while the others wait for another issuer's", another,
 			append([]string{own}, "wait for db-1: AwaitingFollowers", "wait for db-2: AwaitingFollowers", "wait for db-5: AwaitingFollowers", "wait for db-0: AwaitingFollowers"), Renewing},
 	})
