@@ -2,6 +2,7 @@ package pki
 
 import (
 	"bytes"
+	"cmp"
 	"crypto"
 	"crypto/rand"
 	"crypto/sha256"
@@ -47,6 +48,8 @@ type LeafRequest struct {
 	Algorithm Algorithm
 	// NotBefore and NotAfter are cut to whole seconds.
 	NotBefore, NotAfter time.Time
+	// Serial is nil for a random one, as every leaf has that anybody is to use.
+	Serial *big.Int
 }
 
 // authorityMaxPathLen lets two CAs stand between an authority and a leaf: bridges, each of which is another authority's key
@@ -133,7 +136,7 @@ func (a *Authority) leafTemplate(r LeafRequest) (*x509.Certificate, error) {
 			"the leaf would end at %s, after its authority at %s", notAfter.Format(time.RFC3339), end.UTC().Format(time.RFC3339))
 	}
 	return &x509.Certificate{
-		SerialNumber:          newSerial(),
+		SerialNumber:          cmp.Or(r.Serial, newSerial()),
 		Subject:               pkix.Name{CommonName: r.CommonName},
 		DNSNames:              names,
 		IPAddresses:           addresses,

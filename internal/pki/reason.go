@@ -42,6 +42,13 @@ const (
 	LeafOutlivesAuthority Reason = "LeafOutlivesAuthority" // would still be valid when its authority no longer is
 )
 
+// What can be wrong with revocation lists.
+const (
+	RevocationListMissing   Reason = "RevocationListMissing"   // an authority has none where every one must have one
+	RevocationListMalformed Reason = "RevocationListMalformed" // a block that holds no revocation list
+	SerialMalformed         Reason = "SerialMalformed"         // a serial number that is none
+)
+
 // Reasons returns the whole set, in a fixed order.
 func Reasons() []Reason {
 	return []Reason{
@@ -49,6 +56,7 @@ func Reasons() []Reason {
 		KeyMissing, KeyEncrypted, KeyMalformed, KeyMismatch,
 		AlgorithmUnsupported, NotCA, IsCA, NotSelfSigned, KeyIdentifierMissing, Expired, NotYetValid, ValidityMalformed,
 		UnknownAuthority, SignatureInvalid, ChainRefused, NameMissing, NameMalformed, UsageMissing, LeafOutlivesAuthority,
+		RevocationListMissing, RevocationListMalformed, SerialMalformed,
 	}
 }
 
