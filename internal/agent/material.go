@@ -23,10 +23,12 @@ type Material struct {
 	ServerAnchors []*x509.Certificate
 	ClientAnchors []*x509.Certificate
 
+	RevocationLists []*x509.RevocationList // none: PostgreSQL checks no client certificate against any
+
 	serverTLS tls.Certificate
 }
 
-// materialFiles are all that a material holds, no more and no fewer.
+// materialFiles are all that a material must hold; it may hold RevocationLists besides, and nothing more.
 func materialFiles() []string {
 	return []string{
 		agentapi.ServerCertificate, agentapi.ServerKey, agentapi.ClientCertificate, agentapi.ClientKey,
@@ -55,6 +57,9 @@ func ParseMaterial(files map[string][]byte) (*Material, error) {
 	if m.ClientAnchors, err = pki.ParseBundle(files[agentapi.ClientBundle]); err != nil {
 		return nil, fmt.Errorf("%s: %w", agentapi.ClientBundle, err)
 	}
+	if m.RevocationLists, err = revocationLists(files); err != nil {
+		return nil, err
+	}
 	m.serverTLS = tlsCertificate(m.Server)
 	return m, nil
 }
@@ -81,7 +86,7 @@ func checkFileNames(files map[string][]byte) error {
 			return &pki.Error{Reason: pki.NoCertificate, Fact: "the file " + name + " is missing", Remedy: "let the operator write the material Secret anew"}
 		}
 	}
-	if len(files) > len(materialFiles()) {
+	if len(files) > len(materialFiles()) && !(len(files) == len(materialFiles())+1 && revokes(files)) {
 		names := slices.Sorted(maps.Keys(files))
 		return &pki.Error{Reason: pki.UnexpectedBlock, Fact: fmt.Sprintf("there are more files than a material has (%q)", names), Remedy: "remove what does not belong there"}
 	}
@@ -108,7 +113,7 @@ func (m *Material) Verify(at time.Time) error {
 			return fmt.Errorf("%s: %w", p.certificate, err)
 		}
 	}
-	return nil
+	return m.verifyRevocationLists(at)
 }
 
 // foreign reports whether a pair is none of the cluster's own: the process presents a custom certificate.

@@ -82,8 +82,12 @@ func (r *real) giveToPostgres() {
 			return os.Chmod(filepath.Join(dir, agentapi.ServerKey), 0o666) // PostgreSQL takes no key that others may read
 		}
 		r.database.Own(r.t, dir)
-		for _, name := range materialFiles() {
-			r.database.Own(r.t, filepath.Join(dir, name))
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			return err
+		}
+		for _, entry := range entries {
+			r.database.Own(r.t, filepath.Join(dir, entry.Name()))
 		}
 		return nil
 	}
@@ -95,6 +99,7 @@ func (r *real) startPostgres(t *testing.T) {
 		Settings: map[string]string{
 			"ssl": "on", "ssl_cert_file": filepath.Join(current, agentapi.ServerCertificate), "ssl_key_file": filepath.Join(current, agentapi.ServerKey),
 			"ssl_ca_file": filepath.Join(current, agentapi.ClientBundle), "ssl_min_protocol_version": "TLSv1.3",
+			"include_if_exists": filepath.Join(current, settingsFile),
 			"logging_collector": "on", "log_directory": filepath.Dir(r.log), "log_filename": filepath.Base(r.log), "log_rotation_age": "0", "log_rotation_size": "0",
 		},
 		HBA: []string{"hostssl all all all cert"},

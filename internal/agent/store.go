@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -55,7 +56,7 @@ func (s *store) read(revision string) *Material {
 		return nil
 	}
 	m, err := ParseMaterial(files)
-	if err != nil {
+	if err != nil || !s.hasSettings(m) {
 		return nil
 	}
 	return m
@@ -98,9 +99,10 @@ func (s *store) write(m *Material) error {
 		{"clear", func() error { return errors.Join(os.RemoveAll(temporary), os.RemoveAll(final)) }},
 		{"mkdir", func() error { return os.Mkdir(temporary, 0o700) }},
 	}
-	for _, name := range materialFiles() {
+	files := s.withSettings(m)
+	for _, name := range slices.Sorted(maps.Keys(files)) {
 		steps = append(steps, step{"write " + name, func() error {
-			return os.WriteFile(filepath.Join(temporary, name), m.Files[name], 0o600)
+			return os.WriteFile(filepath.Join(temporary, name), files[name], 0o600)
 		}})
 	}
 	steps = append(steps, step{"complete", func() error { return os.Rename(temporary, final) }})

@@ -22,6 +22,10 @@ const (
 
 	ServerBundle = "server-ca.crt" // anchors of the trust domain "server", newest first, PEM
 	ClientBundle = "client-ca.crt" // anchors of the trust domain "client", newest first, PEM
+
+	// What the client authorities have revoked: one list for each anchor of ClientBundle, PEM. Only an instance's material may
+	// have it, and only while something is revoked: PostgreSQL refuses who comes by an anchor that has no list.
+	RevocationLists = "client.crl"
 )
 
 // Paths in a pod.
@@ -31,8 +35,13 @@ const (
 	ActivateFile = "/pgtls/pod/activate"   // value of the pod's annotation pgtls.dev/activate; empty or missing: nothing asked
 	ActiveDir    = "/pgtls/active"         // emptyDir in memory, shared with PostgreSQL or PgBouncer
 	CurrentDir   = "/pgtls/active/current" // symbolic link to the active revision's directory: what ssl_cert_file etc. name
-	SocketDir    = "/run/postgresql"       // Unix sockets of PostgreSQL and PgBouncer
-	LogDir       = "/pgtls/log"            // emptyDir in memory, where they log to and the agent reads
+
+	// RevocationSettings is what PostgreSQL includes: ssl_crl_file where the active revision has RevocationLists. The agent
+	// writes it beside the revision's files, so that both change in the same instant; it is there or not.
+	RevocationSettings = "/pgtls/active/current/.revocation.conf"
+
+	SocketDir    = "/run/postgresql" // Unix sockets of PostgreSQL and PgBouncer
+	LogDir       = "/pgtls/log"      // emptyDir in memory, where they log to and the agent reads
 	PostgresLog  = "/pgtls/log/postgresql.log"
 	PGBouncerLog = "/pgtls/log/pgbouncer.log"
 
