@@ -68,6 +68,9 @@ const (
 // ReplicationNames are the common names by which a replica may log in: our own, and the one that custom certificates made for PGO have.
 func ReplicationNames() []string { return []string{ReplicationIdentity, "_crunchyrepl"} }
 
+// CertificateRole is the PostgreSQL role whose members log in by client certificate alone.
+const CertificateRole = "_pgtlscert"
+
 // PathReport answers GET with a Report. Query: after=<sequence> and
 // boot=<boot> of the last report seen make it wait until there is a newer one
 // or wait=<seconds> (at most 60) have passed; then it answers 304.

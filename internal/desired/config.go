@@ -7,6 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"pgtls.dev/pgtls/api/v1beta1"
+	"pgtls.dev/pgtls/internal/patroni/patroniyaml"
 )
 
 // InstanceConfig is the ConfigMap with what every instance of the cluster reads.
@@ -17,7 +18,7 @@ func InstanceConfig(cluster *v1beta1.PostgresCluster) (*corev1.ConfigMap, error)
 	}
 	return &corev1.ConfigMap{
 		ObjectMeta: Meta(cluster, ConfigName(cluster.Name), ComponentLabels(cluster.Name, InstanceComponent)),
-		Data:       map[string]string{"patroni.yaml": patroni, "post-bootstrap.sql": postBootstrap()},
+		Data:       map[string]string{"patroni.yaml": patroni, "post-bootstrap.sql": postBootstrap(), "postgresql.conf": patroniyaml.PostgresConf(cluster.Spec.PostgresVersion)},
 	}, nil
 }
 
@@ -37,7 +38,7 @@ func PoolerConfig(cluster *v1beta1.PostgresCluster) (*corev1.ConfigMap, error) {
 // goes through Patroni's REST API and needs no new pod.
 func instanceConfigHash(cluster *v1beta1.PostgresCluster) (string, error) {
 	patroni, err := patroniConfig(cluster, false)
-	return shortHash(patroni), err
+	return shortHash(patroni + patroniyaml.PostgresConf(cluster.Spec.PostgresVersion)), err
 }
 
 func poolerConfigHash(cluster *v1beta1.PostgresCluster) (string, error) {

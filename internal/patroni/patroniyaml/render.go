@@ -137,12 +137,13 @@ func control() object {
 func postgresql(c Config) object {
 	return object{
 		"listen":               fmt.Sprintf("*:%d", agentapi.PostgresPort),
-		"data_dir":             fmt.Sprintf("%s/pg%d", dataRoot, c.PostgresVersion),
+		"data_dir":             dataDir(c.PostgresVersion),
 		"bin_dir":              fmt.Sprintf("/usr/lib/postgresql/%d/bin", c.PostgresVersion),
 		"pgpass":               passwordFile,
 		"use_unix_socket":      true,
 		"use_unix_socket_repl": true,
 		"parameters":           parameters(c),
+		"custom_conf":          baseFile,
 		"pg_hba":               hostBasedAuthentication(),
 		"pg_ident":             identities(),
 		"authentication": object{
@@ -215,6 +216,8 @@ func hostBasedAuthentication() []string {
 		"hostssl postgres " + pooler + " all cert",
 		"hostssl all " + internal + " all reject",
 		"hostssl replication " + internal + " all reject",
+		// Who becomes a member has no other way in from then on, and no file has to change for it.
+		"hostssl all +" + agentapi.CertificateRole + " all cert",
 		"hostssl all all all scram-sha-256",
 	}
 }
