@@ -46,6 +46,9 @@ type PostgresClusterList struct {
 // +kubebuilder:validation:XValidation:rule="!has(self.service) || !has(self.service.nodePort) || !has(self.replicaService) || !has(self.replicaService.nodePort) || self.service.nodePort != self.replicaService.nodePort",fieldPath=".replicaService.nodePort",message="is the nodePort of spec.service too; choose another"
 // +kubebuilder:validation:XValidation:rule="!has(self.tls) || !has(self.tls.server) || !has(self.tls.server.issuerRef) || !has(self.customTLSSecret)",fieldPath=".customTLSSecret",message="stands beside spec.tls.server.issuerRef, and PostgreSQL serves one certificate; remove one of them"
 // +kubebuilder:validation:XValidation:rule="!has(self.tls) || !has(self.tls.client) || !has(self.tls.client.issuerRef) || !has(self.customReplicationTLSSecret)",fieldPath=".customReplicationTLSSecret",message="stands beside spec.tls.client.issuerRef, and replicas present one certificate; remove one of them"
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.users) || !self.users.exists(u, has(u.clientCertificate) && self.users.exists(v, v.name == u.name + '-cert'))",fieldPath=".users",message="a user has a clientCertificate, and another is named after the first with -cert: both would have the same Secret; rename one"
+// +kubebuilder:validation:XValidation:rule="!has(self.users) || [self.?tls.?client.?authority.?duration.orValue('17520h')].exists(a, !a.matches('^([0-9]{1,6}[hms])+$') || self.users.all(u, [u.?clientCertificate.?duration.orValue('720h')].exists(d, !d.matches('^([0-9]{1,6}[hms])+$') || duration(a).getSeconds() >= 3 * duration(d).getSeconds())))",fieldPath=".users",message="tls.client.authority.duration is less than 3 times a user's clientCertificate.duration (one that is not given has its default), authority and leaves would be replaced together; lengthen the authority or shorten the leaf"
 type PostgresClusterSpec struct {
 	PGOClusterFields `json:",inline"`
 
@@ -201,6 +204,11 @@ type UserSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9 ]*$')",messageExpression="self + ' has more than words, and role attributes are words such as CREATEDB; remove quotes and punctuation'"
 	// +kubebuilder:validation:XValidation:rule="!self.matches('(?i:PASSWORD)')",message="PASSWORD cannot be set here; write it to the key password of the Secret <cluster>-pguser-<name>"
 	Options string `json:"options,omitempty"`
+
+	// ClientCertificate has pgtls issue and renew a client certificate of the user, in the Secret <cluster>-pguser-<name>-cert.
+	// Without it, and when the user is removed, all that were issued are revoked.
+	// +optional
+	ClientCertificate *ClientCertificateSpec `json:"clientCertificate,omitempty"`
 }
 
 // DatabaseName is the name of a database.

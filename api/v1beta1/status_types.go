@@ -77,6 +77,12 @@ type TLSStatus struct {
 	// +listMapKey=name
 	Endpoints []EndpointStatus `json:"endpoints,omitempty"`
 
+	// ClientCertificates of users.
+	// +optional
+	// +listType=map
+	// +listMapKey=user
+	ClientCertificates []ClientCertificateStatus `json:"clientCertificates,omitempty"`
+
 	// Blockers: for whom and why the rotation waits.
 	// +optional
 	// +listType=atomic
@@ -117,6 +123,23 @@ type RekeyStatus struct {
 	// Breaks says which clients are refused because nothing leads from the one authority to the other.
 	// +optional
 	Breaks string `json:"breaks,omitempty"`
+}
+
+// ClientCertificateStatus is what was issued to a user and has not ended.
+type ClientCertificateStatus struct {
+	// User is the common name of the certificates, and the role that they log in as.
+	User string `json:"user"`
+	// Serial of the certificate in the Secret <cluster>-pguser-<user>-cert, lower-case hexadecimal.
+	// +optional
+	Serial string `json:"serial,omitempty"`
+	// +optional
+	NotAfter *metav1.Time `json:"notAfter,omitempty"`
+	// Replaced certificates are accepted until they end.
+	// +optional
+	Replaced int `json:"replaced,omitempty"`
+	// Revoked certificates are refused.
+	// +optional
+	Revoked int `json:"revoked,omitempty"`
 }
 
 // EndpointStatus is what a pod was proven to serve on a port.

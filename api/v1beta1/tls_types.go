@@ -1,6 +1,10 @@
 package v1beta1
 
-import "time"
+import (
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
 
 // Values of TLSSpec.Adoption besides Gated.
 const (
@@ -157,6 +161,21 @@ type CertificateSpec struct {
 	// +optional
 	// +kubebuilder:validation:Enum=ECDSA-P256;ECDSA-P384;RSA-2048;RSA-3072;RSA-4096
 	KeyAlgorithm string `json:"keyAlgorithm,omitempty"`
+}
+
+// ClientCertificateSpec is a CertificateSpec of a user. Default: 720h, renewed at 2/3 of its life, ECDSA-P256.
+type ClientCertificateSpec struct {
+	CertificateSpec `json:",inline"`
+
+	// Required: the user logs in by client certificate alone, and no password is taken. PgBouncer passes no certificate on,
+	// so such a user does not log in through it.
+	// +optional
+	Required bool `json:"required,omitempty"`
+
+	// RevokeIssuedBefore is a time. Once it has come, every certificate of the user that was issued before it is revoked, and
+	// a new one is issued.
+	// +optional
+	RevokeIssuedBefore *metav1.Time `json:"revokeIssuedBefore,omitempty"`
 }
 
 // ServerCertificateSpec is a CertificateSpec with names beyond those of the cluster's Services and pods.

@@ -167,6 +167,8 @@ func (d *decision) ended(p *Party, c *Custom) bool {
 // answer is not waited for when what is presented now is about to end, nor by a party that joins those who present it already.
 func (d *decision) presentable(p *Party, want, have *Custom) bool {
 	switch {
+	case d.allWithheld(want):
+		return false // which is said where the anchor is
 	case want.Unapproved && !d.presentedElsewhere(p, want):
 		d.block(p.Name, AwaitingApproval, "a custom %s certificate of a new issuer is there for %s: set the annotation pgtls.dev/adopt-approved to %s to have it presented (spec.tls.adoption)",
 			want.Domain, p.Name, want.Content)

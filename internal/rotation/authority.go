@@ -132,7 +132,7 @@ func (d *decision) writable(p *Party) bool {
 			if leaf := p.material(domain); p.wants(domain) && (leaf == nil || leaf.Problem != "") {
 				return false
 			}
-		case p.wants(domain) || len(p.Material.Anchors.Of(domain)) == 0:
+		case p.wants(domain) || p.verifies(domain) && len(p.Material.Anchors.Of(domain)) == 0:
 			return false
 		}
 	}

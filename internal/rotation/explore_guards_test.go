@@ -34,6 +34,7 @@ var deepGuards = map[guard]limits{
 var unexploredGuards = map[string]string{
 	"guardNone":      "stands for no guard",
 	"guardFollowers": "is about time, which stands still in the model: sentences in rekey_test.go",
+	"guardLedger":    "is about applications' client certificates, and the model is the server domain: sentences in application_test.go",
 	"guardSessions":  "is about people's own client certificates, and the model is the server domain: sentences in rekey_test.go",
 
 	"guardAnchorClients":   customs,

@@ -65,6 +65,7 @@ func tinyLeaf(domain Domain, fingerprint string, issuer int) Leaf {
 // observe tells the operator what it may know.
 func (w *tinyWorld) observe() Observed {
 	o := Observed{
+		Ledger:         Ledger{State: Missing},
 		Now:            tinyNow,
 		Authorities:    []Authority{{Domain: Client, Generation: 1, Certificate: facts(Client, 1), Original: Store{Present: true}}},
 		GenerationSeen: map[Domain]int{Server: w.highestNamed(), Client: 1},

@@ -362,6 +362,12 @@ func stepWords(s Step) string {
 		return "activate " + s.Pod
 	case Prove:
 		return "prove " + s.Pod
+	case Revoke:
+		return fmt.Sprintf("revoke %v: %s", s.Serials, s.Reason)
+	case EndSessions:
+		return "end sessions " + s.Pod
+	case Discard:
+		return "discard " + s.Party
 	case PublishTrust:
 		return fmt.Sprintf("publish ca: %s", s.Reason)
 	case ReleaseAuthority:

@@ -31,6 +31,8 @@ func (d *decision) foreign() {
 	for i := range d.observed.Foreign {
 		a := &d.observed.Foreign[i]
 		switch {
+		case a.Wanted && d.withheld(a):
+			d.tellWithheld(a)
 		case a.Wanted && (!a.Admitted || !a.UnusedSince.IsZero()):
 			d.write(Step{Op: AdmitAnchor, Domain: a.Domain, Anchor: a.Fingerprint, Reason: ReasonWanted, Message: a.Subject})
 		case a.Admitted && !a.Wanted && !a.Held:
@@ -116,7 +118,7 @@ func (d *decision) placed(subject string, domain Domain) bool {
 // admitted returns the fingerprints of the anchors from elsewhere that every bundle of a domain is to hold.
 func (d *decision) admitted(domain Domain) (anchors []string) {
 	for i := range d.observed.Foreign {
-		if a := &d.observed.Foreign[i]; a.Domain == domain && (a.Admitted || a.Wanted) {
+		if a := &d.observed.Foreign[i]; a.Domain == domain && (a.Admitted || a.Wanted) && !d.withheld(a) {
 			anchors = append(anchors, a.Fingerprint)
 		}
 	}

@@ -16,6 +16,7 @@ const (
 	guardSettled         guard = "DropOld: every pod is settled"
 	guardLeftovers       guard = "DropOld: no pod on its way out uses the old authority"
 	guardSessions        guard = "DropOld: no session came in with a certificate of the old authority"
+	guardLedger          guard = "DropOld: no application holds a certificate of the old authority"
 	guardSoaked          guard = "DropOld: the soak is over"
 	guardClientsForget   guard = "DiscardAuthority: the clients' ConfigMap does not hold it"
 	guardMaterialForget  guard = "DiscardAuthority: no material holds it"

@@ -254,7 +254,7 @@ func notHeld(o Observed, s Step) string {
 	}
 	for i := range o.Parties {
 		p := &o.Parties[i]
-		if p.Material.State == Foreign || o.speechless(p, s.Domain) {
+		if p.Material.State == Foreign || !p.verifies(s.Domain) || o.speechless(p, s.Domain) {
 			continue
 		}
 		if !slices.Contains(p.Material.Anchors.Of(s.Domain), a.Certificate.Fingerprint) {

@@ -20,11 +20,15 @@ func next(policy Policy, observed Observed, removed guard) (Plan, error) {
 		return Plan{}, err
 	}
 	d := decision{policy: policy, observed: observed, removed: removed}
+	d.revocations()
 	d.authorities()
+	d.revocationLists()
 	d.foreign()
 	d.publicTrust()
 	d.parties()
 	d.unwanted()
+	d.discardApplications()
+	d.sweep()
 	d.planning()
 	return d.plan(), nil
 }
@@ -50,6 +54,7 @@ type decision struct {
 	reissue  [2]Domain // room for the need of one party: most wait for their turn, and theirs is not kept
 
 	adoptions []Adoption
+	revoked   revoking
 }
 
 func (p Policy) check(parties []Party) error {
@@ -86,7 +91,7 @@ func (d *decision) plan() Plan {
 	case slices.ContainsFunc(d.blockers, func(b Blocker) bool { return !b.Patient() }):
 		state = Waiting
 	}
-	return Plan{State: state, Steps: steps, Blockers: d.blockers, Wake: d.wake, NextRenewal: d.renewal, Rekeys: d.rekeys, Adoptions: d.adoptions, lineages: d.lineages}
+	return Plan{State: state, Steps: steps, Blockers: d.blockers, Wake: d.wake, NextRenewal: d.renewal, Rekeys: d.rekeys, Adoptions: d.adoptions, lineages: d.lineages, revoked: d.revoked}
 }
 
 // write adds a step. Few parties are written at a time, as each waits for its turn, or nearly all, as with a new bundle.
@@ -166,7 +171,7 @@ func (d *decision) party(p *Party) {
 		return // its pods cannot have started from it; the rest goes on
 	case Missing, Present:
 	}
-	if !d.writable(p) {
+	if !d.writable(p) || p.Kind == Application && !d.revoked.readable {
 		d.settle(p)
 		return
 	}
@@ -410,7 +415,7 @@ func (p *Party) sound() bool {
 			return false
 		}
 	}
-	return len(p.Material.Anchors.Server) > 0 && len(p.Material.Anchors.Client) > 0
+	return len(p.Material.Anchors.Server) > 0 && (len(p.Material.Anchors.Client) > 0 || !p.verifies(Client))
 }
 
 // need compares what a party has with what it is to have.
@@ -433,6 +438,12 @@ func (d *decision) need(p *Party) need {
 		n.canWait = false
 		if n.reason == "" {
 			n.reason = ReasonTrustChanged
+		}
+	}
+	if !d.revocationCurrent(p) {
+		n.canWait = false
+		if n.reason == "" {
+			n.reason = ReasonRevoked
 		}
 	}
 	if n.reason == "" && !d.chainsCurrent(p) {
@@ -475,6 +486,8 @@ func (d *decision) reissueReason(p *Party, w *LeafWant, leaf *Leaf) (reason Reas
 		return ReasonDue, false
 	case d.observed.Now.Before(leaf.NotBefore):
 		return ReasonNotYetValid, false
+	case d.revoked.serials[leaf.Serial]:
+		return ReasonRevoked, false
 	}
 	issuer, _ := l.issuer(leaf)
 	switch {
@@ -517,7 +530,7 @@ func (d *decision) due(p *Party, w *LeafWant, leaf *Leaf, signer *Authority) Rea
 // trustCurrent reports whether both bundles hold what they should.
 func (d *decision) trustCurrent(p *Party) bool {
 	for _, domain := range Domains() {
-		if anchors := d.active.anchors(domain); anchors != nil && !slices.Equal(p.Material.Anchors.Of(domain), anchors) {
+		if anchors := d.active.anchors(domain); p.verifies(domain) && anchors != nil && !slices.Equal(p.Material.Anchors.Of(domain), anchors) {
 			return false
 		}
 	}

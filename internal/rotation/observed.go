@@ -90,6 +90,10 @@ type Observed struct {
 	Leftovers []Leftover
 	// Unwanted names material that no party wants and no pod can use any more, sorted.
 	Unwanted []string
+	// UnwantedApplications names the Secrets of applications that are to have none any more, sorted.
+	UnwantedApplications []string
+	// Ledger is what was issued to applications.
+	Ledger Ledger
 }
 
 // Leftover is a leaf that a pod on its way out may use.
@@ -170,7 +174,10 @@ type Party struct {
 	Wants    []LeafWant
 	Customs  []Custom // what its process is to present in place of its own leaf, at most one in a domain
 	Material Material
-	Pods     []Pod // sorted by name; none for the operator
+	Pods     []Pod // sorted by name; none for the operator and for applications
+
+	User         string    // of an application: the role that it logs in as
+	RevokeBefore time.Time // of an application: what was issued before is revoked once this time has come; zero: nothing
 }
 
 // LeafWant is a leaf that a party is to have.
@@ -213,6 +220,8 @@ type Material struct {
 	Customs []Custom
 	// Anchors are what its bundles hold; nil where one does not parse.
 	Anchors Bundles
+	// Revoked is what stands on its revocation lists.
+	Revoked Revocations
 	// Altered: it holds something besides what belongs there, so that no pod would take it.
 	Altered bool
 }
@@ -264,6 +273,8 @@ type Pod struct {
 	// elsewhere than its own pods, whose certificates the operator replaces. They count only when SessionsKnown.
 	Sessions      []Session
 	SessionsKnown bool
+	// Swept tells of sessions that were ended because their certificates are revoked.
+	Swept Swept
 }
 
 // Session is a connection that was let in by its client certificate.

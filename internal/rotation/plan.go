@@ -23,6 +23,7 @@ type Plan struct {
 	Adoptions []Adoption
 
 	lineages []lineage
+	revoked  revoking
 }
 
 // Rekey is the change from one authority to another, as it stands.
@@ -79,6 +80,8 @@ const (
 	Activate         Op = "Activate"         // ask a pod to use its party's material
 	Nudge            Op = "Nudge"            // make the kubelet look again at a pod that was asked and has not got the files
 	Prove            Op = "Prove"            // handshake with each port of a pod
+	Revoke           Op = "Revoke"           // note that certificates of applications must not be accepted any longer
+	EndSessions      Op = "EndSessions"      // end a pod's sessions that came in with revoked certificates
 )
 
 // Step is one action.
@@ -103,6 +106,8 @@ type Step struct {
 	Signer int
 	// Bridged: TrustNew makes bridges between the new authority and the one that signs.
 	Bridged bool
+	// Serials that Revoke is about.
+	Serials []string
 	// Message says more about Reason where there is more to say, for people.
 	Message string
 }
@@ -120,7 +125,9 @@ func (s Step) String() string {
 		return fmt.Sprintf("%s %s %s (%s)", s.Op, s.Pod, s.Revision, s.Reason)
 	case Discard:
 		return fmt.Sprintf("%s %s (%s)", s.Op, s.Party, s.Reason)
-	case Prove, Nudge:
+	case Revoke:
+		return fmt.Sprintf("%s %v (%s)", s.Op, s.Serials, s.Reason)
+	case Prove, Nudge, EndSessions:
 		return fmt.Sprintf("%s %s (%s)", s.Op, s.Pod, s.Reason)
 	case PublishTrust:
 		return fmt.Sprintf("%s (%s)", s.Op, s.Reason)
@@ -149,7 +156,7 @@ type Blocker struct {
 // Patient reports whether a blocker is a wait that was chosen: everything is served as it should be meanwhile.
 func (b Blocker) Patient() bool {
 	switch b.Reason {
-	case AwaitingFollowers, AwaitingSoak, AwaitingApproval, AwaitingOtherDomain, RotationPaused, RekeyWithdrawn, NothingToRollBack, AwaitingWindow, WindowUnreachable:
+	case CertificatesOutstanding, AwaitingFollowers, AwaitingSoak, AwaitingApproval, AwaitingOtherDomain, RotationPaused, RekeyWithdrawn, NothingToRollBack, AwaitingWindow, WindowUnreachable:
 		return true
 	default:
 		return false

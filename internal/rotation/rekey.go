@@ -124,7 +124,7 @@ func (d *decision) heldByAll(a *Authority) bool {
 	for i := range d.observed.Parties {
 		p := &d.observed.Parties[i]
 		leaf := p.material(a.Domain)
-		if p.Material.State == Foreign || p.wants(a.Domain) && (leaf == nil || leaf.Problem != "") {
+		if p.Material.State == Foreign || !p.verifies(a.Domain) || p.wants(a.Domain) && (leaf == nil || leaf.Problem != "") {
 			continue
 		}
 		if !slices.Contains(p.Material.Anchors.Of(a.Domain), a.Certificate.Fingerprint) {
@@ -357,7 +357,7 @@ func (d *decision) trustedEverywhere(l *lineage, anchor string) bool {
 	yes := domain != Server || d.holds(guardClientsTrust, d.observed.PublicTrust.State == Present && slices.Contains(d.observed.PublicTrust.Anchors, anchor))
 	for i := range d.observed.Parties {
 		p := &d.observed.Parties[i]
-		if p.Material.State == Foreign || l.speechless(p) {
+		if p.Material.State == Foreign || !p.verifies(domain) || l.speechless(p) {
 			continue
 		}
 		if !d.holds(guardMaterialTrusts, p.sound() && slices.Contains(p.Material.Anchors.Of(domain), anchor)) {
@@ -392,6 +392,12 @@ func (d *decision) dropOld(l *lineage, policy RekeyPolicy) {
 	name := authorityName(l.domain, old.Generation)
 	worthless := policy.Tainted == old.Generation || !old.usable(d.observed.Now)
 	if !d.unused(l) || !worthless && !d.noSessions(l, old) {
+		return
+	}
+	if !worthless && !d.noneOutstanding(l, old) {
+		if !back {
+			d.phase(l, Soaking, l.signer)
+		}
 		return
 	}
 	step := Step{Op: DropOld, Domain: l.domain, Generation: old.Generation, Signer: l.signer.Generation, Reason: ReasonUnused}
@@ -491,7 +497,7 @@ func (d *decision) trustedNowhere(domain Domain, anchor string) bool {
 	}
 	for i := range d.observed.Parties {
 		p := &d.observed.Parties[i]
-		if p.Material.State == Foreign {
+		if p.Material.State == Foreign || !p.verifies(domain) {
 			continue
 		}
 		if !d.holds(guardMaterialForget, p.sound() && !slices.Contains(p.Material.Anchors.Of(domain), anchor)) {

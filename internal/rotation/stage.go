@@ -17,7 +17,7 @@ var stages = [...]stage{stageOperator, stageReplicas, stagePoolers, stagePrimary
 // the primary is the one that is seen to be it.
 func stageOf(p *Party) stage {
 	switch p.Kind {
-	case Operator:
+	case Operator, Application: // has no pod, and waits for none
 		return stageOperator
 	case Pooler:
 		return stagePoolers

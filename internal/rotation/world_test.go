@@ -38,6 +38,7 @@ type world struct {
 	serial      int
 	unchecked   bool     // Check lets everything through, so that a test sees what happens then
 	after       func()   // is called after every step and every agent's turn
+	ledger      Ledger   // of applications
 	plan        *Plan    // that is being executed: what to publish is taken from it, as the operator does
 	log         []string // of executed steps
 }
@@ -49,6 +50,9 @@ type member struct {
 	wants  []LeafWant
 	secret Material
 	pods   []*container
+
+	user         string // of an application
+	revokeBefore time.Time
 }
 
 // container is a pod: what its agent does, what its process serves.
@@ -71,6 +75,8 @@ type container struct {
 	slow        bool // the agent has not come to it yet
 	deaf        bool // the process reloads nothing although its agent believes it
 
+	swept Swept // what the operator remembers
+
 	sessions        []Session // of people with certificates of their own
 	sessionsUnknown bool
 	refused         []Refused // that its agent has counted
@@ -81,7 +87,7 @@ type container struct {
 
 // birth makes a cluster in which nothing has been issued yet.
 func birth(replicas, poolers int) *world {
-	w := &world{now: dawn, trust: Trust{State: Missing}, authorities: map[Domain]*storedAuthority{}, newer: map[Domain][]*storedAuthority{}, sources: map[slot]*source{}}
+	w := &world{now: dawn, trust: Trust{State: Missing}, ledger: Ledger{State: Missing}, authorities: map[Domain]*storedAuthority{}, newer: map[Domain][]*storedAuthority{}, sources: map[slot]*source{}}
 	w.policy.Rekey = map[Domain]RekeyPolicy{}
 	w.policy.Authorities = map[Domain]CertificatePolicy{
 		Server: {Life: 730 * day, Algorithm: pki.DefaultAlgorithm},
@@ -221,11 +227,12 @@ func (w *world) observe() Observed {
 		o.Parties = append(o.Parties, p)
 	}
 	o.Foreign = w.foreign()
+	w.observeApplications(&o)
 	return o
 }
 
 func (m *member) observe(now time.Time) Party {
-	p := Party{Name: m.name, Kind: m.kind, Material: cloneMaterial(m.secret)}
+	p := Party{Name: m.name, Kind: m.kind, Material: cloneMaterial(m.secret), User: m.user, RevokeBefore: m.revokeBefore}
 	for i := range p.Material.Leaves {
 		switch l := &p.Material.Leaves[i]; {
 		case l.Problem != "":
@@ -262,7 +269,7 @@ func (c *container) observe(m *member) Pod {
 	}
 	return Pod{
 		Name: c.name, Primary: c.primary, Asked: c.asked, Report: c.report, Proofs: slices.Clone(c.proofs),
-		Sessions: c.sessions, SessionsKnown: !c.sessionsUnknown,
+		Sessions: c.sessions, SessionsKnown: !c.sessionsUnknown, Swept: c.swept,
 	}
 }
 
@@ -320,6 +327,8 @@ func (w *world) execute(s Step) error {
 		if _, c := w.pod(s.Pod); c != nil {
 			c.asked = s.Revision
 		}
+	case Revoke, EndSessions, Discard:
+		return w.application(s)
 	case Prove:
 		if m, c := w.pod(s.Pod); c != nil {
 			w.handshake(m, c)
@@ -351,9 +360,11 @@ func (w *world) write(m *member, s Step) error {
 			material.Anchors.Set(domain, m.secret.Anchors.Of(domain))
 		}
 	}
+	w.addRevocations(m, &material)
 	for _, want := range m.wants {
 		if slices.Contains(s.Reissue, want.Domain) {
 			material.Leaves = append(material.Leaves, w.issue(want))
+			w.noteIssue(m, &material.Leaves[len(material.Leaves)-1])
 		} else if old := m.leaf(want.Domain); old != nil {
 			material.Leaves = append(material.Leaves, *old)
 		}
@@ -374,6 +385,7 @@ func (w *world) issue(want LeafWant) Leaf {
 		end = signer.NotAfter
 	}
 	return Leaf{Domain: want.Domain, CertificateFacts: pki.CertificateFacts{
+		Serial:  fmt.Sprintf("s%d", w.serial),
 		Subject: "CN=" + want.CommonName, IssuerKeyID: signer.KeyID, Algorithm: want.Algorithm,
 		DNSNames: slices.Clone(want.DNSNames), IPs: slices.Clone(want.IPs),
 		NotBefore: w.now.Add(-backdate), NotAfter: end, Fingerprint: fmt.Sprintf("leaf-%d", w.serial)}}
@@ -392,6 +404,9 @@ func revisionOf(m *Material) string {
 		if anchors := m.Anchors.Of(domain); anchors != nil {
 			data["ca "+string(domain)] = []byte(strings.Join(anchors, " "))
 		}
+	}
+	if m.Revoked != nil {
+		data["crl"] = fmt.Append(nil, m.Revoked)
 	}
 	if m.Altered {
 		data["altered"] = nil
@@ -463,7 +478,7 @@ func (w *world) agentTakes(m *member, mounted *Material) bool {
 			return false
 		}
 	}
-	return mounted.State == Present && !mounted.Altered && len(mounted.Leaves) == len(m.wants) && mounted.Anchors.Server != nil && mounted.Anchors.Client != nil
+	return mounted.State == Present && !mounted.Altered && listed(w, mounted) && len(mounted.Leaves) == len(m.wants) && mounted.Anchors.Server != nil && mounted.Anchors.Client != nil
 }
 
 func (c *container) install(m Material, asked string) {

@@ -100,6 +100,17 @@ var refusedOnCreate = []struct {
 	{"options with SQL", `spec: {users: [{name: a, options: "CREATEDB; DROP"}]}`,
 		refusal{"spec.users[0].options", "CREATEDB; DROP has more than words, and role attributes are words such as CREATEDB; remove quotes and punctuation"}},
 
+	{"client certificate whose Secret is another user's", `spec: {users: [{name: a, clientCertificate: {}}, {name: a-cert}]}`,
+		refusal{"spec.users", "a user has a clientCertificate, and another is named after the first with -cert: both would have the same Secret; rename one"}},
+	{"client certificate that outlives a third of its authority", `spec: {tls: {client: {authority: {duration: 2000h}}}, users: [{name: a}, {name: b, clientCertificate: {}}]}`,
+		refusal{"spec.users", "tls.client.authority.duration is less than 3 times a user's clientCertificate.duration (one that is not given has its default)"}},
+	{"client certificate renewed for ever", `spec: {users: [{name: a, clientCertificate: {duration: 1h, renewBefore: 1h}}]}`,
+		refusal{"spec.users[0].clientCertificate.renewBefore", "1h leaves less than 30s of duration 1h, the certificate would be renewed for ever; shorten renewBefore or lengthen duration"}},
+	{"client certificate revoked at no time", `spec: {users: [{name: a, clientCertificate: {revokeIssuedBefore: now}}]}`,
+		refusal{"spec.users[0].clientCertificate.revokeIssuedBefore", "must be of type date-time"}},
+	{"client certificate with Ed25519", `spec: {users: [{name: a, clientCertificate: {keyAlgorithm: Ed25519}}]}`,
+		refusal{"spec.users[0].clientCertificate.keyAlgorithm", `Unsupported value: "Ed25519"`}},
+
 	{"lease too short", `spec: {patroni: {leaderLeaseDurationSeconds: 1}}`,
 		refusal{"spec.patroni.leaderLeaseDurationSeconds", "should be greater than or equal to 3"}},
 	{"dynamic configuration no map", `spec: {patroni: {dynamicConfiguration: "postgresql"}}`,

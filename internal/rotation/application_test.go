@@ -1,0 +1,280 @@
+package rotation
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// alice and bob have certificates. The settled world has issued nine leaves.
+func aliceAndBob(f ...fact) []fact { return append([]fact{issued("alice"), issued("bob")}, f...) }
+
+const aliceHas, bobHas = "s10", "s11"
+
+func TestAnApplicationHasItsCertificate(t *testing.T) {
+	run(t, []sentence{
+		{"nothing, when everything is as wanted", aliceAndBob(), nil, Steady},
+		{"missing", []fact{application("alice")}, []string{"publish user-alice [client]: Missing"}, ""},
+		{"due", aliceAndBob(due("user-alice", Client)), []string{"publish user-alice [client]: Due"}, ""},
+		{"expired", aliceAndBob(endsIn("user-alice", Client, 0)), []string{"publish user-alice [client]: Due"}, ""},
+		{"requested", []fact{issued("alice"), renewRequested("now")},
+			[]string{"publish operator [client]: Requested", "publish user-alice [client]: Requested", "publish db-1 [server client]: Requested", "activate db-1-0"}, ""},
+		{"garbled", aliceAndBob(garbled("user-bob", Client)), []string{"publish user-bob [client]: Damaged"}, ""},
+		{"without the bundle that servers are verified with", aliceAndBob(bundleGone("user-bob", Server)), []string{"publish user-bob []: TrustChanged"}, ""},
+		{"a pod that does not confirm holds it up no more than the operator's", aliceAndBob(due("user-alice", Client), published("db-1"), unreachable("db-1-0")),
+			[]string{"publish user-alice [client]: Due", "wait for db-1-0: AgentUnreachable"}, ""},
+		{"a Secret of somebody else", aliceAndBob(foreignSecret("user-alice")), []string{"wait for user-alice: ForeignSecret"}, ""},
+		{"nothing is issued that cannot be noted", []fact{application("alice"), ledgerUnreadable}, []string{"wait for client certificates: LedgerUnreadable"}, ""},
+	})
+}
+
+func TestWhatIsRevoked(t *testing.T) {
+	lists := []string{"publish db-1 []: Revoked", "publish db-2 []: Revoked", "publish db-0 []: Revoked"}
+	with := func(first ...string) []string { return append(first, lists...) }
+	run(t, []sentence{
+		{"what was issued before", aliceAndBob(later(time.Minute), revokeBefore("alice", 0)),
+			with("revoke [s10]: Requested", "publish user-alice [client]: Revoked"), ""},
+		{"also what was replaced", aliceAndBob(replaced("alice"), later(time.Minute), revokeBefore("alice", 0)),
+			with("revoke [s10 s12]: Requested", "publish user-alice [client]: Revoked"), ""},
+		{"not what was issued then or later", aliceAndBob(later(time.Minute), replaced("alice"), revokeBefore("alice", 0)),
+			with("revoke [s10]: Requested"), ""},
+		{"nothing before the time has come", aliceAndBob(later(time.Minute), revokeBefore("alice", time.Second)), nil, Steady},
+		{"what nobody is to have any more", aliceAndBob(userGone("alice")),
+			append(with("revoke [s10]: Unwanted"), "discard user-alice"), ""},
+		{"not what cannot be noted", aliceAndBob(userGone("alice"), ledgerUnreadable), []string{"wait for client certificates: LedgerUnreadable"}, ""},
+	})
+	w := given(aliceAndBob(later(time.Minute), revokeBefore("alice", time.Hour))...)
+	if plan := decide(t, w); !plan.Wake.Equal(w.now.Add(time.Hour)) {
+		t.Errorf("wakes at %s, want in an hour", plan.Wake)
+	}
+}
+
+// entry is what the ledger says of a certificate.
+func (w *world) entry(t *testing.T, serial string) Issued {
+	t.Helper()
+	for _, entry := range w.ledger.Issued {
+		if entry.Serial == serial {
+			return entry
+		}
+	}
+	t.Fatalf("%s is not in the ledger", serial)
+	return Issued{}
+}
+
+func mustRest(t *testing.T, w *world) Plan {
+	t.Helper()
+	plan, _, err := w.rest(w.roundsToRest())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return plan
+}
+
+const everywhere = "db-0-0 db-1-0 db-2-0"
+
+func TestARevokedCertificateIsRefusedEverywhereAndNoOther(t *testing.T) {
+	w := given(aliceAndBob(later(time.Minute), revokeBefore("alice", 0))...)
+	for _, serial := range []string{aliceHas, bobHas} {
+		if in := w.letIn(w.entry(t, serial)); in != everywhere {
+			t.Fatalf("%s is let in by %q before", serial, in)
+		}
+	}
+	plan := mustRest(t, w)
+	got := map[string]string{}
+	for _, entry := range w.ledger.Issued {
+		got[entry.User+" "+entry.Serial] = w.letIn(entry)
+	}
+	if diff := cmp.Diff(map[string]string{"alice s10": "", "bob s11": everywhere, "alice s12": everywhere}, got); diff != "" {
+		t.Errorf("who is let in (-want +got):\n%s", diff)
+	}
+	swept := strings.Count(strings.Join(w.log, "\n"), "EndSessions")
+	if swept != 3 || !plan.Wake.Equal(w.now.Add(AuthenticationTimeout)) {
+		t.Errorf("sessions were ended %d times, and it wakes at %s: want each pod's once, and once more in %s", swept, plan.Wake, AuthenticationTimeout)
+	}
+	later(AuthenticationTimeout)(w)
+	mustRest(t, w)
+	if again := strings.Count(strings.Join(w.log, "\n"), "EndSessions"); again != 6 {
+		t.Errorf("sessions were ended %d times in all, want each pod's twice", again)
+	}
+	later(time.Hour)(w)
+	if plan := decide(t, w); len(plan.Steps) > 0 {
+		t.Errorf("it is not at rest: %q", words(plan))
+	}
+}
+
+func TestSessionsAreEndedWhereTheListsAreLoaded(t *testing.T) {
+	w := given(aliceAndBob(later(time.Minute), revokeBefore("alice", 0), unreachable("db-2-0"))...)
+	mustRest(t, w)
+	log := strings.Join(w.log, "\n")
+	if !strings.Contains(log, "EndSessions db-1-0") || strings.Contains(log, "EndSessions db-2-0") {
+		t.Errorf("want the sessions of db-1-0 ended, and not those of db-2-0, of which nothing is known:\n%s", log)
+	}
+}
+
+// A list that has served its time is taken away with the next write, and not by one of its own.
+func TestListsEndWithWhatIsOnThem(t *testing.T) {
+	w := given(aliceAndBob(later(time.Minute), revokeBefore("alice", 0))...)
+	mustRest(t, w)
+	later(AuthenticationTimeout)(w)
+	mustRest(t, w)
+	if err := w.live(w.entry(t, aliceHas).NotAfter.Add(clientLife)); err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range w.members {
+		if m.secret.Revoked != nil {
+			t.Errorf("%s still has %v", m.name, m.secret.Revoked)
+		}
+	}
+}
+
+func TestListsAreForAllOrForNobody(t *testing.T) {
+	asked := func(f ...fact) []fact { return append(aliceAndBob(f...), later(time.Minute), revokeBefore("alice", 0)) }
+	noted := []string{"revoke [s10]: Requested", "publish user-alice [client]: Revoked"}
+	run(t, []sentence{
+		{"an authority from elsewhere has none", asked(corporateTrusted), append(noted, "wait for client-corporate: CRLMissing"), ""},
+		{"and is not trusted meanwhile", asked(corporateWanted), append(noted, "publish db-1 []: Revoked", "publish db-2 []: Revoked", "publish db-0 []: Revoked", "wait for client-corporate: CRLMissing"), ""},
+		{"nor has an authority that has lost its key", asked(nextGeneration(Client), trustedEverywhere, switched(Client, 2), authorityProblem(Client, AuthorityUnreadable)),
+			[]string{"revoke [s10]: Requested", "publish operator [client]: IssuerNotActive", "publish user-alice [client]: Revoked", "publish user-bob [client]: IssuerNotActive",
+				"publish db-1 [client]: IssuerNotActive", "activate db-1-0", "wait for client ca g1: CRLMissing"}, ""},
+	})
+}
+
+func TestWhatIsRevokedStaysSoWhenTheLedgerCannotBeRead(t *testing.T) {
+	w := given(aliceAndBob(later(time.Minute), revokeBefore("alice", 0))...)
+	mustRest(t, w)
+	revoked := w.entry(t, aliceHas)
+	ledgerUnreadable(w)
+	later(5 * day)(w)
+	renewRequested("now")(w)
+	mustRest(t, w)
+	if in := w.letIn(revoked); in != "" {
+		t.Errorf("after a renewal it is let in by %s", in)
+	}
+}
+
+// As long as PostgreSQL checks lists, nothing is trusted that has none: no agent would take such material.
+func TestAnAuthorityFromElsewhereWaitsForTheListsToEnd(t *testing.T) {
+	w := given(aliceAndBob(later(time.Minute), revokeBefore("alice", 0))...)
+	mustRest(t, w)
+	corporateWanted(w)
+	if diff := cmp.Diff([]string{"wait for client-corporate: CRLMissing"}, words(decide(t, w))); diff != "" {
+		t.Fatalf("plan (-want +got):\n%s", diff)
+	}
+	later(AuthenticationTimeout)(w)
+	if err := w.live(w.entry(t, aliceHas).NotAfter.Add(clientLife)); err != nil {
+		t.Fatal(err)
+	}
+	if len(w.record) == 0 {
+		t.Errorf("the lists have ended, and it is still waited for: %q", words(decide(t, w)))
+	}
+}
+
+// What is revoked stays refused while the authority is replaced, at every instant, and everybody else is let in; the agents
+// take every revision, for there is a list for each anchor.
+func TestListsThroughARekey(t *testing.T) {
+	w := given(aliceAndBob(later(time.Minute), revokeBefore("alice", 0))...)
+	mustRest(t, w)
+	revoked, bob := w.entry(t, aliceHas), w.entry(t, bobHas)
+	rekeyRequested(Client, "1")(w)
+	approved(Client, 1)(w)
+	w.after = func() {
+		if in := w.letIn(revoked); in != "" {
+			t.Fatalf("after %q the revoked certificate is let in by %s", w.log[len(w.log)-1], in)
+		}
+		if in := w.letIn(bob); in != everywhere && w.generation(Client, 2) == nil {
+			t.Fatalf("after %q bob is let in by %q alone", w.log[len(w.log)-1], in)
+		}
+	}
+	turns := turnsOf(t, w)
+	if len(turns) != 4 {
+		t.Fatalf("turns %q", turns)
+	}
+	for _, m := range w.members {
+		if m.secret.Revoked != nil {
+			t.Errorf("%s has lists although nothing is revoked of what is trusted: %v", m.name, m.secret.Revoked)
+		}
+	}
+	if in := w.letIn(w.ledger.Issued[len(w.ledger.Issued)-1]); in != everywhere {
+		t.Errorf("what was issued last is let in by %q", in)
+	}
+}
+
+// A lost authority must not be kept in place by the list that it cannot sign.
+func TestALostAuthorityIsReplacedAlthoughSomethingIsRevoked(t *testing.T) {
+	w := given(aliceAndBob(later(time.Minute), revokeBefore("alice", 0))...)
+	mustRest(t, w)
+	later(time.Minute)(w)
+	authorityProblem(Client, AuthorityUnreadable)(w)
+	revokeBefore("bob", 0)(w)
+	turns := turnsOf(t, w)
+	if len(turns) != 4 || !strings.HasPrefix(turns[3], "DiscardAuthority client g1") {
+		t.Fatalf("turns %q, waiting for %q", turns, words(decide(t, w)))
+	}
+}
+
+// replacedByNew: the client authority g2 signs, everything is reissued, and of g1 only what applications may have kept is left.
+func replacedByNew(f ...fact) []fact { return append([]fact{issued("alice"), reissuedClients}, f...) }
+
+func TestNobodyIsCutOffWhoMayHoldAnOldCertificate(t *testing.T) {
+	turn, wait := []string{"dropold client g1: Unused"}, []string{"wait for client ca g1: CertificatesOutstanding"}
+	run(t, []sentence{
+		{"what was replaced is accepted until it ends", replacedByNew(), wait, Steady},
+		{"also when the soak is over", replacedByNew(soak(time.Hour), later(2*time.Hour)), wait, Steady},
+		{"it has ended", replacedByNew(later(clientLife), endsLater), turn, Renewing},
+		{"a person knows better", replacedByNew(approved(Client, 1)), turn, Renewing},
+		{"it must not be trusted anyway", replacedByNew(tainted(Client, 1), trustedEverywhere), turn, Renewing},
+		{"nobody knows", replacedByNew(ledgerUnreadable), []string{"wait for client certificates: LedgerUnreadable"}, Waiting},
+	})
+	w := given(replacedByNew()...)
+	plan, err := next(w.policy, w.observe(), guardLedger)
+	if diff := cmp.Diff(turn, words(plan)); err != nil || diff != "" {
+		t.Errorf("without %q: %v, plan (-want +got):\n%s", guardLedger, err, diff)
+	}
+	if text := message(decide(t, given(replacedByNew()...)), "client ca g1"); !strings.Contains(text, "1 certificate of client g1 may be in use until 2031-01-31T00:00:00Z, the last is s10 of user alice") {
+		t.Errorf("it says %q", text)
+	}
+}
+
+// endsLater keeps everything but what was replaced from ending.
+func endsLater(w *world) {
+	for _, m := range w.members {
+		for _, want := range m.wants {
+			endsIn(m.name, want.Domain, want.Life-time.Hour)(w)
+		}
+	}
+}
+
+// With the revocation of what is outstanding the drop does not wait either.
+func TestRevocationEndsTheWaitForWhatIsOutstanding(t *testing.T) {
+	w := given(replacedByNew(later(time.Minute), replaced("alice"), revokeBefore("alice", 0))...)
+	mustRest(t, w)
+	log := strings.Join(w.log, "\n")
+	if revoked, dropped := strings.Index(log, "Revoke [s10"), strings.Index(log, "DropOld client g1"); revoked < 0 || dropped < revoked {
+		t.Errorf("want the revocation and then the drop:\n%s", log)
+	}
+}
+
+func TestRevocationsAreToldApart(t *testing.T) {
+	tests := []struct {
+		have, want Revocations
+		holds      bool
+	}{
+		{nil, nil, true},
+		{nil, Revocations{"k1": nil}, false},
+		{Revocations{"k1": nil}, Revocations{"k1": nil}, true},
+		{Revocations{"k1": {"a", "b"}}, Revocations{"k1": {"b"}}, true},
+		{Revocations{"k1": {"a"}}, Revocations{"k1": {"a", "b"}}, false},
+		{Revocations{"k1": {"a"}}, Revocations{"k1": {"a"}, "k2": nil}, false},
+	}
+	for _, test := range tests {
+		if got := test.have.holds(test.want); got != test.holds {
+			t.Errorf("%v holds %v: %v", test.have, test.want, got)
+		}
+	}
+	if a, b := fmt.Sprint(Revocations{"k1": {"a"}}), fmt.Sprint(Revocations{"k2": {"a"}}); a == b {
+		t.Errorf("lists of different authorities are both called %s", a)
+	}
+}

@@ -1,0 +1,162 @@
+package rotation
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// The applications of a world: what was issued to them, what was revoked, and who is let in.
+
+// application adds somebody who logs in with a certificate.
+func application(user string) fact {
+	return func(w *world) {
+		w.members = append(w.members, &member{name: "user-" + user, kind: Application, user: user, secret: Material{State: Missing}, wants: []LeafWant{wantClient(user)}})
+		w.sort()
+	}
+}
+
+// issued adds an application that has its certificate.
+func issued(user string) fact {
+	return func(w *world) {
+		application(user)(w)
+		w.publish(w.member("user-"+user), []Domain{Client})
+	}
+}
+
+// replaced gives an application a new certificate in place of the one that it has.
+func replaced(user string) fact {
+	return func(w *world) { w.publish(w.member("user-"+user), []Domain{Client}) }
+}
+
+// revokeBefore asks for the revocation of everything that was issued to a user before a time from now.
+func revokeBefore(user string, in time.Duration) fact {
+	return func(w *world) { w.member("user-" + user).revokeBefore = w.now.Add(in) }
+}
+
+func userGone(user string) fact {
+	return func(w *world) { w.member("user-" + user).wants = nil }
+}
+
+func ledgerUnreadable(w *world) { w.ledger = Ledger{State: Unknown} }
+
+// corporateTrusted is an authority from elsewhere whose client certificates everybody accepts.
+func corporateTrusted(w *world) {
+	corporateWanted(w)
+	admitted(Client, "corporate")(w)
+	for _, m := range w.members {
+		if m.kind == Application {
+			continue
+		}
+		m.secret = cloneMaterial(m.secret)
+		m.secret.Anchors.Client = append(m.secret.Anchors.Client, "corporate")
+		m.secret.Revision = revisionOf(&m.secret)
+		for _, c := range m.pods {
+			c.install(m.secret, m.secret.Revision)
+			w.handshake(m, c)
+		}
+	}
+}
+
+func corporateWanted(w *world) { w.besides = append(w.besides, "corporate") }
+
+// observeApplications: a user without wants is one whose Secret is still there.
+func (w *world) observeApplications(o *Observed) {
+	o.Ledger = w.ledger
+	o.Ledger.Issued = slices.Clone(w.ledger.Issued)
+	o.Parties = slices.DeleteFunc(o.Parties, func(p Party) bool {
+		gone := p.Kind == Application && len(p.Wants) == 0
+		if gone {
+			o.UnwantedApplications = append(o.UnwantedApplications, p.Name)
+		}
+		return gone
+	})
+}
+
+// application carries out a step that only applications cause.
+func (w *world) application(s Step) error {
+	switch s.Op {
+	case Revoke:
+		if w.ledger.State != Present {
+			return fmt.Errorf("noting in a ledger that is %q", w.ledger.State)
+		}
+		w.ledger.Issued = slices.Clone(w.ledger.Issued)
+		for i := range w.ledger.Issued {
+			if slices.Contains(s.Serials, w.ledger.Issued[i].Serial) {
+				w.ledger.Issued[i].RevokedAt = w.now
+			}
+		}
+	case EndSessions:
+		m, c := w.pod(s.Pod)
+		lists := m.secret.Revoked.String()
+		if c.swept.Lists != lists {
+			c.swept = Swept{Lists: lists, First: w.now}
+		}
+		c.swept.Last = w.now
+	case Discard:
+		w.members = slices.DeleteFunc(w.members, func(m *member) bool { return m.name == s.Party })
+	default:
+		return fmt.Errorf("no such step: %q", s.Op)
+	}
+	return nil
+}
+
+// noteIssue enters a leaf of an application in the ledger.
+func (w *world) noteIssue(m *member, leaf *Leaf) {
+	if m.kind != Application {
+		return
+	}
+	w.ledger.State = Present
+	w.ledger.Issued = append(slices.Clone(w.ledger.Issued), Issued{User: m.user, Serial: leaf.Serial, IssuerKeyID: leaf.IssuerKeyID, At: w.now, NotAfter: leaf.NotAfter})
+}
+
+// addRevocations adds what a publish adds besides leaves and bundles, and takes away what an application does not get.
+func (w *world) addRevocations(m *member, material *Material) {
+	if m.kind == Application {
+		material.Anchors.Client = nil
+	}
+	if m.kind != Instance || w.plan == nil {
+		return
+	}
+	lists, keep := w.plan.Lists()
+	if keep {
+		lists = m.secret.Revoked
+	}
+	material.Revoked = maps.Clone(lists)
+}
+
+// listed is what the agent checks: a list for each anchor, or none at all.
+func listed(w *world, m *Material) bool {
+	if m.Revoked == nil {
+		return true
+	}
+	for _, a := range w.generations(Client) {
+		if _, there := m.Revoked[a.facts.KeyID]; slices.Contains(m.Anchors.Client, a.facts.Fingerprint) && !there {
+			return false
+		}
+	}
+	return true
+}
+
+// letIn names the pods whose PostgreSQL lets in who presents a certificate, as it is loaded there.
+func (w *world) letIn(entry Issued) string {
+	var in []string
+	for _, m := range w.members {
+		for _, c := range m.pods {
+			if m.kind != Instance {
+				continue
+			}
+			refused := slices.Contains(c.active.Revoked[entry.IssuerKeyID], entry.Serial)
+			trusted := false
+			for _, a := range w.generations(Client) {
+				trusted = trusted || a.facts.KeyID == entry.IssuerKeyID && slices.Contains(c.loaded.Client, a.facts.Fingerprint)
+			}
+			if trusted && !refused && w.now.Before(entry.NotAfter) {
+				in = append(in, c.name)
+			}
+		}
+	}
+	return strings.Join(in, " ")
+}
