@@ -87,6 +87,12 @@ func AuthoritySecret(cluster, domain string, generation int) string {
 // UserSecret with a user's connection facts.
 func UserSecret(cluster, user string) string { return cluster + "-pguser-" + user }
 
+// UserCertificateSecret with a user's client certificate.
+func UserCertificateSecret(cluster, user string) string { return UserSecret(cluster, user) + "-cert" }
+
+// ClientCertificateLedger is what was issued to users and has not ended.
+func ClientCertificateLedger(cluster string) string { return cluster + "-client-certificates" }
+
 // ServiceHost is a Service's name as clients of any namespace reach it.
 func ServiceHost(service, namespace string) string { return service + "." + namespace + ".svc" }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/big"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -100,4 +101,27 @@ func hexadecimal(decimal string) string {
 		return ""
 	}
 	return serial.Text(16)
+}
+
+// EndSessions ends the connections of clients that came in with certificates of these serial numbers, and tells how many. It
+// wants a superuser.
+func EndSessions(ctx context.Context, conn *Conn, serials []string) (int, error) {
+	decimals := make([]string, 0, len(serials))
+	for _, serial := range serials {
+		number, ok := new(big.Int).SetString(serial, 16)
+		if !ok {
+			return 0, fmt.Errorf("ending sessions: serial number %q is not hexadecimal", serial)
+		}
+		decimals = append(decimals, number.String())
+	}
+	rows, err := conn.Query(ctx, `SELECT count(*) FILTER (WHERE pg_catalog.pg_terminate_backend(pid))
+		FROM pg_catalog.pg_stat_ssl WHERE client_serial::text = ANY (pg_catalog.string_to_array($1, ','))`, strings.Join(decimals, ","))
+	if err != nil {
+		return 0, fmt.Errorf("ending sessions: %w", err)
+	}
+	ended, err := strconv.Atoi(rows[0][0])
+	if err != nil {
+		return 0, fmt.Errorf("ending sessions: count %q: %w", rows[0][0], err)
+	}
+	return ended, nil
 }

@@ -61,6 +61,10 @@ func (r *Reconciler) take(ctx context.Context, v *view, step rotation.Step) erro
 		return r.activate(ctx, v, step)
 	case rotation.Discard:
 		return r.applier.Delete(ctx, v.material[step.Party])
+	case rotation.Revoke:
+		return r.revoke(ctx, v, step)
+	case rotation.EndSessions:
+		return r.sweep(ctx, v, step)
 	case rotation.Nudge:
 		return r.nudge(ctx, v, step)
 	case rotation.Prove:
@@ -77,17 +81,26 @@ func (r *Reconciler) publish(ctx context.Context, v *view, step rotation.Step) e
 	if err != nil {
 		return err
 	}
-	secret := r.secret(v, party.Name, data)
-	metav1.SetMetaDataAnnotation(&secret.ObjectMeta, revisionAnnotation, pki.Revision(data))
-	metav1.SetMetaDataAnnotation(&secret.ObjectMeta, answeredAnnotation, answered(v, party, step))
 	proof, err := v.accepted(step, data)
 	if err != nil {
 		return err
 	}
+	if party.Kind == rotation.Application {
+		if err := r.noteIssued(ctx, v, party, step, data); err != nil {
+			return err
+		}
+		data, proof = proof.forApplication(data)
+	}
+	secret := r.secret(v, party.Name, data)
+	metav1.SetMetaDataAnnotation(&secret.ObjectMeta, revisionAnnotation, pki.Revision(data))
+	metav1.SetMetaDataAnnotation(&secret.ObjectMeta, answeredAnnotation, answered(v, party, step))
+	if party.Kind == rotation.Application {
+		secret.Labels[applicationLabel] = party.User
+	}
 	if err := r.store(ctx, v, secret, proof); err != nil {
 		return err
 	}
-	party.Material = inspect(secret, party.Wants, v.observed.Now)
+	party.Material = inspectParty(party, secret, v.observed.Now)
 	v.material[party.Name] = secret
 	for _, domain := range step.Reissue {
 		for _, leaf := range party.Material.Leaves {
@@ -112,6 +125,15 @@ func answered(v *view, party *rotation.Party, step rotation.Step) string {
 func (r *Reconciler) materialData(v *view, party *rotation.Party, step rotation.Step) (map[string][]byte, error) {
 	data := map[string][]byte{}
 	old := v.material[party.Name]
+	switch party.Kind {
+	case rotation.Application:
+		old = asMaterial(old)
+	case rotation.Instance:
+		if err := v.addRevocation(data, old); err != nil {
+			return nil, err
+		}
+	case rotation.Operator, rotation.Pooler:
+	}
 	for _, domain := range rotation.Domains() {
 		bundle, err := v.bundle(domain)
 		switch {
@@ -217,10 +239,14 @@ func (r *Reconciler) nudge(ctx context.Context, v *view, step rotation.Step) err
 // prove handshakes with every port of a pod. What it sees is a fact for the next plan, not an error.
 func (r *Reconciler) prove(ctx context.Context, v *view, step rotation.Step) error {
 	pod := v.pods[step.Pod]
+	revoked, err := v.revokedCanary(v.party(step.Party))
+	if err != nil {
+		return err
+	}
 	seen := r.proofs.prove(ctx, proofRequest{
 		pod: pod, cluster: client.ObjectKeyFromObject(v.cluster), serverName: serverName(v.cluster, pod),
 		endpoints: v.endpoints[step.Pod], identity: r.identity(v), revision: step.Revision,
-		party: v.party(step.Party), now: r.now(),
+		party: v.party(step.Party), now: r.now(), revoked: revoked,
 	})
 	if seen != "" && !v.told(step.Pod, seen) {
 		r.event(v, eventNormal, eventProven, "pod %s was seen to serve leaf %s on every port", step.Pod, seen)

@@ -67,8 +67,11 @@ type Reconciler struct {
 	proofs  *proofs
 
 	sessions sessionReader
-	nudges   *nudges
-	retries  *retries
+
+	endSessions sessionEnder
+	sweeps      *sweeps
+	nudges      *nudges
+	retries     *retries
 }
 
 // SetupWithManager adds the controller to a manager. ctx ends its connections to agents.
@@ -87,6 +90,9 @@ func SetupWithManager(ctx context.Context, mgr manager.Manager, options Options)
 		proofs:  newProofs(),
 
 		sessions: readSessions,
+
+		endSessions: endSessions,
+		sweeps:      newSweeps(),
 
 		nudges:  newNudges(),
 		retries: newRetries(),
@@ -292,6 +298,7 @@ func (r *Reconciler) releaseOrphans(ctx context.Context, v *view) error {
 func (r *Reconciler) letGo(ctx context.Context, name types.NamespacedName) error {
 	r.agents.keepOnly(name, nil)
 	r.proofs.keepOnly(name, nil)
+	r.sweeps.keepOnly(name, nil)
 	r.retries.after(name, "")
 	var secrets corev1.SecretList
 	if err := r.live.List(ctx, &secrets, client.InNamespace(name.Namespace),

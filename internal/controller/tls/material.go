@@ -39,7 +39,7 @@ func inspect(secret *corev1.Secret, wants []rotation.LeafWant, now time.Time) ro
 		Answered: secret.Annotations[answeredAnnotation],
 	}
 	bundles := map[rotation.Domain][]*x509.Certificate{}
-	known := make([]string, 0, 6)
+	known := append(make([]string, 0, 12), agentapi.RevocationLists)
 	for _, domain := range rotation.Domains() {
 		known = append(known, bundleFiles[domain])
 		anchors, err := pki.ParseBundle(secret.Data[bundleFiles[domain]])
@@ -54,6 +54,7 @@ func inspect(secret *corev1.Secret, wants []rotation.LeafWant, now time.Time) ro
 		known = append(known, files.certificate, files.key)
 		m.Leaves = append(m.Leaves, inspectLeaf(secret, want.Domain, bundles[want.Domain], now))
 	}
+	inspectRevocation(&m, secret, bundles[rotation.Client], now)
 	m.Customs = inspectCustoms(secret, wants, bundles, now)
 	if hasProcess(wants) {
 		for _, files := range processFiles {

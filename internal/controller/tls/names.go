@@ -15,6 +15,7 @@ const (
 	renewRequestAnnotation = "pgtls.dev/renew-requested-at" // on a PostgresCluster, by a user: any new value
 	answeredAnnotation     = "pgtls.dev/renew-answered"     // on a material Secret: the request it was issued for
 	revisionAnnotation     = "pgtls.dev/revision"           // on a material Secret, for people; on the record, to tell what somebody altered
+	applicationLabel       = "pgtls.dev/application"        // on the Secret of an application's certificate: the user
 	domainLabel            = "pgtls.dev/domain"             // on an authority's Secret
 	generationLabel        = "pgtls.dev/generation"         // on an authority's Secret
 

@@ -34,11 +34,13 @@ type view struct {
 	authorities []*storedAuthority
 	orphans     []*corev1.Secret          // authorities of an earlier cluster of this name
 	material    map[string]*corev1.Secret // by party; absent when there is none
+	ledger      *corev1.Secret            // of what was issued to applications; nil when there is none
 	record      *corev1.Secret            // of the anchors from elsewhere; nil when there is none
 	// recordForeign: the record's name is that of somebody else's Secret.
 	recordForeign bool
 
 	foreign   []*foreignAnchor
+	signed    map[string]*x509.RevocationList // in this round, by the authority's key
 	customs   []*presented
 	pods      map[string]*corev1.Pod // by name
 	endpoints map[string][]endpoint  // by pod
@@ -78,6 +80,9 @@ func (r *Reconciler) observe(ctx context.Context, cluster *v1beta1.PostgresClust
 		return nil, err
 	}
 	r.observeCustoms(ctx, v)
+	if err := r.observeLedger(ctx, v, secrets.Items); err != nil {
+		return nil, err
+	}
 	if err := r.observePods(ctx, v); err != nil {
 		return nil, err
 	}
@@ -179,7 +184,7 @@ func (r *Reconciler) observeParties(ctx context.Context, v *view, secrets []core
 			party.Material.State = rotation.Foreign
 		default:
 			v.material[party.Name] = secret
-			party.Material = inspect(secret, party.Wants, v.observed.Now)
+			party.Material = inspectParty(&party, secret, v.observed.Now)
 		}
 		v.observed.Parties = append(v.observed.Parties, party)
 	}
@@ -194,7 +199,7 @@ func servicesExist(cluster string, kind rotation.Kind, services []corev1.Service
 		names = []string{desired.PrimaryService(cluster), desired.ReplicaService(cluster)}
 	case rotation.Pooler:
 		names = []string{desired.PoolerName(cluster)}
-	case rotation.Operator:
+	case rotation.Operator, rotation.Application:
 	}
 	for _, name := range names {
 		if !slices.ContainsFunc(services, func(s corev1.Service) bool { return s.Name == name }) {
@@ -265,6 +270,7 @@ func (r *Reconciler) observePods(ctx context.Context, v *view) error {
 	}
 	r.agents.keepOnly(client.ObjectKeyFromObject(v.cluster), watched)
 	r.proofs.keepOnly(client.ObjectKeyFromObject(v.cluster), watched)
+	r.sweeps.keepOnly(client.ObjectKeyFromObject(v.cluster), watched)
 	r.agents.await(ctx, watched)
 	undelivered := map[types.UID]bool{}
 	for _, name := range slices.Sorted(maps.Keys(v.pods)) {
@@ -290,6 +296,7 @@ func (r *Reconciler) observePod(v *view, pod *corev1.Pod) (undelivered bool) {
 		Asked:   pod.Annotations[activateAnnotation],
 		Report:  reportFacts(report, v.observed.Now),
 		Proofs:  r.proofs.of(pod.UID, v.endpoints[pod.Name], v.observed.Now),
+		Swept:   r.sweeps.of(pod.UID),
 	}
 	if undelivered = isUndelivered(report, seen.Asked); undelivered {
 		seen.NudgeAt = r.nudges.due(client.ObjectKeyFromObject(v.cluster), pod.UID, seen.Asked, v.observed.Now)

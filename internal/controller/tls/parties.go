@@ -189,6 +189,7 @@ func partiesOf(cluster *v1beta1.PostgresCluster, clusterDomain string, services 
 			},
 		})
 	}
+	parties = append(parties, applicationsOf(cluster)...)
 	slices.SortFunc(parties, func(a, b rotation.Party) int { return strings.Compare(a.Name, b.Name) })
 	return parties
 }

@@ -2,6 +2,7 @@ package tls
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"net"
 	"strconv"
@@ -167,6 +168,7 @@ type proofRequest struct {
 	revision   string
 	party      *rotation.Party // whose leaves are to be served
 	now        time.Time
+	revoked    *tls.Certificate // that a PostgreSQL is to refuse; nil: there is none
 }
 
 // prove handshakes with all endpoints at once and remembers what they served.
@@ -224,6 +226,9 @@ func (p *proofs) handshake(ctx context.Context, request proofRequest, e endpoint
 		target.User, target.Database = e.user, "postgres"
 	}
 	served, err := p.dial(ctx, target)
+	if err == nil && e.user != "" && request.revoked != nil {
+		err = p.refusesRevoked(ctx, target, request.revoked)
+	}
 	result := proof{facts: served.Leaf, revision: request.revision, at: request.now}
 	if err != nil {
 		result.problem, result.facts = inWords(err), pki.CertificateFacts{}

@@ -129,7 +129,7 @@ func (h *house) restart() {
 	h.r = &Reconciler{
 		client: h.client, live: h.client, events: h.told, options: Options{ClusterDomain: "cluster.local", Now: now},
 		applier: newApplier(h.client),
-		agents:  newAgents(ctx, now, func(types.NamespacedName) {}), proofs: newProofs(), nudges: newNudges(), retries: newRetries(),
+		agents:  newAgents(ctx, now, func(types.NamespacedName) {}), proofs: newProofs(), nudges: newNudges(), retries: newRetries(), sweeps: newSweeps(),
 	}
 	h.r.agents.dial, h.r.proofs.dial = h.wire.dial, h.look
 	h.r.sessions = func(context.Context, postgres.Server) ([]postgres.Session, error) { return h.sessions, nil }

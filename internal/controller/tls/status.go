@@ -41,6 +41,9 @@ const (
 	eventIssued    = "Issued"
 	eventActivated = "Activated"
 	eventProven    = "Proven"
+	eventRevoked   = string(rotation.ReasonRevoked)
+
+	eventSessionsEnded = string(rotation.EndSessions)
 )
 
 func (r *Reconciler) event(v *view, kind, reason, format string, args ...any) {
@@ -58,6 +61,8 @@ func (r *Reconciler) writeStatus(ctx context.Context, v *view, plan rotation.Pla
 			Rekeys:      rekeyStatus(plan),
 			Endpoints:   r.endpointStatus(v),
 			Blockers:    blockerStatus(plan),
+
+			ClientCertificates: clientCertificateStatus(v),
 		},
 	}
 	if _, err := r.applier.ApplyStatus(ctx, v.cluster, status, "tls"); err != nil {
