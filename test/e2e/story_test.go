@@ -47,6 +47,7 @@ var stories = []struct {
 	{name: "custom-pooler", tell: customPooler},
 	{name: "builtin-to-custom-and-back", tell: builtinToCustomAndBack},
 	{name: "custom-bad", tell: customBad},
+	{name: "client-certificates", tell: clientCertificates},
 	{name: "renew-under-load", tell: renewUnderLoad, sideBySide: true},
 	{name: "issuer-renewal", tell: issuerRenewal, sideBySide: true},
 	{name: "idle", tell: idle, sideBySide: true},

@@ -23,11 +23,31 @@ const clientContainer = "client"
 type ClientPod struct {
 	cluster *Cluster
 	name    string
+	users   []string // with client certificates, whose Secrets are mounted
+	user    string   // as whom loadgen connects; "": the cluster's default user
 }
 
-// StartClient makes a client pod and waits until it runs.
-func (c *Cluster) StartClient(ctx context.Context, images Images) (*ClientPod, error) {
-	p := &ClientPod{cluster: c, name: c.Name + "-client"}
+// As is the same pod, with loads that connect as one of its users with client certificates.
+func (p *ClientPod) As(user string) *ClientPod {
+	as := *p
+	as.user = user
+	return &as
+}
+
+// UserDir is where the Secrets of a user with a client certificate are mounted.
+func UserDir(user string) string { return "/users/" + user }
+
+// account are loadgen's arguments that say who connects.
+func (p *ClientPod) account() []string {
+	if p.user == "" {
+		return nil
+	}
+	return []string{"--user=" + UserDir(p.user)}
+}
+
+// StartClient makes a client pod and waits until it runs. The Secrets of users with client certificates are mounted too.
+func (c *Cluster) StartClient(ctx context.Context, images Images, users ...string) (*ClientPod, error) {
+	p := &ClientPod{cluster: c, name: c.Name + "-client", users: users}
 	if err := c.Kube.Create(ctx, p.object(images["client"])); err != nil {
 		return nil, fmt.Errorf("creating the client pod: %w", err)
 	}
@@ -54,7 +74,7 @@ func (p *ClientPod) object(image string) *corev1.Pod {
 		}}}
 	}
 	c := p.cluster
-	return &corev1.Pod{
+	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: c.Namespace, Name: p.name, Labels: map[string]string{"app": "client"}},
 		Spec: corev1.PodSpec{
 			AutomountServiceAccountToken:  ptr.To(false),
@@ -83,6 +103,27 @@ func (p *ClientPod) object(image string) *corev1.Pod {
 			},
 		},
 	}
+	for _, user := range p.users {
+		pod.Spec.Containers[0].VolumeMounts = append(pod.Spec.Containers[0].VolumeMounts, mount("user-"+user, UserDir(user)))
+		pod.Spec.Volumes = append(pod.Spec.Volumes, userVolume(c.Name, user))
+	}
+	return pod
+}
+
+// userVolume has what a user's two Secrets hold in one directory, as an application would mount them.
+func userVolume(cluster, user string) corev1.Volume {
+	part := func(name string, keys ...string) corev1.VolumeProjection {
+		projection := &corev1.SecretProjection{LocalObjectReference: corev1.LocalObjectReference{Name: name}}
+		for _, key := range keys {
+			projection.Items = append(projection.Items, corev1.KeyToPath{Key: key, Path: key})
+		}
+		return corev1.VolumeProjection{Secret: projection}
+	}
+	secret := cluster + "-pguser-" + user
+	return corev1.Volume{Name: "user-" + user, VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{
+		DefaultMode: ptr.To[int32](0o440),
+		Sources:     []corev1.VolumeProjection{part(secret, "user", "password", "dbname"), part(secret+"-cert", "tls.crt", "tls.key")},
+	}}}
 }
 
 // command prepares a program in the pod.

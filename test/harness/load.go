@@ -48,6 +48,7 @@ func (p *ClientPod) ConnectTrusting(ctx context.Context, bundle string, targets 
 	arguments := append([]string{
 		"connect", fmt.Sprintf("--pgx=%g", rates.Pgx), fmt.Sprintf("--psql=%g", rates.Psql), fmt.Sprintf("--pgbench=%g", rates.Pgbench),
 	}, targetArguments(targets)...)
+	arguments = append(arguments, p.account()...)
 	if bundle != "" {
 		arguments = append(arguments, "--ca="+bundle)
 	}
@@ -116,6 +117,7 @@ type Sessions struct {
 func (p *ClientPod) KeepSessions(ctx context.Context, targets []Target, count int) (*Sessions, error) {
 	s := &Sessions{}
 	arguments := append([]string{"sessions", fmt.Sprintf("--count=%d", count)}, targetArguments(targets)...)
+	arguments = append(arguments, p.account()...)
 	var err error
 	s.stream, err = p.startLoadgen(ctx, s.receive, arguments...)
 	return s, err

@@ -42,6 +42,10 @@ func dialPgx(ctx context.Context, a account, t target, timeout time.Duration) (*
 		"connect_timeout":  {env["PGCONNECT_TIMEOUT"]},
 		"application_name": {env["PGAPPNAME"]},
 	}
+	if env["PGSSLCERT"] != "" {
+		query.Set("sslcert", env["PGSSLCERT"])
+		query.Set("sslkey", env["PGSSLKEY"])
+	}
 	uri := url.URL{
 		Scheme: "postgres", User: url.UserPassword(env["PGUSER"], env["PGPASSWORD"]),
 		Host: t.address(), Path: "/" + env["PGDATABASE"], RawQuery: query.Encode(),

@@ -80,7 +80,17 @@ func (a account) environment(timeout time.Duration) (map[string]string, error) {
 		}
 		env[variable] = value
 	}
+	for variable, key := range map[string]string{"PGSSLCERT": "tls.crt", "PGSSLKEY": "tls.key"} {
+		if file := filepath.Join(a.secretDir, key); exists(file) {
+			env[variable] = file // the Secret <cluster>-pguser-<user>-cert is mounted there too
+		}
+	}
 	return env, nil
+}
+
+func exists(file string) bool {
+	_, err := os.Stat(file)
+	return err == nil
 }
 
 // untilStopped ends when standard input ends, parent ends or duration has passed (0: never).

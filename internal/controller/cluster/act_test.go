@@ -56,6 +56,9 @@ func (z *zoo) Database(_ context.Context, host, name string, config *tls.Config)
 }
 
 func (z *zoo) Query(_ context.Context, sql string, _ ...string) ([][]string, error) {
+	if strings.Contains(sql, "pg_auth_members") {
+		return nil, nil
+	}
 	if strings.HasPrefix(sql, "SELECT") {
 		return z.rows(sql), nil
 	}

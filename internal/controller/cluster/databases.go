@@ -62,6 +62,7 @@ type catalog struct {
 	roles     map[string]role
 	databases map[string]bool
 	granted   map[[2]string]bool // role and database: the role may create in it
+	members   map[string]bool    // roles that log in by client certificate alone
 }
 
 type role struct {
@@ -70,7 +71,7 @@ type role struct {
 }
 
 func readCatalog(ctx context.Context, connection database) (catalog, error) {
-	live := catalog{roles: map[string]role{}, databases: map[string]bool{}, granted: map[[2]string]bool{}}
+	live := catalog{roles: map[string]role{}, databases: map[string]bool{}, granted: map[[2]string]bool{}, members: map[string]bool{}}
 	rows, err := connection.Query(ctx, `SELECT rolname, coalesce(rolpassword, ''), rolsuper, rolinherit, rolcreaterole, rolcreatedb,
 		rolcanlogin, rolreplication, rolbypassrls FROM pg_catalog.pg_authid`)
 	if err != nil {
@@ -92,7 +93,7 @@ func readCatalog(ctx context.Context, connection database) (catalog, error) {
 		live.databases[row[0]] = true
 		live.granted[[2]string{row[1], row[0]}] = true
 	}
-	return live, nil
+	return live, readMembers(ctx, connection, live.members)
 }
 
 // A statement is one change, and what it does, for events and errors.
@@ -107,6 +108,7 @@ func statementsFor(users []v1beta1.UserSpec, verifiers map[string]string, live c
 			changes = append(changes, roleStatements(user, verifier, live)...)
 		}
 	}
+	changes = append(changes, certificateStatements(users, verifiers, live)...)
 	made := map[string]bool{}
 	for _, user := range users {
 		if verifiers[user.Name] == "" {
