@@ -115,9 +115,9 @@ func (d *decision) ledgerReadable() bool {
 	case Missing, Present:
 		return true
 	case Foreign:
-		d.block("client certificates", ForeignConfigMap, "the ConfigMap of what was issued to applications belongs to somebody else: rename or delete it")
+		d.block("client certificates", ForeignSecret, "the Secret with the ledger of what was issued to applications belongs to somebody else: rename or delete it")
 	case Unknown:
-		d.block("client certificates", LedgerUnreadable, "the ConfigMap of what was issued to applications cannot be read: restore it, or delete it if there is no copy; "+
+		d.block("client certificates", LedgerUnreadable, "the ledger of what was issued to applications cannot be read: restore it, or delete it if there is no copy; "+
 			"then only what stands in their Secrets and on the revocation lists is known")
 	}
 	return false

@@ -107,7 +107,7 @@ func (v *view) observeApplications(secrets []corev1.Secret) {
 }
 
 // noteCurrent enters the certificate in an application's Secret, as if the ledger held it, where it does not: somebody has
-// deleted the ledger. When it was issued is then not known, but that it was not before the beginning of its validity.
+// deleted the ledger.
 func (v *view) noteCurrent(user string, secret *corev1.Secret) {
 	files := asMaterial(secret).Data
 	pair, err := pki.ParseKeyPair(files[agentapi.ClientCertificate], files[agentapi.ClientKey])
@@ -115,7 +115,12 @@ func (v *view) noteCurrent(user string, secret *corev1.Secret) {
 		return
 	}
 	facts := pki.Facts(pair.Leaf())
-	v.enter(rotation.Issued{User: user, Serial: facts.Serial, IssuerKeyID: facts.IssuerKeyID, At: facts.NotBefore, NotAfter: facts.NotAfter})
+	v.enter(rotation.Issued{User: user, Serial: facts.Serial, IssuerKeyID: facts.IssuerKeyID, At: issuedAt(facts), NotAfter: facts.NotAfter})
+}
+
+// issuedAt works out when a leaf was issued: its validity begins earlier, see backdate.
+func issuedAt(facts pki.CertificateFacts) time.Time {
+	return facts.NotBefore.Add(min(leafBackdate, facts.NotAfter.Sub(facts.NotBefore)/11))
 }
 
 // noteListed enters what stands on the published revocation lists, for the same reason. When such a certificate ends is not

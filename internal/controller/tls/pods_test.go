@@ -316,6 +316,9 @@ type simPod struct {
 
 	clients []*x509.Certificate // anchors that PostgreSQL verifies clients with
 	lenient bool                // PostgreSQL lets in whoever comes
+
+	lists     []*x509.RevocationList // that PostgreSQL has loaded
+	keepLists bool                   // it goes on with those that it has, and says so in its log alone
 }
 
 // aPod makes a running pod whose agent has installed what is published.
@@ -376,6 +379,9 @@ func (p *simPod) install() {
 		p.h.t.Fatal(err)
 	}
 	p.clients = anchors
+	if !p.keepLists {
+		p.lists, _ = pki.ParseRevocationLists(data[agentapi.RevocationLists])
+	}
 	client := pairIn(agentapi.ClientCertificate, agentapi.ClientKey)
 	leafOf := func(pair *pki.KeyPair) *agentapi.Leaf {
 		facts := pki.Facts(pair.Leaf())
@@ -443,7 +449,10 @@ func (h *house) look(_ context.Context, target probe.Target) (probe.Served, erro
 
 // accepts reports whether a pod has loaded the authority of a client's leaf.
 func (h *house) accepts(p *simPod, leaf *x509.Certificate) bool {
-	return p.lenient || slices.ContainsFunc(p.clients, func(anchor *x509.Certificate) bool { return leaf.CheckSignatureFrom(anchor) == nil })
+	revoked := slices.ContainsFunc(p.lists, func(list *x509.RevocationList) bool {
+		return slices.ContainsFunc(list.RevokedCertificateEntries, func(entry x509.RevocationListEntry) bool { return entry.SerialNumber.Cmp(leaf.SerialNumber) == 0 })
+	})
+	return p.lenient || !revoked && slices.ContainsFunc(p.clients, func(anchor *x509.Certificate) bool { return leaf.CheckSignatureFrom(anchor) == nil })
 }
 
 // countingDial counts handshakes.

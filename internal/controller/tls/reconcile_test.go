@@ -49,6 +49,7 @@ type house struct {
 	// reading is called before each read, and may refuse it.
 	reading func(key client.ObjectKey, object client.Object) error
 
+	swept    []string // sessions that were ended, by pod and serial number
 	wire     *wire
 	pods     map[string]*simPod // by address
 	sessions []postgres.Session // of every PostgreSQL
@@ -133,6 +134,7 @@ func (h *house) restart() {
 	}
 	h.r.agents.dial, h.r.proofs.dial = h.wire.dial, h.look
 	h.r.sessions = func(context.Context, postgres.Server) ([]postgres.Session, error) { return h.sessions, nil }
+	h.r.endSessions = h.endSessions
 }
 
 // clock is read by many goroutines, and set by the test alone.
