@@ -259,6 +259,7 @@ func (a *Agent) publish(facts Facts, problem *agentapi.Problem) {
 		report.ServerLeaf, report.ClientLeaf = leafOf(m.Server.Leaf()), leafOf(m.Client.Leaf())
 		report.ServedLeaf, report.PresentedLeaf = leafOf(m.Served.Leaf()), leafOf(m.Presented.Leaf())
 		report.ServerAnchors, report.ClientAnchors = fingerprints(m.ServerAnchors), fingerprints(m.ClientAnchors)
+		report.RevocationLists = listNumbers(m)
 	}
 	if a.reports.publish(report) && problem != nil {
 		a.config.Log.Warn("waiting", "reason", problem.Reason, "message", problem.Message, "asked", report.Asked, "mounted", report.Mounted)

@@ -38,6 +38,14 @@ func revocationLists(files map[string][]byte) ([]*x509.RevocationList, error) {
 	return lists, nil
 }
 
+// listNumbers tells the operator which lists are loaded; nil: none.
+func listNumbers(m *Material) map[string]int64 {
+	if len(m.RevocationLists) == 0 {
+		return nil
+	}
+	return pki.RevocationListNumbers(m.RevocationLists)
+}
+
 // verifyRevocationLists tells whether there is one for everybody whom PostgreSQL is to let in: without its own, all who come by
 // an anchor are refused, the standbys and the operator among them.
 func (m *Material) verifyRevocationLists(at time.Time) error {

@@ -114,7 +114,9 @@ type Report struct {
 	PresentedLeaf *Leaf    `json:"presentedLeaf,omitempty"` // of Active: what PostgreSQL presents to the primary
 	ServerAnchors []string `json:"serverAnchors,omitempty"` // SHA-256 of each anchor of Active that the process has loaded, hex
 	ClientAnchors []string `json:"clientAnchors,omitempty"`
-	Served        []Served `json:"served,omitempty"` // last local handshakes, by port name
+	// RevocationLists of Active: the number of each, by the key identifier of the authority that signed it.
+	RevocationLists map[string]int64 `json:"revocationLists,omitempty"`
+	Served          []Served         `json:"served,omitempty"` // last local handshakes, by port name
 
 	// Refused are the handshakes that clients broke off, by what was served: newest first, at most four.
 	// Empty means unknown: the log of the process cannot be read, or nothing was seen to be served yet.

@@ -166,3 +166,13 @@ func FactsOfRevocationList(list *x509.RevocationList) RevocationListFacts {
 	slices.Sort(facts.Serials)
 	return facts
 }
+
+// RevocationListNumbers are the numbers of lists, by the key identifiers of their issuers.
+func RevocationListNumbers(lists []*x509.RevocationList) map[string]int64 {
+	numbers := map[string]int64{}
+	for _, list := range lists {
+		facts := FactsOfRevocationList(list)
+		numbers[facts.IssuerKeyID] = max(numbers[facts.IssuerKeyID], facts.Number)
+	}
+	return numbers
+}

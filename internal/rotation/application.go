@@ -51,6 +51,10 @@ type Swept struct {
 // no lists, and PostgreSQL checks nothing.
 type Revocations map[string][]string
 
+// ListNumbers are the numbers of revocation lists, by the key of the authority that signed each. A number is above the
+// time, in seconds, at which the list was signed: what was revoked before is on it.
+type ListNumbers map[string]int64
+
 // holds reports whether everything in want is in r: a list for each authority, and on it each serial number.
 func (r Revocations) holds(want Revocations) bool {
 	for issuer, serials := range want {
@@ -301,6 +305,57 @@ func (d *decision) sweep() {
 			}
 		}
 	}
+}
+
+// revocationPatience is how long a revocation goes through the gates like anything else.
+const revocationPatience = 5 * time.Second
+
+// pressing reports whether a pod has to be asked although somebody before it is not settled: it lets in whom it must not, and a
+// pod that is broken for another reason must not keep it so. Where the lists themselves may be what is wrong, because a pod that
+// has loaded them is not settled, it waits: everybody might be refused.
+func (d *decision) pressing(p *Party, pod *Pod) bool {
+	at, missing := d.observed.listsDue(p, pod)
+	if !missing || d.observed.listsInDoubt() {
+		return false
+	}
+	d.wakeAt(at)
+	return !d.observed.Now.Before(at)
+}
+
+// listsDue returns since when a pod may wait no longer for lists that are published, and whether it is known to lack one of what
+// is on them.
+func (o *Observed) listsDue(p *Party, pod *Pod) (at time.Time, missing bool) {
+	if p.Kind != Instance || pod.Report == nil || p.Material.Revoked == nil {
+		return at, false
+	}
+	for _, entry := range o.Ledger.Issued {
+		published, listed := p.Material.Lists[entry.IssuerKeyID]
+		has, some := pod.Report.Lists[entry.IssuerKeyID]
+		if entry.RevokedAt.IsZero() || !listed || !slices.Contains(p.Material.Revoked[entry.IssuerKeyID], entry.Serial) {
+			continue
+		}
+		if some && (has >= published || entry.RevokedAt.Unix() < has) {
+			continue // it has this list, or one that was signed after the revocation
+		}
+		if late := entry.RevokedAt.Add(revocationPatience); !missing || late.Before(at) {
+			at, missing = late, true
+		}
+	}
+	return at, missing
+}
+
+// listsInDoubt reports whether some pod has loaded published lists and is not settled.
+func (o *Observed) listsInDoubt() bool {
+	for i := range o.Parties {
+		p := &o.Parties[i]
+		for j := range p.Pods {
+			pod := &p.Pods[j]
+			if p.Kind == Instance && p.Material.Revoked != nil && pod.Report != nil && maps.Equal(pod.Report.Lists, p.Material.Lists) && !settled(p, pod) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // noneOutstanding reports whether no application may still hold a certificate of an authority that is to be dropped. Nobody sees

@@ -2,6 +2,7 @@ package rotation
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -111,6 +112,62 @@ func TestSessionsAreEndedWhereTheListsAreLoaded(t *testing.T) {
 	log := strings.Join(w.log, "\n")
 	if !strings.Contains(log, "EndSessions db-1-0") || strings.Contains(log, "EndSessions db-2-0") {
 		t.Errorf("want the sessions of db-1-0 ended, and not those of db-2-0, of which nothing is known:\n%s", log)
+	}
+}
+
+// A pod that is broken keeps the others from refusing a revoked certificate no longer than some seconds, unless it may be broken
+// because of the lists.
+func TestABrokenPodDoesNotHoldUpARevocation(t *testing.T) {
+	revoked := func(f ...fact) *world {
+		w := given(aliceAndBob(append(f, later(time.Minute), revokeBefore("alice", 0))...)...)
+		mustRest(t, w)
+		return w
+	}
+	w := revoked(unreachable("db-1-0"))
+	if in := w.letIn(w.entry(t, aliceHas)); in != everywhere {
+		t.Fatalf("at once it is let in by %q", in)
+	}
+	if plan := decide(t, w); !plan.Wake.Equal(w.now.Add(revocationPatience)) {
+		t.Errorf("it wakes at %s, want after %s", plan.Wake, revocationPatience)
+	}
+	later(revocationPatience)(w)
+	mustRest(t, w)
+	if in := w.letIn(w.entry(t, aliceHas)); in != "db-1-0" {
+		t.Errorf("after %s it is let in by %q, want the broken pod alone", revocationPatience, in)
+	}
+
+	w = revoked()
+	later(time.Minute)(w)
+	revokeBefore("bob", 0)(w)
+	w.after = func() { // the canary refuses even the operator
+		_, c := w.pod("db-1-0")
+		for i := range c.proofs {
+			if slices.Contains(c.active.Revoked["client-g1-key"], bobHas) {
+				c.proofs[i].Fingerprint, c.proofs[i].Problem = "", "refused"
+			}
+		}
+	}
+	mustRest(t, w)
+	later(revocationPatience)(w)
+	if plan := mustRest(t, w); len(plan.Blockers) == 0 || plan.Blockers[0].Party != "db-1-0" {
+		t.Errorf("it waits for %q", words(plan))
+	}
+	if in := w.letIn(w.entry(t, bobHas)); in != "db-0-0 db-2-0" {
+		t.Errorf("bob is let in by %q", in)
+	}
+}
+
+// A renewal long after a revocation goes through the gates.
+func TestWhatIsRevokedLongAgoOpensNoGate(t *testing.T) {
+	w := given(aliceAndBob(later(time.Minute), revokeBefore("alice", 0))...)
+	mustRest(t, w)
+	later(time.Hour)(w)
+	mustRest(t, w)
+	unreachable("db-1-0")(w)
+	renewRequested("now")(w)
+	mustRest(t, w)
+	if log := strings.Join(w.log, "\n"); strings.Count(log, "Activate db-2-0") != 1 {
+		t.Errorf("a pod is asked to activate a renewal although the canary is not settled:\n%s", log)
 	}
 }
 

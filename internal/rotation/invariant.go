@@ -367,6 +367,9 @@ func unknownIsNo(o Observed, s Step) string {
 // earlier says that an unsettled pod comes before the one that is asked, unless that one is urgent, or can present nothing
 // that anybody accepts.
 func earlier(unsettled string, p *Party, pod *Pod, o Observed) string {
+	if late, missing := o.listsDue(p, pod); missing && !o.Now.Before(late) && !o.listsInDoubt() {
+		return ""
+	}
 	if at, known := p.urgentAt(pod); unsettled == "" || known && !o.Now.Before(at) || o.superseded(p) {
 		return ""
 	}

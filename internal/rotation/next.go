@@ -213,7 +213,7 @@ func (d *decision) activateFirst(p *Party) {
 // unsettled and nobody anywhere is in doubt after being asked (the order changes
 // with a failover), or it cannot wait for them any longer.
 func (d *decision) open(p *Party, pod *Pod) bool {
-	if !d.closed && !d.doubt() || d.worthless(p) {
+	if !d.closed && !d.doubt() || d.worthless(p) || d.pressing(p, pod) {
 		return true
 	}
 	at, known := p.endsIn(pod, d.policy.patience(p.shortestWindow()))

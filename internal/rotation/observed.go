@@ -220,8 +220,9 @@ type Material struct {
 	Customs []Custom
 	// Anchors are what its bundles hold; nil where one does not parse.
 	Anchors Bundles
-	// Revoked is what stands on its revocation lists.
+	// Revoked is what stands on its revocation lists, and Lists their numbers.
 	Revoked Revocations
+	Lists   ListNumbers
 	// Altered: it holds something besides what belongs there, so that no pod would take it.
 	Altered bool
 }
@@ -293,6 +294,8 @@ type Report struct {
 	ActiveUntil time.Time
 	// Loaded are the anchors that the pod's processes have loaded; nil where that is unknown.
 	Loaded Bundles
+	// Lists are the numbers of the revocation lists of what is active.
+	Lists ListNumbers
 	// Refused are the handshakes that clients broke off because they do not trust what the pod serves.
 	Refused        []Refused
 	ProblemReason  string

@@ -125,6 +125,16 @@ func (w *world) addRevocations(m *member, material *Material) {
 		lists = m.secret.Revoked
 	}
 	material.Revoked = maps.Clone(lists)
+	material.Lists = nil
+	for issuer, serials := range lists {
+		if material.Lists == nil {
+			material.Lists = ListNumbers{}
+		}
+		material.Lists[issuer] = w.now.Unix() + 1
+		if before, there := m.secret.Revoked[issuer]; there && slices.Equal(before, serials) {
+			material.Lists[issuer] = m.secret.Lists[issuer]
+		}
+	}
 }
 
 // listed is what the agent checks: a list for each anchor, or none at all.

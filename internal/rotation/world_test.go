@@ -262,7 +262,7 @@ func (m *member) observe(now time.Time) Party {
 func (c *container) observe(m *member) Pod {
 	c.report = nil
 	if !c.unreachable {
-		c.report = &Report{Active: c.active.Revision, Mounted: m.secret.Revision, ActiveUntil: firstEnd(&c.active), Loaded: cloneMaterial(Material{Anchors: c.loaded}).Anchors, Refused: c.refused}
+		c.report = &Report{Active: c.active.Revision, Mounted: m.secret.Revision, ActiveUntil: firstEnd(&c.active), Lists: c.active.Lists, Loaded: cloneMaterial(Material{Anchors: c.loaded}).Anchors, Refused: c.refused}
 		if c.refuses && c.asked != c.active.Revision {
 			c.report.ProblemReason, c.report.ProblemMessage = "ReloadFailed", "the process does not answer"
 		}

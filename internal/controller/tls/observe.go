@@ -369,7 +369,7 @@ func reportFacts(report *agentapi.Report, now time.Time) *rotation.Report {
 		return nil
 	}
 	facts := &rotation.Report{
-		Active: report.Active, Mounted: report.Mounted, Asked: report.Asked,
+		Active: report.Active, Mounted: report.Mounted, Asked: report.Asked, Lists: report.RevocationLists,
 		Loaded: rotation.Bundles{Server: report.ServerAnchors, Client: report.ClientAnchors},
 	}
 	for _, r := range report.Refused {

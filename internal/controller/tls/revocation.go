@@ -48,7 +48,7 @@ func inspectRevocation(m *rotation.Material, secret *corev1.Secret, anchors []*x
 		m.Altered = true
 		return
 	}
-	m.Revoked = rotation.Revocations{}
+	m.Revoked, m.Lists = rotation.Revocations{}, pki.RevocationListNumbers(lists)
 	for _, list := range lists {
 		facts := pki.FactsOfRevocationList(list)
 		m.Revoked[facts.IssuerKeyID] = slices.DeleteFunc(facts.Serials, isCanary)
@@ -122,7 +122,7 @@ func (v *view) signList(stored *storedAuthority, serials []string, before *x509.
 	if list := v.signed[key]; upToDate(list, serials) {
 		return list, nil
 	}
-	number := v.observed.Now.Unix()
+	number := v.observed.Now.Unix() + 1 // see rotation.ListNumbers
 	if before != nil {
 		number = max(number, pki.FactsOfRevocationList(before).Number+1)
 	}
