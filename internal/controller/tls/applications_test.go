@@ -277,7 +277,7 @@ func TestListsThatAreNotInForceStopTheStage(t *testing.T) {
 		}
 		canary.keepLists = false
 		canary.install()
-		h.pass(proofPauseMax)
+		h.pass(2 * proofPauseMin)
 		if got := h.asks(pods); !slices.Equal(got, []string{"hippo-a-2-0"}) {
 			t.Errorf("the lists are loaded, and asked are %v", got)
 		}
