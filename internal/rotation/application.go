@@ -310,9 +310,10 @@ func (d *decision) sweep() {
 // revocationPatience is how long a revocation goes through the gates like anything else.
 const revocationPatience = 5 * time.Second
 
-// pressing reports whether a pod has to be asked although somebody before it is not settled: it lets in whom it must not, and a
-// pod that is broken for another reason must not keep it so. Where the lists themselves may be what is wrong, because a pod that
-// has loaded them is not settled, it waits: everybody might be refused.
+// pressing reports whether a pod has to be asked although somebody before it is not settled: it lets in whom it must not. One pod
+// goes first, and when it was seen to refuse who is revoked and nobody else, all others follow at once. A pod that is broken for
+// another reason must not keep them from it for long. Where the lists themselves may be what is wrong, because a pod that has
+// loaded them is not settled, they wait: everybody might be refused.
 func (d *decision) pressing(p *Party, pod *Pod) bool {
 	at, missing := d.observed.listsDue(p, pod)
 	if !missing || d.observed.listsInDoubt() {
@@ -341,7 +342,19 @@ func (o *Observed) listsDue(p *Party, pod *Pod) (at time.Time, missing bool) {
 			at, missing = late, true
 		}
 	}
+	if missing && o.listsProven(p.Material.Lists) {
+		at = at.Add(-revocationPatience)
+	}
 	return at, missing
+}
+
+// listsProven reports whether some pod was seen to be well with lists of these numbers.
+func (o *Observed) listsProven(numbers ListNumbers) bool {
+	return slices.ContainsFunc(o.Parties, func(p Party) bool {
+		return p.Kind == Instance && slices.ContainsFunc(p.Pods, func(pod Pod) bool {
+			return pod.Report != nil && maps.Equal(pod.Report.Lists, numbers) && settled(&p, &pod)
+		})
+	})
 }
 
 // listsInDoubt reports whether some pod has loaded published lists and is not settled.

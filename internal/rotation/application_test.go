@@ -157,6 +157,30 @@ func TestABrokenPodDoesNotHoldUpARevocation(t *testing.T) {
 	}
 }
 
+// One pod goes first; when it was seen to be well with the lists, the others follow together.
+func TestOnePodLoadsTheListsFirst(t *testing.T) {
+	w := given(aliceAndBob(later(time.Minute), revokeBefore("alice", 0))...)
+	var asked []string
+	for range 6 {
+		plan, err := w.round(all)
+		if err != nil {
+			t.Fatal(err)
+		}
+		together := ""
+		for _, step := range plan.Steps {
+			if step.Op == Activate {
+				together += step.Pod + " "
+			}
+		}
+		if together != "" {
+			asked = append(asked, together)
+		}
+	}
+	if diff := cmp.Diff([]string{"db-1-0 ", "db-2-0 db-0-0 "}, asked); diff != "" {
+		t.Errorf("asked, round by round (-want +got):\n%s", diff)
+	}
+}
+
 // A renewal long after a revocation goes through the gates.
 func TestWhatIsRevokedLongAgoOpensNoGate(t *testing.T) {
 	w := given(aliceAndBob(later(time.Minute), revokeBefore("alice", 0))...)

@@ -379,8 +379,12 @@ func (p *simPod) install() {
 		p.h.t.Fatal(err)
 	}
 	p.clients = anchors
-	if !p.keepLists {
-		p.lists, _ = pki.ParseRevocationLists(data[agentapi.RevocationLists])
+	var numbers map[string]int64
+	if lists, err := pki.ParseRevocationLists(data[agentapi.RevocationLists]); err == nil {
+		numbers = pki.RevocationListNumbers(lists)
+		if !p.keepLists {
+			p.lists = lists
+		}
 	}
 	client := pairIn(agentapi.ClientCertificate, agentapi.ClientKey)
 	leafOf := func(pair *pki.KeyPair) *agentapi.Leaf {
@@ -389,6 +393,7 @@ func (p *simPod) install() {
 	}
 	p.agent.say(func(r *agentapi.Report) {
 		r.Mounted, r.Active, r.Problem = pki.Revision(data), pki.Revision(data), nil
+		r.RevocationLists = numbers
 		r.ServerLeaf, r.ClientLeaf = leafOf(p.agent.pair), leafOf(client)
 		r.ServedLeaf, r.PresentedLeaf = leafOf(pairIn(agentapi.ServedCertificate, agentapi.ServedKey)), leafOf(pairIn(agentapi.PresentedCertificate, agentapi.PresentedKey))
 		r.ServerAnchors, r.ClientAnchors = fingerprints(servers), fingerprints(anchors)
