@@ -105,6 +105,20 @@ func TestARevokedCertificateIsRefusedByAMereReload(t *testing.T) {
 			t.Errorf("a session was ended: %v", err)
 		}
 	}
+	local, err := postgres.Connect(t.Context(), postgres.Server{Host: r.database.SocketDir, Port: r.database.Port, User: "postgres", Database: "postgres"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer local.Close(t.Context())
+	if ended, err := postgres.EndSessions(t.Context(), local, []string{pki.Facts(alice.Leaf()).Serial, "ff"}); err != nil || ended != 1 {
+		t.Errorf("%d sessions were ended, want alice's: %v", ended, err)
+	}
+	if _, err := sessions[0].Query(t.Context(), "SELECT 1"); err == nil {
+		t.Error("alice's session goes on")
+	}
+	if _, err := sessions[1].Query(t.Context(), "SELECT 1"); err != nil {
+		t.Errorf("bob's session was ended: %v", err)
+	}
 	if in := r.database.SQL(t, "postgres", "SHOW ssl_crl_file"); in != filepath.Join(r.active, currentLink, agentapi.RevocationLists) {
 		t.Errorf("ssl_crl_file is %q", in)
 	}

@@ -92,18 +92,25 @@ type revoking struct {
 // revocations finds what is to be revoked.
 func (d *decision) revocations() {
 	r := &d.revoked
-	r.serials = map[string]bool{}
 	r.readable = d.ledgerReadable()
+	if len(d.observed.Ledger.Issued) == 0 {
+		return
+	}
 	due := map[Reason][]string{}
 	for i := range d.observed.Ledger.Issued {
 		entry := &d.observed.Ledger.Issued[i]
 		if !d.observed.Now.Before(entry.NotAfter) {
 			continue
 		}
-		if reason := d.revocationReason(entry); reason != "" && entry.RevokedAt.IsZero() && r.readable {
-			due[reason] = append(due[reason], entry.Serial)
-		} else if entry.RevokedAt.IsZero() {
+		switch reason := d.revocationReason(entry); {
+		case !entry.RevokedAt.IsZero():
+		case reason == "" || !r.readable:
 			continue
+		default:
+			due[reason] = append(due[reason], entry.Serial)
+		}
+		if r.serials == nil {
+			r.serials = map[string]bool{}
 		}
 		r.serials[entry.Serial] = true
 	}
@@ -246,7 +253,7 @@ func (d *decision) listOf(a *Authority) {
 	r.wanted[key] = list
 	r.blocked = r.blocked || !there
 	d.block(authorityName(Client, a.Generation), CRLMissing, "certificates are revoked, and the list of client g%d cannot be signed without its key: "+
-		"they are refused once it is dropped; until then take the login away from their users", a.Generation)
+		"they are refused once it is dropped (the annotation pgtls.dev/retire-approved); until then take the login away from their users", a.Generation)
 }
 
 // revocationCurrent reports whether a party's lists are as they should be. What has ended may stay on them until they are written

@@ -394,7 +394,8 @@ func (d *decision) dropOld(l *lineage, policy RekeyPolicy) {
 	if !d.unused(l) || !worthless && !d.noSessions(l, old) {
 		return
 	}
-	if !worthless && !d.noneOutstanding(l, old) {
+	// Of a lost one the certificates are as good as before; of one that has ended, or must not be trusted, nothing is.
+	if policy.Tainted != old.Generation && !old.expired(d.observed.Now) && !d.noneOutstanding(l, old) {
 		if !back {
 			d.phase(l, Soaking, l.signer)
 		}
