@@ -205,7 +205,7 @@ func (r *reader) time() time.Time {
 
 func (r *reader) observation() (Policy, Observed) {
 	policy := Policy{RenewRequest: r.text("", "one", "two"), Authorities: map[Domain]CertificatePolicy{}}
-	o := Observed{Now: dawn.Add(time.Duration(r.n(60)) * day), GenerationSeen: map[Domain]int{}}
+	o := Observed{Now: dawn.Add(time.Duration(r.n(60)) * day), GenerationSeen: map[Domain]int{}, Ledger: Ledger{State: Missing}}
 	for _, domain := range Domains() {
 		if r.n(8) != 7 {
 			policy.Authorities[domain] = CertificatePolicy{Life: time.Duration(1-r.n(200)/199) * day}
