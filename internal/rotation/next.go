@@ -189,7 +189,7 @@ func (d *decision) party(p *Party) {
 	}
 	reissue := append([]Domain(nil), need.reissue...)
 	d.write(Step{Op: Publish, Party: p.Name, Reissue: reissue, Adopt: need.adopt, Own: need.own, Reason: need.reason})
-	d.revives = d.revives || len(need.reissue) == 0
+	d.revives = d.revives || len(need.reissue) == 0 && !need.relisted
 	d.activateFirst(p)
 }
 
@@ -398,6 +398,8 @@ type need struct {
 	adopt   []Domain // where a custom certificate is presented from then on
 	own     []Domain // where the own leaf is, in place of a custom certificate
 	canWait bool     // for its turn
+
+	relisted bool // revocation lists are written that were never written before
 }
 
 // sound reports whether every wanted leaf is there and usable, and the bundles too.
@@ -441,7 +443,7 @@ func (d *decision) need(p *Party) need {
 		}
 	}
 	if !d.revocationCurrent(p) {
-		n.canWait = false
+		n.canWait, n.relisted = false, p.Kind == Instance && n.reason == ""
 		if n.reason == "" {
 			n.reason = ReasonRevoked
 		}
