@@ -67,3 +67,13 @@ func sortedCopy(names []string) []string {
 	}
 	return slices.Sorted(slices.Values(names))
 }
+
+// IssuerID tells issuers apart: the authority key identifier in lower-case hex, and where there is none the issuer's name, which
+// is then all that verifiers go by.
+func IssuerID(c *x509.Certificate) string {
+	if len(c.AuthorityKeyId) > 0 {
+		return hex.EncodeToString(c.AuthorityKeyId)
+	}
+	name := sha256.Sum256(c.RawIssuer)
+	return "name-" + hex.EncodeToString(name[:20])
+}

@@ -114,3 +114,16 @@ func TestUsageOf(t *testing.T) {
 		}
 	}
 }
+
+func TestIssuerIDTellsIssuersApart(t *testing.T) {
+	a, b, other := forgeCA(t, "root", nil), forgeCA(t, "root", nil), forgeCA(t, "other", nil)
+	blind := func(a *Authority) *x509.Certificate {
+		return must[*x509.Certificate](t)(x509.ParseCertificate(remade(t, forgeLeaf(t, a)[0], a.Key, without(idAuthorityKey))))
+	}
+	if got, want := IssuerID(forgeLeaf(t, a)[0]), Facts(a.Certificate).KeyID; got != want {
+		t.Errorf("%s, want the key identifier %s", got, want)
+	}
+	if IssuerID(forgeLeaf(t, a)[0]) == IssuerID(forgeLeaf(t, b)[0]) || IssuerID(blind(a)) == IssuerID(blind(other)) || IssuerID(blind(a)) != IssuerID(blind(a)) {
+		t.Error("issuers are confused")
+	}
+}

@@ -1,6 +1,8 @@
 package pki
 
 import (
+	"crypto/x509"
+	"encoding/asn1"
 	"net"
 	"net/netip"
 	"slices"
@@ -8,6 +10,8 @@ import (
 	"unicode"
 	"unicode/utf8"
 )
+
+var idCommonName = asn1.ObjectIdentifier{2, 5, 4, 3}
 
 // Limits of names: ub-common-name in RFC 5280 appendix A.1, and RFC 1035 section 2.3.4.
 const (
@@ -116,6 +120,20 @@ func matchesName(host string, names []string, addresses []net.IP) bool {
 		})
 	}
 	return slices.ContainsFunc(names, func(pattern string) bool { return matchesPattern(host, pattern) })
+}
+
+// CommonNameCovers reports whether libpq finds host in the leaf's common name, where it looks if there is no alternative name.
+// So does JDBC. Go and Rust do not, and nothing else in this package does.
+func CommonNameCovers(leaf *x509.Certificate, host string) bool {
+	if host == "" || len(leaf.DNSNames) > 0 || len(leaf.IPAddresses) > 0 {
+		return false
+	}
+	for _, part := range leaf.Subject.Names {
+		if name, ok := part.Value.(string); ok && part.Type.Equal(idCommonName) { // the first, as libpq does; crypto/x509 has the last
+			return matchesPattern(host, name) || strings.EqualFold(host, name)
+		}
+	}
+	return false
 }
 
 // matchesPattern compares without case; "*" stands for exactly one leftmost label.

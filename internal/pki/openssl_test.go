@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -62,6 +63,9 @@ func opensslVerify(t failer, dir string, r VerifyRequest) error {
 		"verify", "-x509_strict", "-auth_level", "2", "-no-CApath", "-no-CAstore", "-attime", fmt.Sprint(r.At.Unix()),
 		"-purpose", map[Usage]string{ServerAuth: "sslserver", ClientAuth: "sslclient"}[r.Usage],
 		"-CAfile", file("anchors.pem", r.Anchors),
+	}
+	if r.Foreign {
+		args = slices.DeleteFunc(args, func(arg string) bool { return arg == "-x509_strict" })
 	}
 	if len(r.Chain) > 1 {
 		args = append(args, "-untrusted", file("untrusted.pem", r.Chain[1:]))
@@ -125,6 +129,50 @@ func TestRandomChainsAgainstOpenSSL(t *testing.T) {
 			t.Fatalf("we accept what openssl refuses: %v", err)
 		}
 	})
+}
+
+// TestRandomForeignChainsAgainstOpenSSL mixes what scripts make: authorities made anew under one name, with key identifiers and
+// without, renewed with their key, of version 1. What we accept from elsewhere plain openssl accepts, and crypto/x509.
+func TestRandomForeignChainsAgainstOpenSSL(t *testing.T) {
+	needOpenSSL(t)
+	parsed := func(der []byte) *x509.Certificate { return must[*x509.Certificate](t)(x509.ParseCertificate(der)) }
+	root, again, issuing, twin := forgeCA(t, "root", nil), forgeCA(t, "root", nil), newAuthority(t, "issuing"), newAuthority(t, "issuing")
+	issuer := func(a, by *Authority, edits ...func(*signedPart)) *x509.Certificate {
+		return parsed(remade(t, bridgeTo(t, a, by), by.Key, edits...))
+	}
+	blind := []func(*signedPart){without(idAuthorityKey), without(idSubjectKey), without(idKeyUsage)}
+	issuers := []*x509.Certificate{
+		root.Certificate, again.Certificate, parsed(remade(t, root.Certificate, root.Key, blind...)), parsed(remade(t, again.Certificate, again.Key, blind...)),
+		parsed(remade(t, root.Certificate, root.Key, versionOne)), reissued(t, root, ended),
+		issuing.Certificate, issuer(issuing, root), issuer(issuing, root, blind...), issuer(twin, root, blind...), issuer(issuing, again, without(idAuthorityKey)), issuer(twin, again),
+	}
+	var leaves []*x509.Certificate
+	for _, a := range []*Authority{root, issuing} {
+		leaf := forgeLeaf(t, a)[0]
+		leaves = append(leaves, leaf, parsed(remade(t, leaf, a.Key, without(idAuthorityKey))), parsed(remade(t, leaf, a.Key, versionOne)))
+	}
+	dir := t.TempDir()
+	accepted := 0
+	rapid.Check(t, func(t *rapid.T) {
+		r := VerifyRequest{
+			Chain:   append([]*x509.Certificate{rapid.SampledFrom(leaves).Draw(t, "leaf")}, rapid.SliceOfN(rapid.SampledFrom(issuers), 0, 3).Draw(t, "issuers")...),
+			Anchors: rapid.SliceOfN(rapid.SampledFrom(issuers[:7]), 1, 3).Draw(t, "anchors"),
+			At:      epoch, Usage: ServerAuth, Foreign: true,
+		}
+		if Verify(r) != nil {
+			return
+		}
+		accepted++
+		if err := opensslVerify(t, dir, r); err != nil {
+			t.Fatalf("we accept what openssl refuses: %v", err)
+		}
+		if err := goVerify(r); err != nil {
+			t.Fatalf("we accept what Go refuses: %v", err)
+		}
+	})
+	if accepted == 0 {
+		t.Error("none of the draws is accepted")
+	}
 }
 
 func serverCheckAnyName(leaf *x509.Certificate, a *Authority) VerifyRequest {

@@ -32,6 +32,9 @@ func ParseAuthority(certificatePEM, keyPEM []byte) (*Authority, error) {
 	if err := checkAnchor("the authority", certificate); err != nil {
 		return nil, err
 	}
+	if faults := strictFaults("the authority", certificate); len(faults) > 0 {
+		return nil, faults[0]
+	}
 	if certificate.PublicKeyAlgorithm == x509.Ed25519 {
 		return nil, refuseEd25519("the authority would sign with Ed25519")
 	}
@@ -84,7 +87,7 @@ func checkLeafAlgorithm(leaf *x509.Certificate) error {
 	if err := checkKeyAlgorithm("the leaf", leaf.PublicKey); err != nil {
 		return err
 	}
-	if usageOf(leaf).Has(ServerAuth) {
+	if usageOf(leaf) == ServerAuth { // what may be a client's too is judged as what it is presented: see Verify
 		return checkServerAlgorithm(leaf)
 	}
 	return nil

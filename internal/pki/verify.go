@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/x509"
 	"errors"
+	"slices"
 	"time"
 )
 
@@ -14,6 +15,10 @@ type VerifyRequest struct {
 	At      time.Time           // must not be zero
 	Usage   Usage               // ServerAuth or ClientAuth: what the leaf is presented as
 	DNSName string              // host name or IP address that the client connects to; "" checks no name
+
+	// Foreign says that the chain comes from elsewhere and that what OpenSSL does by default, without -x509_strict, is enough.
+	// What pgtls issues itself is never verified so.
+	Foreign bool
 }
 
 // Verify returns nil only when libpq, PostgreSQL, PgBouncer and Go's TLS would all accept the chain.
@@ -21,9 +26,11 @@ type VerifyRequest struct {
 // of things:
 //
 //   - Every anchor is a self-signed CA, also those that the path does not use: OpenSSL prefers any certificate in
-//     its store to the presented ones, and so a stray one can lead it into a dead end.
+//     its store to the presented ones, and so a stray one can lead it into a dead end. Only those on the path must be what
+//     strict verifiers demand: see StrictFaults.
 //   - The authority key identifier equals the issuer's subject key identifier all along the path, and
 //     both are there. Name and key alone do not make an issuer.
+//   - No anchor without subject key identifier bears an issuer's name: OpenSSL would take it for that issuer.
 //   - Presented issuers are in order. Certificates behind the first that an anchor issued are not looked at.
 //   - The end of the validity is exclusive, as in OpenSSL.
 //   - The leaf's usage is named, and anyExtendedKeyUsage does not name it. Key usage, when present, has digitalSignature.
@@ -31,46 +38,98 @@ type VerifyRequest struct {
 //   - Extensions are as RFC 5280 has them, in all that is on the path: see checkExtensions.
 //   - Names match by libpq's rules, without its fallback to the common name.
 //
+// With Foreign these are enough, which OpenSSL demands by default; Tolerated tells what was made use of:
+//
+//   - Where a key identifier is missing, all that bear the issuer's name, among anchors and presented certificates, have one
+//     key: OpenSSL takes one of them and never tries another.
+//   - Authorities may lack key usage, have basic constraints that are not critical, and anchors may be of version 1.
+//   - A server's key may encipher or agree instead of signing, a client's agree.
+//   - Name constraints on hosts, addresses and the like need not be critical.
+//   - A leaf without subject may have alternative names that are not critical, and one that is no CA key usage keyCertSign.
+//
 // Errors: NoCertificate, UsageMissing, ValidityMalformed (no time given), IsCA, NotCA, NotSelfSigned, KeyIdentifierMissing,
 // AlgorithmUnsupported, Expired, NotYetValid, UnknownAuthority, SignatureInvalid, ChainRefused, NameMissing.
 func Verify(r VerifyRequest) error {
-	if err := checkRequest(r); err != nil {
+	return (&verification{VerifyRequest: r}).verify()
+}
+
+// Tolerated returns what strict verifiers refuse in a chain that Verify accepts as Foreign, in the order of the path: errors as
+// Verify gives them without Foreign, all of them. Such verifiers are "openssl verify -x509_strict" and Python's
+// ssl.create_default_context since 3.13.
+func Tolerated(r VerifyRequest) []error {
+	r.Foreign = true
+	v := &verification{VerifyRequest: r}
+	if v.verify() != nil {
+		return nil
+	}
+	return v.tolerated
+}
+
+// verification is one run of Verify.
+type verification struct {
+	VerifyRequest
+	tolerated []error
+}
+
+// strictly is for what strict verifiers alone refuse.
+func (v *verification) strictly(faults ...error) error {
+	for _, err := range faults {
+		if err == nil {
+			continue
+		}
+		if !v.Foreign {
+			return err
+		}
+		v.tolerated = append(v.tolerated, err)
+	}
+	return nil
+}
+
+func (v *verification) verify() error {
+	if err := checkRequest(v.VerifyRequest); err != nil {
 		return err
 	}
-	for _, anchor := range r.Anchors {
+	for _, anchor := range v.Anchors {
 		if err := CheckAnchor(anchor); err != nil {
 			return err
 		}
 	}
-	if err := checkLeaf(r.Chain[0], r.Usage, r.At); err != nil {
+	if err := v.checkLeaf(v.Chain[0]); err != nil {
 		return err
 	}
-	path, err := buildPath(r.Chain, r.Anchors, r.At)
+	path, err := v.buildPath()
 	if err != nil {
 		return err
 	}
-	if err := checkExtensions("the leaf", path[0], r.Usage); err != nil {
+	if err := checkExtensions("the leaf", path[0], v.Usage); err != nil {
 		return err
 	}
 	for i, issuer := range path[1:] {
-		if err := checkLink(path[i], issuer, r.Usage, r.At); err != nil {
+		if err := v.checkLink(path[i], issuer); err != nil {
 			return err
 		}
-		if err := checkNameConstraints(path[0], issuer); err != nil {
+		if err := v.checkNameConstraints(path[0], issuer); err != nil {
 			return err
 		}
 	}
-	if err := checkWithStandardLibrary(path, r.Usage, r.At); err != nil {
+	if err := checkWithStandardLibrary(path, v.Usage, v.At); err != nil {
 		return err
 	}
-	return checkName(path[0], r.DNSName)
+	return checkName(path[0], v.DNSName)
 }
 
 // CheckAnchor refuses what Verify would refuse among its anchors, whatever the chain. The time is not looked at.
 //
-// Errors: NotCA, AlgorithmUnsupported, KeyIdentifierMissing, NotSelfSigned.
+// Errors: NotCA, AlgorithmUnsupported, NotSelfSigned.
 func CheckAnchor(c *x509.Certificate) error {
 	return checkAnchor("trust anchor "+c.Subject.String(), c)
+}
+
+// StrictFaults returns what strict verifiers refuse in an authority on their path, and OpenSSL by default does not.
+//
+// Errors: NotCA, KeyIdentifierMissing.
+func StrictFaults(c *x509.Certificate) []error {
+	return strictFaults("authority "+c.Subject.String(), c)
 }
 
 // CoversName reports whether a client that connects to host, a name or an address, finds it in the leaf: the rules of Verify.
@@ -91,7 +150,7 @@ func checkRequest(r VerifyRequest) error {
 	return nil
 }
 
-// checkAnchor accepts what OpenSSL ends a path at: a CA that signed itself, with its key identifier.
+// checkAnchor accepts what OpenSSL ends a path at: a CA that signed itself.
 // Its time is not looked at here, since an expired anchor that nothing depends on does no harm. SHA-1 in its own
 // signature passes, as everywhere: nobody's trust rests on it.
 func checkAnchor(what string, c *x509.Certificate) error {
@@ -102,10 +161,7 @@ func checkAnchor(what string, c *x509.Certificate) error {
 	if err := checkKeyAlgorithm(what, c.PublicKey); err != nil {
 		return err
 	}
-	if len(c.SubjectKeyId) == 0 {
-		return refuse(KeyIdentifierMissing, "issue it with a subject key identifier", "%s has no subject key identifier", what)
-	}
-	if !namesItself(c) {
+	if !namesItself(c) || checkNamedIssuer(c, c) != nil {
 		return refuse(NotSelfSigned, remedy, "%s was issued by %s", what, c.Issuer)
 	}
 	if err := c.CheckSignature(c.SignatureAlgorithm, c.RawTBSCertificate, c.Signature); err != nil {
@@ -114,39 +170,71 @@ func checkAnchor(what string, c *x509.Certificate) error {
 	return nil
 }
 
-func checkLeaf(leaf *x509.Certificate, usage Usage, at time.Time) error {
+func strictFaults(what string, c *x509.Certificate) (faults []error) {
+	if !isCA(c) {
+		return []error{refuse(NotCA, "issue it as a CA of version 3", "%s is of version %d, which marks no CA", what, c.Version)}
+	}
+	if extensionOf(c, idKeyUsage) == nil {
+		faults = append(faults, refuse(NotCA, "issue it with key usage keyCertSign", "%s is a CA without key usage keyCertSign", what))
+	}
+	if !isCritical(c, idBasicConstraints) {
+		faults = append(faults, refuse(NotCA, "issue it with critical basic constraints", "%s is a CA whose basic constraints are not critical", what))
+	}
+	if len(c.SubjectKeyId) == 0 {
+		faults = append(faults, refuse(KeyIdentifierMissing, "issue it with a subject key identifier", "%s has no subject key identifier", what))
+	}
+	return faults
+}
+
+func (v *verification) checkLeaf(leaf *x509.Certificate) error {
 	if isCA(leaf) {
 		return refuse(IsCA, "present a leaf first", "the first certificate (%s) is a CA", leaf.Subject)
 	}
 	if err := checkKeyAlgorithm("the leaf", leaf.PublicKey); err != nil {
 		return err
 	}
-	if usage == ServerAuth {
+	if v.Usage == ServerAuth {
 		if err := checkServerAlgorithm(leaf); err != nil {
 			return err
 		}
 	}
-	if err := checkTime("the leaf", leaf, at); err != nil {
+	if err := checkTime("the leaf", leaf, v.At); err != nil {
 		return err
 	}
-	if !usageOf(leaf).Has(usage) {
-		return refuse(UsageMissing, "issue it for that usage", "the leaf is for %q and not for %q", usageOf(leaf), usage)
+	if !usageOf(leaf).Has(v.Usage) {
+		return refuse(UsageMissing, "issue it for that usage", "the leaf is for %q and not for %q", usageOf(leaf), v.Usage)
 	}
-	if leaf.KeyUsage != 0 && leaf.KeyUsage&x509.KeyUsageDigitalSignature == 0 {
-		return refuse(UsageMissing, "issue it with key usage digitalSignature", "the leaf's key may not sign handshakes")
+	if err := v.checkLeafKeyUsage(leaf); err != nil {
+		return err
 	}
-	return nil
+	return v.strictly(strictLeafFaults(leaf)...)
+}
+
+// checkLeafKeyUsage: TLS 1.3 demands a key that signs, and OpenSSL does not look whether it may.
+func (v *verification) checkLeafKeyUsage(leaf *x509.Certificate) error {
+	enough := x509.KeyUsageDigitalSignature | x509.KeyUsageKeyAgreement
+	if v.Usage == ServerAuth {
+		enough |= x509.KeyUsageKeyEncipherment
+	}
+	if leaf.KeyUsage == 0 || leaf.KeyUsage&x509.KeyUsageDigitalSignature != 0 {
+		return nil
+	}
+	err := refuse(UsageMissing, "issue it with key usage digitalSignature", "the leaf's key may not sign handshakes")
+	if leaf.KeyUsage&enough == 0 {
+		return err
+	}
+	return v.strictly(err)
 }
 
 // buildPath walks from the leaf to the first anchor. Like OpenSSL it looks among the anchors first, and like
 // OpenSSL it never goes back to try another issuer.
-func buildPath(chain, anchors []*x509.Certificate, at time.Time) ([]*x509.Certificate, error) {
-	path := chain[:1:1]
-	for i, child := range chain {
-		if len(child.AuthorityKeyId) == 0 {
-			return nil, refuse(KeyIdentifierMissing, "issue it with an authority key identifier", "certificate %d (%s) has no authority key identifier", i+1, child.Subject)
+func (v *verification) buildPath() ([]*x509.Certificate, error) {
+	path := v.Chain[:1:1]
+	for i, child := range v.Chain {
+		if err := v.checkIdentifier(i, child); err != nil {
+			return nil, err
 		}
-		anchor, err := anchorOf(child, anchors, at)
+		anchor, err := v.anchorOf(child)
 		if err != nil {
 			return nil, err
 		}
@@ -156,12 +244,12 @@ func buildPath(chain, anchors []*x509.Certificate, at time.Time) ([]*x509.Certif
 		if namesItself(child) {
 			break // as OpenSSL does: what follows may well be a bridge, but it is too late for it
 		}
-		if i+1 < len(chain) {
-			if !namesIssuer(child, chain[i+1]) {
+		if i+1 < len(v.Chain) {
+			if !v.issues(v.Chain[i+1], child) {
 				return nil, refuse(UnknownAuthority, "present each issuer right after what it issued",
-					"certificate %d (%s) is not the issuer that certificate %d names (%s, key %x)", i+2, chain[i+1].Subject, i+1, child.Issuer, child.AuthorityKeyId)
+					"certificate %d (%s) is not the issuer that certificate %d names (%s, key %x)", i+2, v.Chain[i+1].Subject, i+1, child.Issuer, child.AuthorityKeyId)
 			}
-			path = append(path, chain[i+1])
+			path = append(path, v.Chain[i+1])
 		}
 	}
 	last := path[len(path)-1]
@@ -169,26 +257,69 @@ func buildPath(chain, anchors []*x509.Certificate, at time.Time) ([]*x509.Certif
 		"no trust anchor has issued %s: it names %s, key %x", last.Subject, last.Issuer, last.AuthorityKeyId)
 }
 
+// checkIdentifier refuses a certificate of the chain that does not say by which key it was issued, or, from elsewhere, one
+// for which that leaves more than one.
+func (v *verification) checkIdentifier(i int, child *x509.Certificate) error {
+	if len(child.AuthorityKeyId) == 0 {
+		err := refuse(KeyIdentifierMissing, "issue it with an authority key identifier", "certificate %d (%s) has no authority key identifier", i+1, child.Subject)
+		if err := v.strictly(err); err != nil {
+			return err
+		}
+	}
+	if !v.Foreign {
+		return nil
+	}
+	var first *x509.Certificate
+	var blind, differ bool // something tells no more than the name; there are several keys
+	for _, issuer := range slices.Concat(v.Anchors, v.Chain[1:]) {
+		if issuer.Equal(child) || !mayHaveIssued(child, issuer) {
+			continue
+		}
+		if first == nil {
+			first = issuer
+		}
+		blind = blind || len(child.AuthorityKeyId) == 0 || len(issuer.SubjectKeyId) == 0
+		differ = differ || !sameSigner(first, issuer)
+	}
+	if blind && differ {
+		return refuse(KeyIdentifierMissing, "issue them with key identifiers, or keep one of them",
+			"two authorities are called %s, and no key identifiers tell which of them issued certificate %d (%s)", child.Issuer, i+1, child.Subject)
+	}
+	return nil
+}
+
 // anchorOf returns the anchor that child names as its issuer, one whose time is right if there is any, or nil.
 // Two anchors of one name and identifier but with different keys make the answer depend on their order: refused.
-func anchorOf(child *x509.Certificate, anchors []*x509.Certificate, at time.Time) (*x509.Certificate, error) {
+func (v *verification) anchorOf(child *x509.Certificate) (*x509.Certificate, error) {
 	var found *x509.Certificate
-	for _, anchor := range anchors {
-		if !namesIssuer(child, anchor) {
+	for _, anchor := range v.Anchors {
+		if !mayHaveIssued(child, anchor) {
 			continue
+		}
+		if !v.issues(anchor, child) {
+			return nil, refuse(KeyIdentifierMissing, "issue it with a subject key identifier, or remove it from the bundle",
+				"trust anchor %s has no subject key identifier, so that OpenSSL takes it for the issuer of %s", anchor.Subject, child.Subject)
 		}
 		if found == nil {
 			found = anchor
 			continue
 		}
-		if !bytes.Equal(found.RawSubjectPublicKeyInfo, anchor.RawSubjectPublicKeyInfo) {
+		if !sameSigner(found, anchor) {
 			return nil, refuse(SignatureInvalid, "remove the wrong one from the bundle", "two trust anchors are called %s with the same key identifier but have different keys", anchor.Subject)
 		}
-		if checkTime("", found, at) != nil {
+		if checkTime("", found, v.At) != nil {
 			found = anchor
 		}
 	}
 	return found, nil
+}
+
+// issues reports whether issuer is who child names, as precisely as is demanded.
+func (v *verification) issues(issuer, child *x509.Certificate) bool {
+	if v.Foreign {
+		return mayHaveIssued(child, issuer)
+	}
+	return namesIssuer(child, issuer)
 }
 
 // namesIssuer reports whether child says that issuer issued it, by name and by key identifier.
@@ -196,13 +327,23 @@ func namesIssuer(child, issuer *x509.Certificate) bool {
 	return bytes.Equal(child.RawIssuer, issuer.RawSubject) && bytes.Equal(child.AuthorityKeyId, issuer.SubjectKeyId)
 }
 
+// mayHaveIssued reports whether OpenSSL takes issuer for the one that child names: an identifier that is missing on either side
+// contradicts nothing.
+func mayHaveIssued(child, issuer *x509.Certificate) bool {
+	missing := len(child.AuthorityKeyId) == 0 || len(issuer.SubjectKeyId) == 0
+	return namesIssuer(child, issuer) || missing && bytes.Equal(child.RawIssuer, issuer.RawSubject)
+}
+
 // namesItself reports whether c says that it is self-signed.
-func namesItself(c *x509.Certificate) bool {
-	return bytes.Equal(c.RawSubject, c.RawIssuer) && (len(c.AuthorityKeyId) == 0 || bytes.Equal(c.AuthorityKeyId, c.SubjectKeyId))
+func namesItself(c *x509.Certificate) bool { return mayHaveIssued(c, c) }
+
+// sameSigner reports whether it does not matter which of two issuers of one name is taken.
+func sameSigner(a, b *x509.Certificate) bool {
+	return bytes.Equal(a.RawSubjectPublicKeyInfo, b.RawSubjectPublicKeyInfo)
 }
 
 // checkLink checks an issuer and that it really signed child.
-func checkLink(child, issuer *x509.Certificate, usage Usage, at time.Time) error {
+func (v *verification) checkLink(child, issuer *x509.Certificate) error {
 	what := "issuer " + issuer.Subject.String()
 	if err := checkSigner(what, issuer, "issue from a CA"); err != nil {
 		return err
@@ -210,17 +351,20 @@ func checkLink(child, issuer *x509.Certificate, usage Usage, at time.Time) error
 	if err := checkKeyAlgorithm(what, issuer.PublicKey); err != nil {
 		return err
 	}
-	if err := checkTime(what, issuer, at); err != nil {
+	if err := checkTime(what, issuer, v.At); err != nil {
 		return err
 	}
-	if err := checkExtensions(what, issuer, usage); err != nil {
+	if err := checkExtensions(what, issuer, v.Usage); err != nil {
 		return err
 	}
 	if err := checkNamedIssuer(child, issuer); err != nil {
 		return err
 	}
-	if !usageOf(issuer).Has(usage) {
+	if !usageOf(issuer).Has(v.Usage) {
 		return refuse(UsageMissing, "use a CA without that restriction", "%s may issue for %q only", what, usageOf(issuer))
+	}
+	if err := v.strictly(strictFaults(what, issuer)...); err != nil {
+		return err
 	}
 	if err := child.CheckSignatureFrom(issuer); err != nil {
 		return refuseSignature(err, SignatureInvalid, "issue it again", what+" has not signed "+child.Subject.String())
@@ -267,13 +411,13 @@ func checkName(leaf *x509.Certificate, host string) error {
 // isCA reports whether c calls itself a CA.
 func isCA(c *x509.Certificate) bool { return c.BasicConstraintsValid && c.IsCA }
 
-// checkSigner refuses what may not sign certificates. That includes a CA without key usage, as "openssl req -x509" makes
-// it by default: OpenSSL's strict mode refuses it, and Python's ssl module since 3.13.
+// checkSigner refuses what may not sign certificates. A certificate of version 1 cannot say that it is a CA; OpenSSL and Go
+// take one that signed itself for it.
 func checkSigner(what string, c *x509.Certificate, remedy string) error {
-	if !isCA(c) {
+	if !isCA(c) && (c.Version != 1 || !namesItself(c)) {
 		return refuse(NotCA, remedy, "%s is no CA", what)
 	}
-	if c.KeyUsage&x509.KeyUsageCertSign == 0 {
+	if c.KeyUsage&x509.KeyUsageCertSign == 0 && extensionOf(c, idKeyUsage) != nil {
 		return refuse(NotCA, "issue it with key usage keyCertSign", "%s is a CA without key usage keyCertSign", what)
 	}
 	return nil
