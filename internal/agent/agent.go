@@ -207,7 +207,7 @@ func (a *Agent) confirm(ctx context.Context) *agentapi.Problem {
 	a.settled, a.failures = true, 0
 	if a.loaded == nil || a.loaded.Revision != m.Revision {
 		a.activatedAt = a.config.Now().UTC()
-		a.refusals.begin(m.Revision, pki.Facts(m.Served.Leaf()).IssuerKeyID, a.activatedAt)
+		a.refusals.begin(m.Revision, pki.IssuerID(m.Served.Leaf()), a.activatedAt)
 	}
 	if changesIssuer(a.loaded, m) {
 		go a.recycle(ctx)

@@ -96,17 +96,25 @@ func tlsCertificate(pair *pki.KeyPair) tls.Certificate {
 	return certificate
 }
 
-// Verify tells whether each leaf would be accepted, at a time, by those who hold the bundle of its trust domain in the same material.
+// Verify tells whether each leaf would be accepted, at a time, by those who hold the bundle of its trust domain in the same material. A
+// custom certificate need not be as strict as the cluster's own.
 //
 // Errors: *pki.Error, wrapped with the file's name.
 func (m *Material) Verify(at time.Time) error {
 	anchors := map[pki.Usage][]*x509.Certificate{pki.ServerAuth: m.ServerAnchors, pki.ClientAuth: m.ClientAnchors}
 	for _, p := range m.pairs() {
-		if err := pki.Verify(pki.VerifyRequest{Chain: (*p.pair).Chain, Anchors: anchors[p.usage], At: at, Usage: p.usage}); err != nil {
+		request := pki.VerifyRequest{Chain: (*p.pair).Chain, Anchors: anchors[p.usage], At: at, Usage: p.usage, Foreign: m.foreign(*p.pair)}
+		if err := pki.Verify(request); err != nil {
 			return fmt.Errorf("%s: %w", p.certificate, err)
 		}
 	}
 	return nil
+}
+
+// foreign reports whether a pair is none of the cluster's own: the process presents a custom certificate.
+func (m *Material) foreign(pair *pki.KeyPair) bool {
+	same := func(own *pki.KeyPair) bool { return slices.EqualFunc(pair.Chain, own.Chain, (*x509.Certificate).Equal) }
+	return !same(m.Server) && !same(m.Client)
 }
 
 // candidate is what the decision needs to know of the material.
