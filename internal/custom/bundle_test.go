@@ -58,7 +58,7 @@ func bundles() []bundle {
 		{"a leaf", leaf, 0, refuse(custom.NotCA)},
 		{"an intermediate besides", slices.Concat(intermediate, one), 1, warn(custom.NotSelfSigned)},
 		{"an intermediate", intermediate, 0, refuse(custom.NotSelfSigned)},
-		{"without key identifier, besides", slices.Concat(unidentified, one), 1, warn(custom.KeyIdentifierMissing)},
+		{"without key identifier, besides", slices.Concat(unidentified, one), 2, warn(custom.StrictVerifiersRefuse)},
 		{"with a key", keyed, 1, warn(custom.UnexpectedBlock)},
 		{"too many bytes", append(bytes.Repeat([]byte("# comment\n"), 1<<17), one...), 0, refuse(custom.TooLarge)},
 		{"too many certificates", bytes.Repeat(one, 101), 0, refuse(custom.TooLarge)},

@@ -3,7 +3,9 @@ package custom
 import (
 	"bytes"
 	"crypto/x509"
+	"errors"
 	"slices"
+	"strings"
 
 	"pgtls.dev/pgtls/internal/pki"
 )
@@ -31,6 +33,7 @@ func (r *report) findPath(chain []*x509.Certificate, given authorities, f file, 
 		}
 		issuers := s.issuersOf(presented)
 		used := issuers[len(issuers)-1]
+		r.reportTolerated(pki.Tolerated(s.request(presented)), used, given, f)
 		return path{presented, unique(append(slices.Clone(given.anchors), used)), issuers}, true
 	}
 	r.refusePath(chain, given, f, s, in)
@@ -58,6 +61,28 @@ func (r *report) refusePath(chain []*x509.Certificate, given authorities, f file
 		return
 	}
 	r.addError(Refuse, f.key, err)
+}
+
+// reportTolerated warns about what OpenSSL takes by default and some verifier does not.
+func (r *report) reportTolerated(faults []error, used *x509.Certificate, given authorities, f file) {
+	for _, err := range faults {
+		key := f.key
+		if e, ok := errors.AsType[*pki.Error](err); ok && given.given && strings.Contains(e.Fact, used.Subject.String()) {
+			key = given.key
+		}
+		r.warnStrict(key, err)
+	}
+}
+
+// warnStrict says who refuses what OpenSSL takes by default.
+func (r *report) warnStrict(key string, err error) {
+	who := "clients that verify strictly, such as Python's ssl.create_default_context since 3.13, refuse it"
+	if pki.ReasonOf(err) == pki.UsageMissing {
+		who = "clients that look at key usage, such as JDBC, refuse it with TLS 1.3"
+	}
+	if e, ok := errors.AsType[*pki.Error](err); ok {
+		r.warn(StrictVerifiersRefuse, key, e.Remedy, "%s; it works with OpenSSL's defaults, and %s", e.Fact, who)
+	}
 }
 
 // search looks for a chain that pki.Verify accepts.
@@ -115,8 +140,10 @@ func (s search) extend(chain []*x509.Certificate) []*x509.Certificate {
 	return nil
 }
 
-func (s search) verify(chain []*x509.Certificate) error {
-	return pki.Verify(pki.VerifyRequest{Chain: chain, Anchors: s.anchors, At: s.in.Now, Usage: s.in.Role.usage()})
+func (s search) verify(chain []*x509.Certificate) error { return pki.Verify(s.request(chain)) }
+
+func (s search) request(chain []*x509.Certificate) pki.VerifyRequest {
+	return pki.VerifyRequest{Chain: chain, Anchors: s.anchors, At: s.in.Now, Usage: s.in.Role.usage(), Foreign: true}
 }
 
 // publicRoots are those that may have issued something here: a machine trusts well over a hundred.

@@ -86,7 +86,16 @@ func wantAccepted(t *testing.T, c corpus.Case, certificate *custom.Certificate, 
 		usage = pki.ClientAuth
 	}
 	for _, name := range append(slices.Clone(c.Input.Names), "") {
-		if err := pki.Verify(pki.VerifyRequest{Chain: certificate.Pair.Chain, Anchors: certificate.Anchors, At: epoch, Usage: usage, DNSName: name}); err != nil {
+		if pki.CommonNameCovers(certificate.Pair.Leaf(), name) {
+			continue
+		}
+		request := pki.VerifyRequest{Chain: certificate.Pair.Chain, Anchors: certificate.Anchors, At: epoch, Usage: usage, DNSName: name}
+		strict := pki.Verify(request) != nil
+		if warned := slices.Contains(c.Warns, custom.StrictVerifiersRefuse); strict != warned {
+			t.Errorf("strict verifiers refuse it: %v; warned: %v", strict, warned)
+		}
+		request.Foreign = true
+		if err := pki.Verify(request); err != nil {
 			t.Errorf("accepted, and does not verify for %q: %v", name, err)
 		}
 	}

@@ -112,6 +112,11 @@ func CheckBundle(source, key string, text []byte, now time.Time) ([]*x509.Certif
 	if r.refused() {
 		return nil, r.findings
 	}
+	for _, a := range given.anchors {
+		for _, err := range pki.StrictFaults(a) {
+			r.warnStrict(key, err)
+		}
+	}
 	return given.anchors, r.findings
 }
 

@@ -4,7 +4,6 @@ import (
 	"crypto/x509"
 	"encoding/asn1"
 	"slices"
-	"strings"
 	"time"
 
 	"pgtls.dev/pgtls/internal/pki"
@@ -27,7 +26,8 @@ func (r *report) checkNames(leaf *x509.Certificate, f file, in Input) {
 	if missing := notCovered(leaf, in.Names); len(missing) > 0 && !r.onlyCommonName(leaf, f, missing) {
 		r.refuse(NameMissing, f.key, "issue it with these as subjectAltName", "it is not for %s, which clients are given; it is for %s", listed(missing), has)
 	}
-	if missing := notCovered(leaf, in.OtherNames); len(missing) > 0 {
+	missing := slices.DeleteFunc(notCovered(leaf, in.OtherNames), func(host string) bool { return pki.CommonNameCovers(leaf, host) })
+	if len(missing) > 0 {
 		r.warn(NameMissing, f.key, "add them when it is issued next, if clients use them", "it is not for %s; it is for %s", listed(missing), has)
 	}
 	for _, name := range leaf.DNSNames {
@@ -37,13 +37,24 @@ func (r *report) checkNames(leaf *x509.Certificate, f file, in Input) {
 	}
 }
 
-// onlyCommonName: libpq looks at the common name of a certificate without alternative names, and hardly anybody else does.
+// onlyCommonName: libpq and JDBC look at the common name of a certificate without alternative names, and Go and Rust do not.
+// Inside the cluster names do not count.
 func (r *report) onlyCommonName(leaf *x509.Certificate, f file, missing []string) bool {
-	name := commonName(leaf)
-	if len(namesOf(leaf)) > 0 || !slices.ContainsFunc(missing, func(m string) bool { return strings.EqualFold(m, name) }) {
-		return false
+	const remedy = "issue it with subjectAltName"
+	covered := 0
+	for _, host := range missing {
+		if pki.CommonNameCovers(leaf, host) {
+			covered++
+		}
 	}
-	r.refuse(NameMissing, f.key, "issue it with subjectAltName", "it has host name %s in its common name alone, where neither the operator nor most clients look", name)
+	switch covered {
+	case 0:
+		return false
+	case len(missing):
+		r.warn(NameMissing, f.key, remedy, "it has host name %s in its common name alone: libpq and JDBC look there, and clients in Go (pgx) and Rust (rustls) refuse it", commonName(leaf))
+	default:
+		r.refuse(NameMissing, f.key, remedy, "it has host name %s in its common name alone, and clients are given %s", commonName(leaf), listed(missing))
+	}
 	return true
 }
 
@@ -109,7 +120,7 @@ func (r *report) checkPeer(p path, given authorities, in Input) {
 	if len(in.PeerTrust) == 0 || in.Role == Pooler {
 		return
 	}
-	err := pki.Verify(pki.VerifyRequest{Chain: p.presented, Anchors: peers, At: in.Now, Usage: in.Role.usage()})
+	err := pki.Verify(pki.VerifyRequest{Chain: p.presented, Anchors: peers, At: in.Now, Usage: in.Role.usage(), Foreign: true})
 	if err != nil {
 		r.warn(PeerUntrusted, given.key, "put the authorities of both into both, if the Secrets are used elsewhere too",
 			"the ca.crt of the other Secret does not accept this certificate; pgtls gives verifiers both")

@@ -45,6 +45,9 @@ const (
 	ChainRearranged  Reason = "ChainRearranged"  // issuers were put in order, or taken out of ca.crt
 	PeerUntrusted    Reason = "PeerUntrusted"    // the anchors in the other Secret do not accept this certificate
 	Duplicate        Reason = "Duplicate"        // a trust anchor that is there twice
+
+	// StrictVerifiersRefuse: it works with OpenSSL's default flags and with Go, and some clients look closer.
+	StrictVerifiersRefuse Reason = "StrictVerifiersRefuse"
 )
 
 // Reasons returns the whole set, in a fixed order.
@@ -54,6 +57,6 @@ func Reasons() []Reason {
 		KeyMissing, KeyEncrypted, KeyMalformed, KeyMismatch,
 		AlgorithmUnsupported, NotCA, IsCA, NotSelfSigned, KeyIdentifierMissing, Expired, NotYetValid, ValidityMalformed,
 		UnknownAuthority, SignatureInvalid, ChainRefused, NameMissing, NameMalformed, UsageMissing, LeafOutlivesAuthority,
-		SelfSigned, IdentityMismatch, ExpiresSoon, EqualLives, ChainRearranged, PeerUntrusted, Duplicate,
+		SelfSigned, IdentityMismatch, ExpiresSoon, EqualLives, ChainRearranged, PeerUntrusted, Duplicate, StrictVerifiersRefuse,
 	}
 }

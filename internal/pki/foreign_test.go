@@ -92,6 +92,7 @@ var foreignCases = []foreignCase{
 
 	{"two roots of one name, the leaf does not say which, the wrong one first", KeyIdentifierMissing, nil, withAnchors(byHand, true, namesake("root"))},
 	{"two roots of one name, the leaf does not say which, the right one first", KeyIdentifierMissing, nil, withAnchors(byHand, false, namesake("root"))},
+	{"two roots of one name in other letters, the leaf does not say which", KeyIdentifierMissing, nil, withAnchors(byHand, true, namesake("Root "))},
 	{"two roots of one name, one without identifier", KeyIdentifierMissing, nil, withAnchors(editedLeaf(), true, namesake("root", without(idSubjectKey)))},
 	{"two roots of one name, and the leaf says which", "", nil, withAnchors(editedLeaf(), true, namesake("root"))},
 	{"an unused root of another name, made by hand", "", nil, withAnchors(editedLeaf(), true, namesake("other", without(idSubjectKey), without(idKeyUsage)))},
@@ -222,8 +223,10 @@ func TestOwnLeafBesideForeignAnchors(t *testing.T) {
 		"version 1":                      {namesake("root", versionOne)(t), ""},
 		"may not sign":                   {namesake("root", extension(idKeyUsage, true, 3, 2, 1, 2))(t), NotCA},
 		"no CA":                          {namesake("root", extension(idBasicConstraints, true, 0x30, 0))(t), NotCA},
-		"our name, and no subject key identifier": {namesake("hippo server ca g1", without(idSubjectKey))(t), KeyIdentifierMissing},
-		"our name, and another key identifier":    {namesake("hippo server ca g1")(t), ""},
+		"our name, and no subject key identifier":  {namesake("hippo server ca g1", without(idSubjectKey))(t), KeyIdentifierMissing},
+		"our name in other letters, no identifier": {namesake("Hippo  server CA G1", without(idSubjectKey))(t), KeyIdentifierMissing},
+		"our name in other letters":                {namesake("Hippo  server CA G1")(t), ""},
+		"our name, and another key identifier":     {namesake("hippo server ca g1")(t), ""},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -3,8 +3,11 @@ package pki
 import (
 	"bytes"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"errors"
+	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -298,7 +301,7 @@ func (v *verification) anchorOf(child *x509.Certificate) (*x509.Certificate, err
 		}
 		if !v.issues(anchor, child) {
 			return nil, refuse(KeyIdentifierMissing, "issue it with a subject key identifier, or remove it from the bundle",
-				"trust anchor %s has no subject key identifier, so that OpenSSL takes it for the issuer of %s", anchor.Subject, child.Subject)
+				"trust anchor %s is not told apart by name and subject key identifier, so that OpenSSL takes it for the issuer of %s", anchor.Subject, child.Subject)
 		}
 		if found == nil {
 			found = anchor
@@ -328,10 +331,17 @@ func namesIssuer(child, issuer *x509.Certificate) bool {
 }
 
 // mayHaveIssued reports whether OpenSSL takes issuer for the one that child names: an identifier that is missing on either side
-// contradicts nothing.
+// contradicts nothing, and neither letters in upper case nor more blanks make another name.
 func mayHaveIssued(child, issuer *x509.Certificate) bool {
 	missing := len(child.AuthorityKeyId) == 0 || len(issuer.SubjectKeyId) == 0
-	return namesIssuer(child, issuer) || missing && bytes.Equal(child.RawIssuer, issuer.RawSubject)
+	identified := missing || bytes.Equal(child.AuthorityKeyId, issuer.SubjectKeyId)
+	return identified && (bytes.Equal(child.RawIssuer, issuer.RawSubject) || slices.EqualFunc(child.Issuer.Names, issuer.Subject.Names, sameToOpenSSL))
+}
+
+// sameToOpenSSL compares parts of names as OpenSSL does, and takes some for the same that it does not.
+func sameToOpenSSL(a, b pkix.AttributeTypeAndValue) bool {
+	folded := func(value any) string { return strings.ToLower(strings.Join(strings.Fields(fmt.Sprint(value)), " ")) }
+	return a.Type.Equal(b.Type) && folded(a.Value) == folded(b.Value)
 }
 
 // namesItself reports whether c says that it is self-signed.

@@ -10,7 +10,7 @@ import (
 
 // serverCases are wrong for servers only: names, purposes, and what breaks SCRAM.
 func serverCases(role custom.Role) []sketch {
-	return append(nameCases(), append(purposeCases(), ed25519Cases(role)...)...)
+	return slices.Concat(nameCases(), purposeCases(), ed25519Cases(role), handMadeServerCases())
 }
 
 func nameCases() []sketch {
@@ -54,14 +54,13 @@ func nameCases() []sketch {
 			root := m.root("root")
 			return secret(chain(m.leaf(root, called(m.hosts[0]), named())), root)
 		}},
-		{name: "the only host in the common name alone, as in PGO's examples", want: custom.NameMissing,
-			strict: "neither the operator nor clients in Go and Rust look there", input: func(m maker) custom.Input {
-				m.hosts = m.hosts[:1]
-				root := m.root("root")
-				in := secret(chain(m.leaf(root, called(m.hosts[0]), named())), root)
-				in.Names = m.hosts
-				return in
-			}},
+		{name: "the only host in the common name alone, as in PGO's examples", warns: reasons(custom.NameMissing), input: func(m maker) custom.Input {
+			m.hosts = m.hosts[:1]
+			root := m.root("root")
+			in := secret(chain(m.leaf(root, called(m.hosts[0]), named())), root)
+			in.Names = m.hosts
+			return in
+		}},
 		{name: "the authority may not issue for these hosts", want: custom.ChainRefused, input: func(m maker) custom.Input {
 			root := m.root("root", func(r *recipe) { r.PermittedDNSDomains, r.PermittedDNSDomainsCritical = []string{"example.com"}, true })
 			return secret(chain(m.leaf(root)), root)
@@ -76,8 +75,6 @@ func replacedEach(hosts []string, f func(string) string) []string {
 	}
 	return out
 }
-
-const mustSign = "TLS 1.3 demands digitalSignature, and clients that look at it refuse"
 
 func purposeCases() []sketch {
 	return []sketch{
@@ -94,11 +91,11 @@ func purposeCases() []sketch {
 			issuing := m.under(root, "issuing", purposes(x509.ExtKeyUsageClientAuth))
 			return secret(chain(m.leaf(issuing), issuing), root)
 		}},
-		{name: "an RSA key that may encipher and not sign", want: custom.UsageMissing, strict: mustSign, input: func(m maker) custom.Input {
+		{name: "an RSA key that may encipher and not sign", warns: reasons(custom.StrictVerifiersRefuse), input: func(m maker) custom.Input {
 			root := m.root("root")
 			return secret(chain(m.leaf(root, withKey(rsaKey(2048)), usable(x509.KeyUsageKeyEncipherment))), root)
 		}},
-		{name: "an ECDSA key that may agree and not sign", want: custom.UsageMissing, strict: mustSign, input: func(m maker) custom.Input {
+		{name: "an ECDSA key that may agree and not sign", warns: reasons(custom.StrictVerifiersRefuse), input: func(m maker) custom.Input {
 			root := m.root("root")
 			return secret(chain(m.leaf(root, usable(x509.KeyUsageKeyAgreement))), root)
 		}},
