@@ -128,7 +128,7 @@ type Served struct {
 // the port can send such an alert, so it is a hint and no proof.
 type Refused struct {
 	Revision string     `json:"revision"`
-	Issuer   string     `json:"issuer"`          // key identifier in lower-case hex of the authority that issued the server leaf
+	Issuer   string     `json:"issuer"`          // the authority that issued what was served: its key identifier in lower-case hex, see pki.IssuerID
 	Since    time.Time  `json:"since"`           // first seen to be served by this process of the agent
 	Until    *time.Time `json:"until,omitempty"` // nil: served now
 	Count    uint64     `json:"count"`

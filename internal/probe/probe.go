@@ -32,6 +32,7 @@ type Target struct {
 	// Anchors that the chain must lead to at the time At. Without any the chain is only looked at.
 	Anchors []*x509.Certificate
 	At      time.Time
+	Foreign bool // the chain may come from elsewhere: see pki.VerifyRequest
 
 	// ClientCertificate to present. With it the probe reads a byte: for PostgreSQL and PgBouncer the
 	// answer to a start-up as User to Database, for HTTPS the answer to HEAD Path.
@@ -97,7 +98,7 @@ func handshake(ctx context.Context, raw net.Conn, target Target) (Served, error)
 	return served, nil
 }
 
-// clientConfig verifies with package pki, which is at least as strict as OpenSSL; crypto/x509 is not.
+// clientConfig verifies with package pki, which accepts nothing that OpenSSL refuses; crypto/x509 does.
 func clientConfig(target Target, served *Served) *tls.Config {
 	return &tls.Config{
 		ServerName:             target.ServerName,
@@ -133,7 +134,7 @@ func verify(target Target, chain []*x509.Certificate) error {
 		return nil
 	}
 	return pki.Verify(pki.VerifyRequest{
-		Chain: chain, Anchors: target.Anchors, At: target.At, Usage: pki.ServerAuth, DNSName: target.ServerName,
+		Chain: chain, Anchors: target.Anchors, At: target.At, Usage: pki.ServerAuth, DNSName: target.ServerName, Foreign: target.Foreign,
 	})
 }
 

@@ -10,7 +10,7 @@ import (
 type Custom struct {
 	Domain      Domain
 	Fingerprint string // of the leaf
-	IssuerKeyID string // of who issued the leaf
+	IssuerKeyID string // of who issued the leaf: see pki.IssuerID
 	Content     string // another one whenever chain or key is another
 	// Anchors are the fingerprints of those to which its chain leads: a verifier needs one of them.
 	Anchors             []string

@@ -51,7 +51,7 @@ func (v *view) customsAccepted(step rotation.Step, data map[string][]byte) error
 			return refusedProof("the custom %s certificate of %s cannot be used: %s", domain, step.Party, err)
 		}
 		for _, held := range v.heldBundles(domain, step.Party) {
-			err := pki.Verify(pki.VerifyRequest{Chain: pair.Chain, Anchors: held, At: v.observed.Now, Usage: verifyUsage[domain]})
+			err := pki.Verify(pki.VerifyRequest{Chain: pair.Chain, Anchors: held, At: v.observed.Now, Usage: verifyUsage[domain], Foreign: true})
 			if err != nil {
 				return refusedProof("whoever holds %s would refuse the custom %s certificate of %s: %s", subjectsOf(held), domain, step.Party, err)
 			}

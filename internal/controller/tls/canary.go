@@ -25,7 +25,7 @@ const canaryLife = time.Minute
 const canaryName = "canary.invalid"
 
 // refused issues a leaf that is right in everything but who issued it, and shows it to those who would have to refuse it:
-// client leaves to every PostgreSQL on the wire, server leaves to every bundle that is held. An authority whose key is lost
+// client leaves to every PostgreSQL on the wire, server leaves to every bundle that is held, by whoever is least strict. An authority whose key is lost
 // can issue nothing more, neither here nor there.
 func (r *Reconciler) refused(ctx context.Context, v *view, stored *storedAuthority) (refusal, error) {
 	proof := refusal{domain: string(stored.facts.Domain), keyID: stored.facts.Certificate.KeyID}
@@ -44,7 +44,7 @@ func (r *Reconciler) refused(ctx context.Context, v *view, stored *storedAuthori
 		return refusal{}, fmt.Errorf("issuing a canary: %w", err)
 	}
 	for _, held := range v.heldBundles(stored.facts.Domain, "") {
-		if pki.Verify(pki.VerifyRequest{Chain: pair.Chain, Anchors: held, At: v.observed.Now, Usage: verifyUsage[stored.facts.Domain]}) == nil {
+		if pki.Verify(pki.VerifyRequest{Chain: pair.Chain, Anchors: held, At: v.observed.Now, Usage: verifyUsage[stored.facts.Domain], Foreign: true}) == nil {
 			return refusal{}, accepts(stored, "who holds "+subjectsOf(held))
 		}
 	}
@@ -74,7 +74,7 @@ func (r *Reconciler) refusedByPostgres(ctx context.Context, v *view, stored *sto
 			ctx, cancel := context.WithTimeout(ctx, proofTimeout)
 			_, err := r.proofs.dial(ctx, probe.Target{
 				Address: net.JoinHostPort(pod.Status.PodIP, strconv.Itoa(int(e.port))), ServerName: nameToVerify(serverName(v.cluster, pod), e),
-				Protocol: e.protocol, Anchors: identity.anchors, At: v.observed.Now,
+				Protocol: e.protocol, Anchors: identity.anchors, At: v.observed.Now, Foreign: e.process(),
 				ClientCertificate: &canary, User: e.user, Database: "postgres",
 			})
 			cancel()

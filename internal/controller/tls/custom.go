@@ -63,7 +63,8 @@ const (
 	awaitingIssuer    custom.Reason = "AwaitingIssuer"    // cert-manager has not filled the Secret yet
 	issuerUnavailable custom.Reason = "IssuerUnavailable" // there is no cert-manager
 	recordForeign                   = custom.Reason(rotation.ForeignSecret)
-	anchorReserved    custom.Reason = "AnchorReserved" // it bears the name of one of the cluster's own authorities
+	anchorReserved    custom.Reason = "AnchorReserved"  // it bears the name of one of the cluster's own authorities
+	anchorAmbiguous   custom.Reason = "AnchorAmbiguous" // beside it verifiers would refuse what another one has issued
 )
 
 // presented is a custom certificate with everything that is needed to present it.
@@ -156,7 +157,7 @@ func (v *view) unfit(domain rotation.Domain, p *presented) bool {
 			return true
 		}
 	}
-	return false
+	return v.ambiguous(domain, p)
 }
 
 // asCompared is a name as OpenSSL compares it with others, but for the type of each part, which is as it is.
@@ -389,7 +390,7 @@ func inspectCustoms(secret *corev1.Secret, wants []rotation.LeafWant, bundles ma
 			continue // written in another way
 		}
 		if len(facts.Anchors) == 0 && len(bundles[domain]) > 0 { // a damaged bundle is a fault of its own
-			err := pki.Verify(pki.VerifyRequest{Chain: pair.Chain, Anchors: bundles[domain], At: now, Usage: usages[domain]})
+			err := pki.Verify(pki.VerifyRequest{Chain: pair.Chain, Anchors: bundles[domain], At: now, Usage: usages[domain], Foreign: true})
 			facts.Problem = string(pki.ReasonOf(err))
 		}
 		customs = append(customs, facts)
@@ -406,11 +407,11 @@ func hasProcess(wants []rotation.LeafWant) bool {
 func customOf(domain rotation.Domain, pair *pki.KeyPair, anchors []*x509.Certificate, now time.Time) rotation.Custom {
 	facts := pki.Facts(pair.Leaf())
 	out := rotation.Custom{
-		Domain: domain, Fingerprint: facts.Fingerprint, IssuerKeyID: facts.IssuerKeyID, Content: contentOf(pair),
+		Domain: domain, Fingerprint: facts.Fingerprint, IssuerKeyID: pki.IssuerID(pair.Leaf()), Content: contentOf(pair),
 		NotBefore: facts.NotBefore, NotAfter: facts.NotAfter,
 	}
 	for _, a := range anchors {
-		if pki.Verify(pki.VerifyRequest{Chain: pair.Chain, Anchors: []*x509.Certificate{a}, At: now, Usage: usages[domain]}) == nil {
+		if pki.Verify(pki.VerifyRequest{Chain: pair.Chain, Anchors: []*x509.Certificate{a}, At: now, Usage: usages[domain], Foreign: true}) == nil {
 			out.Anchors = append(out.Anchors, pki.Facts(a).Fingerprint)
 		}
 	}

@@ -217,7 +217,7 @@ func (p *proofs) handshake(ctx context.Context, request proofRequest, e endpoint
 	target := probe.Target{
 		Address:    net.JoinHostPort(request.pod.Status.PodIP, strconv.Itoa(int(e.port))),
 		ServerName: nameToVerify(request.serverName, e), Protocol: e.protocol,
-		Anchors: request.identity.anchors, At: request.now,
+		Anchors: request.identity.anchors, At: request.now, Foreign: e.process(),
 	}
 	if e.user != "" {
 		target.ClientCertificate = &request.identity.certificate
