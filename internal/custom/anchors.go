@@ -28,17 +28,24 @@ type dropped struct {
 func (r *report) readAuthorities(f file, in Input) authorities {
 	given := authorities{key: f.key}
 	if f.present && len(bytes.TrimSpace(f.text)) > 0 {
-		given = r.readBundle(f, in.Now)
+		given = r.readBundle(f, in.Now, maxGiven)
 		given.given = true
 	}
 	given.anchors = unique(append(given.anchors, usable(in.Trust, in.Now)...))
 	return given
 }
 
-func (r *report) readBundle(f file, now time.Time) authorities {
+// A machine's own bundle of public authorities holds well over a hundred. Agents read a hundred in all, the cluster's own included,
+// so of more than maxKept only those are kept to which the chain leads.
+const (
+	maxGiven = 400
+	maxKept  = 90
+)
+
+func (r *report) readBundle(f file, now time.Time, most int) authorities {
 	given := authorities{key: f.key}
 	before := len(r.findings)
-	certificates := r.readCertificates(f)
+	certificates := r.readCertificates(f, most)
 	if len(certificates) == 0 && !r.refusedSince(before) {
 		r.refuse(NoCertificate, f.key, "put the certificate of the authority there", "it holds no certificate")
 	}

@@ -34,7 +34,7 @@ func (r *report) findPath(chain []*x509.Certificate, given authorities, f file, 
 		issuers := s.issuersOf(presented)
 		used := issuers[len(issuers)-1]
 		r.reportTolerated(pki.Tolerated(s.request(presented)), used, given, f)
-		return path{presented, unique(append(slices.Clone(given.anchors), used)), issuers}, true
+		return path{presented, r.keepNeeded(unique(append(slices.Clone(given.anchors), used)), used, s, presented, given), issuers}, true
 	}
 	r.refusePath(chain, given, f, s, in)
 	return path{}, false
@@ -61,6 +61,19 @@ func (r *report) refusePath(chain []*x509.Certificate, given authorities, f file
 		return
 	}
 	r.addError(Refuse, f.key, err)
+}
+
+// keepNeeded leaves out anchors that nothing needs where there are too many of them.
+func (r *report) keepNeeded(anchors []*x509.Certificate, used *x509.Certificate, s search, presented []*x509.Certificate, given authorities) []*x509.Certificate {
+	if len(anchors) <= maxKept {
+		return anchors
+	}
+	needed := slices.DeleteFunc(slices.Clone(anchors), func(a *x509.Certificate) bool {
+		s.anchors = []*x509.Certificate{a}
+		return s.verify(presented) != nil
+	})
+	r.warn(TooLarge, given.key, "keep what is needed", "it holds %d authorities, and only that which issued the certificate is trusted", len(anchors))
+	return unique(append(needed, used))
 }
 
 // reportTolerated warns about what OpenSSL takes by default and some verifier does not.

@@ -103,7 +103,7 @@ func Check(in Input) (*Certificate, []Finding) {
 // none exactly when a finding has the severity Refuse.
 func CheckBundle(source, key string, text []byte, now time.Time) ([]*x509.Certificate, []Finding) {
 	r := &report{source: source}
-	given := r.readBundle(file{key: key, text: text, present: true}, now)
+	given := r.readBundle(file{key: key, text: text, present: true}, now, pki.MaxCertificates)
 	if len(given.anchors) == 0 && !r.refused() {
 		r.refuseUnusable(given, key)
 	} else {

@@ -25,5 +25,4 @@
 //   - Ed25519 for a pooler: PgBouncer has no channel binding, and one that has it lets nobody in.
 //   - A block with something before its first dash, which OpenSSL skips without a word: nobody has put it there to be skipped.
 //   - An OpenSSL "TRUSTED CERTIFICATE" among anchors: OpenSSL alone reads it, and PostgreSQL does not even so.
-//   - More than 100 certificates in one text.
 package custom

@@ -11,7 +11,7 @@ import (
 )
 
 // readCertificates returns all certificates of a file, or none and a refusal.
-func (r *report) readCertificates(f file) []*x509.Certificate {
+func (r *report) readCertificates(f file, most int) []*x509.Certificate {
 	t, err := split(f.text)
 	if err != nil {
 		r.addError(Refuse, f.key, err)
@@ -30,8 +30,8 @@ func (r *report) readCertificates(f file) []*x509.Certificate {
 		}
 		certificates = append(certificates, certificate)
 	}
-	if len(certificates) > pki.MaxCertificates {
-		r.refuse(TooLarge, f.key, "keep what is needed", "it holds %d certificates, more than %d", len(certificates), pki.MaxCertificates)
+	if len(certificates) > most {
+		r.refuse(TooLarge, f.key, "keep what is needed", "it holds %d certificates, more than %d", len(certificates), most)
 		return nil
 	}
 	r.reportGarbage(f.key, t)
@@ -62,7 +62,7 @@ func (r *report) readChain(f file) []*x509.Certificate {
 		return nil
 	}
 	before := len(r.findings)
-	chain := r.readCertificates(f)
+	chain := r.readCertificates(f, pki.MaxCertificates)
 	if len(chain) == 0 && !r.refusedSince(before) {
 		r.refuse(NoCertificate, f.key, "put the certificate there, with its issuers after it", "it holds no certificate")
 	}
