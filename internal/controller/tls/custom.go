@@ -157,7 +157,27 @@ func (v *view) unfit(domain rotation.Domain, p *presented) bool {
 			return true
 		}
 	}
-	return v.ambiguous(domain, p)
+	return v.crowded(domain, p) || v.ambiguous(domain, p)
+}
+
+// maxForeign is how many anchors from elsewhere a bundle has room for beside the cluster's own generations: a pod takes no
+// bundle of more than pki.MaxCertificates, and would be left with what it has.
+const maxForeign = pki.MaxCertificates - 10
+
+// crowded refuses anchors for which a domain's bundle has no room, because of what other sources bring or have brought.
+func (v *view) crowded(domain rotation.Domain, p *presented) bool {
+	room := maxForeign - len(v.foreignAnchors(domain))
+	for _, a := range p.anchors {
+		if !v.isForeign(domain, pki.Facts(a).Fingerprint) {
+			room--
+		}
+	}
+	if room >= 0 {
+		return false
+	}
+	p.findings = append(p.findings, custom.Finding{Reason: custom.TooLarge, Severity: custom.Refuse, Message: fmt.Sprintf(
+		"%s: with its %d authorities the bundle of the domain %s would hold more than %d from elsewhere: name only those that issue for this cluster", p.source, len(p.anchors), domain, maxForeign)})
+	return true
 }
 
 // asCompared is a name as OpenSSL compares it with others, but for the type of each part, which is as it is.
@@ -213,10 +233,10 @@ func (r *Reconciler) additionalTrust(ctx context.Context, v *view, domain rotati
 		if found == nil {
 			v.hold(domain)
 		}
+		for _, a := range found {
+			v.anchor(domain, a).facts.Wanted = true // before the next source: they share the room that a bundle has
+		}
 		anchors = append(anchors, found...)
-	}
-	for _, a := range anchors {
-		v.anchor(domain, a).facts.Wanted = true
 	}
 	return anchors
 }
