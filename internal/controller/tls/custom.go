@@ -282,6 +282,9 @@ func (r *Reconciler) inputFor(v *view, s slot, projection *corev1.SecretProjecti
 	switch s.role {
 	case custom.Instance:
 		input.Names, input.OtherNames = hostsOf(spec.server.Instances, v.cluster, desired.PrimaryService(v.cluster.Name), desired.ReplicaService(v.cluster.Name))
+		if host := desired.ServiceHost(desired.PrimaryService(v.cluster.Name), v.cluster.Namespace); desired.Pooler(v.cluster) != nil && !slices.Contains(input.Names, host) {
+			input.Names = append(slices.Clone(input.Names), host) // by which PgBouncer goes, and verifies
+		}
 	case custom.Pooler:
 		input.Names, input.OtherNames = hostsOf(spec.server.PGBouncer, v.cluster, desired.PoolerName(v.cluster.Name))
 	case custom.Replication:
