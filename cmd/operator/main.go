@@ -4,7 +4,6 @@ package main
 import (
 	"context"
 	"crypto/x509"
-	"encoding/pem"
 	"fmt"
 	"log/slog"
 	"os"
@@ -104,20 +103,4 @@ func addControllers(ctx context.Context, m ctrl.Manager, options *options, now f
 		ClusterDomain: options.clusterDomain, Now: now, Concurrency: clustersAtOnce, Namespaces: options.namespaces,
 		SystemRoots: sync.OnceValue(func() []*x509.Certificate { return systemRoots(options.systemRoots) }),
 	})
-}
-
-// systemRoots reads the public authorities, leaving out what it cannot. They are read when they are first needed: most operators
-// never do, and they take a megabyte.
-func systemRoots(file string) (roots []*x509.Certificate) {
-	text, err := os.ReadFile(file)
-	if err != nil {
-		ctrl.Log.Error(err, "reading the public authorities", "flag", "--system-roots")
-		return nil
-	}
-	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
-		if root, err := x509.ParseCertificate(block.Bytes); err == nil {
-			roots = append(roots, root)
-		}
-	}
-	return roots
 }

@@ -49,7 +49,7 @@ func (o *options) bind(flags *pflag.FlagSet) {
 	}
 	flags.StringVar(&o.pgbouncer, "image-pgbouncer", o.pgbouncer, "default image for PgBouncer (RELATED_IMAGE_PGBOUNCER)")
 	flags.StringVar(&o.agent, "image-agent", o.agent, "image of the agent (RELATED_IMAGE_AGENT)")
-	flags.StringVar(&o.systemRoots, "system-roots", "/etc/ssl/certs/ca-certificates.crt", "file with the public authorities that custom certificates may lead to where spec.tls.server.systemRoots says so, PEM")
+	flags.StringVar(&o.systemRoots, "system-roots", "", "file with the public authorities that custom certificates may lead to where spec.tls.server.systemRoots says so, PEM; those that Mozilla trusts by default")
 	flags.StringVar(&o.metrics, "metrics-bind-address", "0", "where to serve metrics, plain HTTP, such as 127.0.0.1:8080; 0 for nowhere")
 	flags.StringVar(&o.health, "health-probe-bind-address", ":8081", "where to answer /healthz and /readyz; 0 for nowhere")
 	flags.BoolVarP(&o.verbose, "verbose", "v", false, "log more")
