@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/pem"
 	"os"
 	"path/filepath"
@@ -15,7 +16,7 @@ func TestPublicAuthoritiesAreKnownWithoutAFile(t *testing.T) {
 		t.Fatalf("only %d", len(roots))
 	}
 	for _, root := range roots {
-		if !root.IsCA || root.CheckSignatureFrom(root) != nil {
+		if !root.IsCA || !bytes.Equal(root.RawIssuer, root.RawSubject) {
 			t.Errorf("%s is no anchor", root.Subject)
 		}
 	}
