@@ -44,7 +44,7 @@ func (k *kit) list(a *pki.Authority, revoked ...*pki.KeyPair) []byte {
 
 // logIn connects as the user that a pair names.
 func logIn(ctx context.Context, database *pgtest.Server, pair *pki.KeyPair) (*postgres.Conn, error) {
-	certificate := tlsCertificate(pair)
+	certificate := pair.TLS()
 	return postgres.Connect(ctx, postgres.Server{Host: "127.0.0.1", Port: database.Port, User: pair.Leaf().Subject.CommonName, Database: "postgres",
 		TLS: &tls.Config{InsecureSkipVerify: true, GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &certificate, nil }}})
 }

@@ -60,7 +60,7 @@ func ParseMaterial(files map[string][]byte) (*Material, error) {
 	if m.RevocationLists, err = revocationLists(files); err != nil {
 		return nil, err
 	}
-	m.serverTLS = tlsCertificate(m.Server)
+	m.serverTLS = m.Server.TLS()
 	return m, nil
 }
 
@@ -91,14 +91,6 @@ func checkFileNames(files map[string][]byte) error {
 		return &pki.Error{Reason: pki.UnexpectedBlock, Fact: fmt.Sprintf("there are more files than a material has (%q)", names), Remedy: "remove what does not belong there"}
 	}
 	return nil
-}
-
-func tlsCertificate(pair *pki.KeyPair) tls.Certificate {
-	certificate := tls.Certificate{PrivateKey: pair.Key, Leaf: pair.Leaf()}
-	for _, c := range pair.Chain {
-		certificate.Certificate = append(certificate.Certificate, c.Raw)
-	}
-	return certificate
 }
 
 // Verify tells whether each leaf would be accepted, at a time, by those who hold the bundle of its trust domain in the same material. A

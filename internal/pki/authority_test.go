@@ -324,10 +324,10 @@ func handshake(t *testing.T, server, client *KeyPair, clientTrusts, serverTrusts
 	now := func() time.Time { return epoch }
 	serverEnd, clientEnd := net.Pipe()
 	s := tls.Server(serverEnd, &tls.Config{
-		Certificates: []tls.Certificate{tlsCertificate(server)}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: pool(serverTrusts), Time: now,
+		Certificates: []tls.Certificate{server.TLS()}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: pool(serverTrusts), Time: now,
 	})
 	c := tls.Client(clientEnd, &tls.Config{
-		Certificates: []tls.Certificate{tlsCertificate(client)}, RootCAs: pool(clientTrusts), ServerName: hippo, Time: now,
+		Certificates: []tls.Certificate{client.TLS()}, RootCAs: pool(clientTrusts), ServerName: hippo, Time: now,
 	})
 	served := make(chan error, 1)
 	go func() {
@@ -338,14 +338,6 @@ func handshake(t *testing.T, server, client *KeyPair, clientTrusts, serverTrusts
 	_, err := io.ReadFull(c, make([]byte, 1))
 	_ = clientEnd.Close()
 	return errors.Join(<-served, err)
-}
-
-func tlsCertificate(p *KeyPair) tls.Certificate {
-	c := tls.Certificate{PrivateKey: p.Key}
-	for _, certificate := range p.Chain {
-		c.Certificate = append(c.Certificate, certificate.Raw)
-	}
-	return c
 }
 
 func pool(certificates ...*x509.Certificate) *x509.CertPool {

@@ -2,6 +2,7 @@ package pki
 
 import (
 	"crypto"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
@@ -57,4 +58,13 @@ func encodeKey(key crypto.Signer) ([]byte, error) {
 		return nil, fmt.Errorf("encoding private key: %w", err)
 	}
 	return pem.EncodeToMemory(&pem.Block{Type: pkcs8Block, Bytes: der}), nil
+}
+
+// TLS is the pair as crypto/tls takes it.
+func (p *KeyPair) TLS() tls.Certificate {
+	out := tls.Certificate{PrivateKey: p.Key, Leaf: p.Leaf()}
+	for _, c := range p.Chain {
+		out.Certificate = append(out.Certificate, c.Raw)
+	}
+	return out
 }

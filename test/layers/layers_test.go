@@ -40,6 +40,8 @@ var rules = []rule{
 		because: "the decision is pure, so that tests can explore it"},
 	{packages: []string{"internal/custom"}, only: []string{"internal/custom", "internal/pki"},
 		because: "what a user's Secret is worth is computed, so that a corpus can prove it"},
+	{packages: []string{"internal/controller/tls/evidence"}, never: []string{"sigs.k8s.io/controller-runtime", "k8s.io/client-go", "k8s.io/api"},
+		because: "pods are looked at without an API server"},
 	{packages: []string{"internal/schedule"}, only: []string{"internal/schedule", "github.com/robfig/cron"},
 		because: "when a window opens is computed, with one library that reads cron fields"},
 	{packages: []string{"cmd/agent", "internal/agent", "internal/agentapi"}, never: kubernetes,
@@ -55,7 +57,7 @@ var rules = []rule{
 var kubernetes = []string{"k8s.io", "sigs.k8s.io"}
 
 // testSupport is called from tests only, although it is no test itself.
-var testSupport = []string{"internal/postgres/pgtest"}
+var testSupport = []string{"internal/postgres/pgtest", "internal/controller/tls/evidence/agenttest"}
 
 func TestLayers(t *testing.T) {
 	packages := listPackages(t)

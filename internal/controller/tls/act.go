@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"pgtls.dev/pgtls/internal/controller/tls/evidence"
 	"pgtls.dev/pgtls/internal/desired"
 	"pgtls.dev/pgtls/internal/pki"
 	"pgtls.dev/pgtls/internal/rotation"
@@ -243,20 +244,15 @@ func (r *Reconciler) prove(ctx context.Context, v *view, step rotation.Step) err
 	if err != nil {
 		return err
 	}
-	seen := r.proofs.prove(ctx, proofRequest{
-		pod: pod, cluster: client.ObjectKeyFromObject(v.cluster), serverName: serverName(v.cluster, pod),
-		endpoints: v.endpoints[step.Pod], identity: r.identity(v), revision: step.Revision,
-		party: v.party(step.Party), now: r.now(), revoked: revoked,
+	seen := r.proofs.Prove(ctx, evidence.Request{
+		Run: runOf(pod), Cluster: client.ObjectKeyFromObject(v.cluster), ServerName: serverName(v.cluster, pod),
+		Endpoints: v.endpoints[step.Pod], Identity: r.identity(v), Revision: step.Revision,
+		Party: v.party(step.Party), Now: r.now(), Revoked: revoked,
 	})
 	if seen != "" && !v.told(step.Pod, seen) {
 		r.event(v, eventNormal, eventProven, "pod %s was seen to serve leaf %s on every port", step.Pod, seen)
 	}
 	return nil
-}
-
-// published is the fingerprint of the server leaf that an endpoint of a party is to serve, "" if there is none.
-func published(party *rotation.Party, e endpoint) string {
-	return party.Served(&rotation.Proof{Port: e.name, Process: e.process()})
 }
 
 // publishTrust writes the bundle that clients read.

@@ -17,6 +17,7 @@ import (
 
 	"pgtls.dev/pgtls/api/v1beta1"
 	"pgtls.dev/pgtls/internal/agentapi"
+	"pgtls.dev/pgtls/internal/controller/tls/evidence/agenttest"
 	"pgtls.dev/pgtls/internal/pki"
 	"pgtls.dev/pgtls/internal/postgres"
 	"pgtls.dev/pgtls/internal/rotation"
@@ -51,7 +52,7 @@ func (h *house) endSessions(_ context.Context, server postgres.Server, serials [
 	defer h.mu.Unlock()
 	p := h.pods[server.Host]
 	if p == nil {
-		return 0, errNobodyListens
+		return 0, agenttest.ErrNobodyListens
 	}
 	for _, serial := range serials {
 		h.swept = append(h.swept, p.name+" "+serial)
@@ -280,7 +281,7 @@ func TestListsThatAreNotInForceStopTheStage(t *testing.T) {
 		}
 		canary.keepLists = false
 		canary.install()
-		h.pass(2 * proofPauseMin)
+		h.pass(2 * time.Second)
 		if got := h.asks(pods); !slices.Equal(got, []string{"hippo-a-0-0", "hippo-a-2-0"}) {
 			t.Errorf("the lists are loaded, and asked are %v", got)
 		}

@@ -155,7 +155,7 @@ func (h *house) everybodyIsAccepted(pods map[string]*simPod) {
 	h.t.Helper()
 	bundles := map[string][]byte{"the ConfigMap": []byte(h.public())}
 	for name, p := range pods {
-		bundles[name] = p.agent.data[agentapi.ServerBundle]
+		bundles[name] = p.agent.Data()[agentapi.ServerBundle]
 	}
 	for name, p := range pods {
 		for holder, bundle := range bundles {

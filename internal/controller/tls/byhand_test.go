@@ -1,7 +1,6 @@
 package tls
 
 import (
-	"context"
 	"crypto"
 	"crypto/rand"
 	gotls "crypto/tls"
@@ -10,17 +9,15 @@ import (
 	"math/big"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 
 	"pgtls.dev/pgtls/api/v1beta1"
+	"pgtls.dev/pgtls/internal/controller/tls/evidence"
 	"pgtls.dev/pgtls/internal/custom"
 	"pgtls.dev/pgtls/internal/pki"
-	"pgtls.dev/pgtls/internal/probe"
 	"pgtls.dev/pgtls/internal/rotation"
 )
 
@@ -146,9 +143,8 @@ func TestTheOperatorConnectsWithWhatIsMadeByHand(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &Reconciler{options: Options{Now: func() time.Time { return now }}}
-	v := &view{cluster: &v1beta1.PostgresCluster{}}
-	config := r.clientTLS(v, &corev1.Pod{}, &identity{anchors: anchors})
+	identity := &evidence.Identity{Anchors: anchors}
+	config := identity.Server("10.0.0.1", podHost, func() time.Time { return now }).TLS
 	shown := func(a byHand) gotls.ConnectionState {
 		return gotls.ConnectionState{PeerCertificates: a.issue(x509.ExtKeyUsageServerAuth).Chain}
 	}
@@ -219,26 +215,5 @@ func TestIssuersByHandAreToldApart(t *testing.T) {
 		if len(party.Customs) != 1 || party.Customs[0].Unapproved != c.unapproved {
 			t.Errorf("%s: %+v", name, party.Customs)
 		}
-	}
-}
-
-// What the agents serve is never from elsewhere.
-func TestProofsAreAsStrictAsTheEndpoint(t *testing.T) {
-	p := newProofs()
-	var mu sync.Mutex
-	foreign := map[probe.Protocol]bool{}
-	p.dial = func(_ context.Context, target probe.Target) (probe.Served, error) {
-		mu.Lock()
-		defer mu.Unlock()
-		foreign[target.Protocol] = target.Foreign
-		return probe.Served{}, nil
-	}
-	p.prove(t.Context(), proofRequest{
-		pod: &corev1.Pod{}, identity: &identity{}, party: &rotation.Party{}, now: time.Now(),
-		endpoints: []endpoint{{name: "agent", protocol: probe.HTTPS}, {name: "postgres", protocol: probe.Postgres}, {name: "pgbouncer", protocol: probe.PGBouncer}},
-	})
-	want := map[probe.Protocol]bool{probe.HTTPS: false, probe.Postgres: true, probe.PGBouncer: true}
-	if diff := cmp.Diff(want, foreign); diff != "" {
-		t.Errorf("verified as from elsewhere (+), want (-):\n%s", diff)
 	}
 }

@@ -2,13 +2,11 @@ package tls
 
 import (
 	"context"
-	"crypto/tls"
 	"fmt"
-	"net"
-	"strconv"
 	"time"
 
 	"pgtls.dev/pgtls/internal/agentapi"
+	"pgtls.dev/pgtls/internal/controller/tls/evidence"
 	"pgtls.dev/pgtls/internal/pki"
 	"pgtls.dev/pgtls/internal/probe"
 	"pgtls.dev/pgtls/internal/rotation"
@@ -49,7 +47,7 @@ func (r *Reconciler) refused(ctx context.Context, v *view, stored *storedAuthori
 		}
 	}
 	if stored.facts.Domain == rotation.Client {
-		if err := r.refusedByPostgres(ctx, v, stored, tlsCertificate(pair)); err != nil {
+		if err := r.refusedByPostgres(ctx, v, stored, pair); err != nil {
 			return refusal{}, err
 		}
 	}
@@ -61,23 +59,15 @@ func accepts(stored *storedAuthority, who string) error {
 }
 
 // refusedByPostgres presents a canary to every PostgreSQL. No answer is no refusal.
-func (r *Reconciler) refusedByPostgres(ctx context.Context, v *view, stored *storedAuthority, canary tls.Certificate) error {
+func (r *Reconciler) refusedByPostgres(ctx context.Context, v *view, stored *storedAuthority, canary *pki.KeyPair) error {
 	identity := r.identity(v)
 	if identity == nil {
 		return errNoSigner
 	}
 	for name, pod := range v.pods {
-		for _, e := range v.endpoints[name] {
-			if e.user == "" {
-				continue
-			}
-			ctx, cancel := context.WithTimeout(ctx, proofTimeout)
-			_, err := r.proofs.dial(ctx, probe.Target{
-				Address: net.JoinHostPort(pod.Status.PodIP, strconv.Itoa(int(e.port))), ServerName: nameToVerify(serverName(v.cluster, pod), e),
-				Protocol: e.protocol, Anchors: identity.anchors, At: v.observed.Now, Foreign: e.process(),
-				ClientCertificate: &canary, User: e.user, Database: "postgres",
-			})
-			cancel()
+		for _, err := range r.proofs.Present(ctx, evidence.Request{
+			Run: runOf(pod), ServerName: serverName(v.cluster, pod), Endpoints: v.endpoints[name], Identity: identity, Now: v.observed.Now,
+		}, canary) {
 			switch {
 			case err == nil:
 				return accepts(stored, "PostgreSQL of pod "+name)

@@ -6,6 +6,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"pgtls.dev/pgtls/internal/controller/tls/evidence/agenttest"
 	"pgtls.dev/pgtls/internal/pki"
 	"pgtls.dev/pgtls/internal/rotation"
 )
@@ -43,8 +44,8 @@ func canaries(t *testing.T) {
 	}
 	pods["hippo-a-1-0"].lenient = true
 	violates("a PostgreSQL that lets in whoever comes", stored(gone, rotation.Client))
-	pods["hippo-a-1-0"].lenient, pods["hippo-a-1-0"].mute = false, errNobodyListens
-	if _, err := h.r.refused(t.Context(), v, stored(gone, rotation.Client)); !errors.Is(err, errNobodyListens) {
+	pods["hippo-a-1-0"].lenient, pods["hippo-a-1-0"].mute = false, agenttest.ErrNobodyListens
+	if _, err := h.r.refused(t.Context(), v, stored(gone, rotation.Client)); !errors.Is(err, agenttest.ErrNobodyListens) {
 		t.Errorf("%v: no answer is no refusal", err)
 	}
 	step := rotation.Step{Op: rotation.DiscardAuthority, Domain: rotation.Client, Generation: 1}

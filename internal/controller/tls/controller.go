@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"time"
@@ -26,8 +27,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"pgtls.dev/pgtls/api/v1beta1"
+	"pgtls.dev/pgtls/internal/controller/tls/evidence"
 	"pgtls.dev/pgtls/internal/delivery/kube"
 	"pgtls.dev/pgtls/internal/desired"
+	"pgtls.dev/pgtls/internal/probe"
 	"pgtls.dev/pgtls/internal/rotation"
 )
 
@@ -63,8 +66,8 @@ type Reconciler struct {
 	applier *kube.Applier
 	events  events.EventRecorder
 	options Options
-	agents  *agents
-	proofs  *proofs
+	agents  *evidence.Agents
+	proofs  *evidence.Proofs
 
 	sessions sessionReader
 
@@ -87,7 +90,7 @@ func SetupWithManager(ctx context.Context, mgr manager.Manager, options Options)
 		applier: newApplier(direct), // compares with what is stored, not with a cache
 		events:  mgr.GetEventRecorder("pgtls-tls"),
 		options: options,
-		proofs:  newProofs(),
+		proofs:  evidence.NewProofs(probe.Dial),
 
 		sessions: readSessions,
 
@@ -97,12 +100,12 @@ func SetupWithManager(ctx context.Context, mgr manager.Manager, options Options)
 		nudges:  newNudges(),
 		retries: newRetries(),
 	}
-	r.agents = newAgents(ctx, options.Now, func(cluster types.NamespacedName) {
+	r.agents = evidence.NewAgents(ctx, options.Now, func(cluster types.NamespacedName) {
 		select {
 		case news <- event.TypedGenericEvent[types.NamespacedName]{Object: cluster}:
 		case <-ctx.Done():
 		}
-	})
+	}, (&net.Dialer{}).DialContext)
 	b := ctrl.NewControllerManagedBy(mgr).
 		Named("tls").
 		For(&v1beta1.PostgresCluster{}).
@@ -296,8 +299,8 @@ func (r *Reconciler) releaseOrphans(ctx context.Context, v *view) error {
 // letGo releases the Secrets of authorities whose cluster is gone, or goes when
 // they are gone; the garbage collector has deleted them and their finalizers hold them.
 func (r *Reconciler) letGo(ctx context.Context, name types.NamespacedName) error {
-	r.agents.keepOnly(name, nil)
-	r.proofs.keepOnly(name, nil)
+	r.agents.KeepOnly(name, nil)
+	r.proofs.KeepOnly(name, nil)
 	r.sweeps.keepOnly(name, nil)
 	r.retries.after(name, "")
 	var secrets corev1.SecretList

@@ -17,6 +17,7 @@ import (
 	"pgtls.dev/pgtls/api/v1beta1"
 	"pgtls.dev/pgtls/internal/agentapi"
 	"pgtls.dev/pgtls/internal/certmanager"
+	"pgtls.dev/pgtls/internal/controller/tls/evidence"
 	"pgtls.dev/pgtls/internal/custom"
 	"pgtls.dev/pgtls/internal/desired"
 	"pgtls.dev/pgtls/internal/pki"
@@ -203,7 +204,7 @@ func (r *Reconciler) readSource(ctx context.Context, v *view, kind, name string)
 	case apierrors.IsNotFound(err):
 		return refuse(sourceMissing, "create it, or correct the name in the spec", "there is none in namespace %s", v.cluster.Namespace)
 	case err != nil:
-		return refuse(sourceUnreadable, "the operator tries again", "%s", inWords(err))
+		return refuse(sourceUnreadable, "the operator tries again", "%s", evidence.InWords(err))
 	case metav1.IsControlledBy(object, v.cluster):
 		return refuse(sourceReserved, "give a "+kind+" of your own", "the operator writes it")
 	}

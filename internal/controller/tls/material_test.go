@@ -10,15 +10,16 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"pgtls.dev/pgtls/internal/agentapi"
+	"pgtls.dev/pgtls/internal/controller/tls/evidence/agenttest"
 	"pgtls.dev/pgtls/internal/pki"
 	"pgtls.dev/pgtls/internal/rotation"
 )
 
 func TestWhatMaterialIsWorth(t *testing.T) {
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
-	world, other := newAuthorities(t, now), newAuthorities(t, now)
-	fresh := func(from *authorities) map[string][]byte {
-		return from.material(t, from.leaf(t, rotation.Server, "hippo-a-0", podHost), from.leaf(t, rotation.Client, agentapi.ReplicationIdentity))
+	world, other := agenttest.NewAuthorities(t, hippo.Name, now), agenttest.NewAuthorities(t, hippo.Name, now)
+	fresh := func(from agenttest.Authorities) map[string][]byte {
+		return from.Material(t, from.Leaf(t, rotation.Server, "hippo-a-0", podHost), from.Leaf(t, rotation.Client, agentapi.ReplicationIdentity))
 	}
 	elsewhere := fresh(other)
 	wants := []rotation.LeafWant{{Domain: rotation.Server}, {Domain: rotation.Client}}
@@ -100,13 +101,13 @@ func parsed(m *rotation.Material) (n int) {
 
 func TestThePartyDecidesWhatBelongsThere(t *testing.T) {
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
-	world := newAuthorities(t, now)
-	client := world.leaf(t, rotation.Client, agentapi.OperatorIdentity)
+	world := agenttest.NewAuthorities(t, hippo.Name, now)
+	client := world.Leaf(t, rotation.Client, agentapi.OperatorIdentity)
 	operator := []rotation.LeafWant{{Domain: rotation.Client}}
-	if m := inspect(&corev1.Secret{Data: world.material(t, nil, client)}, operator, now); m.Altered || len(m.Leaves) != 1 || m.Leaves[0].Problem != "" {
+	if m := inspect(&corev1.Secret{Data: world.Material(t, nil, client)}, operator, now); m.Altered || len(m.Leaves) != 1 || m.Leaves[0].Problem != "" {
 		t.Errorf("the operator's material: %+v", m)
 	}
-	withServer := world.material(t, world.leaf(t, rotation.Server, "x", podHost), client)
+	withServer := world.Material(t, world.Leaf(t, rotation.Server, "x", podHost), client)
 	if m := inspect(&corev1.Secret{Data: withServer}, operator, now); !m.Altered {
 		t.Error("a server leaf does not belong to the operator")
 	}
@@ -121,9 +122,9 @@ func TestTheRequestThatMaterialAnswersIsReadFromIt(t *testing.T) {
 
 func TestAnchorsAreNamedInOneOrder(t *testing.T) {
 	now := time.Now()
-	a, b := newAuthorities(t, now), newAuthorities(t, now)
-	one := slices.Concat((*a)[rotation.Server].EncodeCertificate(), (*b)[rotation.Server].EncodeCertificate())
-	two := slices.Concat((*b)[rotation.Server].EncodeCertificate(), (*a)[rotation.Server].EncodeCertificate())
+	a, b := agenttest.NewAuthorities(t, hippo.Name, now), agenttest.NewAuthorities(t, hippo.Name, now)
+	one := slices.Concat(a[rotation.Server].EncodeCertificate(), b[rotation.Server].EncodeCertificate())
+	two := slices.Concat(b[rotation.Server].EncodeCertificate(), a[rotation.Server].EncodeCertificate())
 	read := func(bundle []byte) []string {
 		return inspect(&corev1.Secret{Data: map[string][]byte{agentapi.ServerBundle: bundle}}, nil, now).Anchors.Server
 	}

@@ -19,6 +19,7 @@ import (
 
 	"pgtls.dev/pgtls/api/v1beta1"
 	"pgtls.dev/pgtls/internal/agentapi"
+	"pgtls.dev/pgtls/internal/controller/tls/evidence"
 	"pgtls.dev/pgtls/internal/custom"
 	"pgtls.dev/pgtls/internal/desired"
 	"pgtls.dev/pgtls/internal/pki"
@@ -42,10 +43,10 @@ type view struct {
 	foreign   []*foreignAnchor
 	signed    map[string]*x509.RevocationList // in this round, by the authority's key
 	customs   []*presented
-	pods      map[string]*corev1.Pod // by name
-	endpoints map[string][]endpoint  // by pod
-	held      map[string]bool        // material that some pod mounts
-	plan      rotation.Plan          // what was decided about it
+	pods      map[string]*corev1.Pod         // by name
+	endpoints map[string][]evidence.Endpoint // by pod
+	held      map[string]bool                // material that some pod mounts
+	plan      rotation.Plan                  // what was decided about it
 
 	// certificates of authorities and bridges by fingerprint: those that are stored, and those of lost authorities.
 	certificates map[string]*x509.Certificate
@@ -59,7 +60,7 @@ type view struct {
 func (r *Reconciler) observe(ctx context.Context, cluster *v1beta1.PostgresCluster) (*view, error) {
 	v := &view{
 		cluster: cluster, policy: policyOf(cluster),
-		material: map[string]*corev1.Secret{}, pods: map[string]*corev1.Pod{}, endpoints: map[string][]endpoint{}, held: map[string]bool{},
+		material: map[string]*corev1.Secret{}, pods: map[string]*corev1.Pod{}, endpoints: map[string][]evidence.Endpoint{}, held: map[string]bool{},
 		certificates: map[string]*x509.Certificate{}, trustFindings: map[rotation.Domain][]custom.Finding{},
 	}
 	v.observed.Now = r.now()
@@ -254,7 +255,7 @@ func (r *Reconciler) observePods(ctx context.Context, v *view) error {
 		return fmt.Errorf("listing the pods of %s: %w", v.cluster.Name, err)
 	}
 	identity := r.identity(v)
-	watched := map[agentKey]bool{}
+	watched := map[evidence.Run]bool{}
 	for i := range pods.Items {
 		pod := &pods.Items[i]
 		v.held[partyOfPod(pod)] = true
@@ -262,16 +263,16 @@ func (r *Reconciler) observePods(ctx context.Context, v *view) error {
 			continue
 		}
 		v.pods[pod.Name] = pod
-		watched[keyOf(pod)] = true
-		r.agents.watch(keyOf(pod), agentTarget{
-			cluster: client.ObjectKeyFromObject(v.cluster), pod: pod.Name,
-			serverName: serverName(v.cluster, pod), identity: identity,
+		watched[runOf(pod)] = true
+		r.agents.Watch(runOf(pod), evidence.Target{
+			Cluster: client.ObjectKeyFromObject(v.cluster), Pod: pod.Name,
+			ServerName: serverName(v.cluster, pod), Identity: identity,
 		})
 	}
-	r.agents.keepOnly(client.ObjectKeyFromObject(v.cluster), watched)
-	r.proofs.keepOnly(client.ObjectKeyFromObject(v.cluster), watched)
+	r.agents.KeepOnly(client.ObjectKeyFromObject(v.cluster), watched)
+	r.proofs.KeepOnly(client.ObjectKeyFromObject(v.cluster), watched)
 	r.sweeps.keepOnly(client.ObjectKeyFromObject(v.cluster), watched)
-	r.agents.await(ctx, watched)
+	r.agents.Await(ctx, watched)
 	undelivered := map[types.UID]bool{}
 	for _, name := range slices.Sorted(maps.Keys(v.pods)) {
 		if pod := v.pods[name]; r.observePod(v, pod) {
@@ -284,7 +285,7 @@ func (r *Reconciler) observePods(ctx context.Context, v *view) error {
 
 // observePod adds what is known of a pod, and tells whether the kubelet has not delivered what the pod was asked for.
 func (r *Reconciler) observePod(v *view, pod *corev1.Pod) (undelivered bool) {
-	report := r.agents.report(keyOf(pod))
+	report := r.agents.Report(runOf(pod))
 	party := v.party(partyOfPod(pod))
 	if servesNothing(pod, report) && !r.inDoubt(pod, party) {
 		return false
@@ -295,7 +296,7 @@ func (r *Reconciler) observePod(v *view, pod *corev1.Pod) (undelivered bool) {
 		Primary: desired.IsPrimaryRole(pod.Labels[desired.RoleLabel]),
 		Asked:   pod.Annotations[activateAnnotation],
 		Report:  reportFacts(report, v.observed.Now),
-		Proofs:  r.proofs.of(pod.UID, v.endpoints[pod.Name], v.observed.Now),
+		Proofs:  r.proofs.Of(pod.UID, v.endpoints[pod.Name], v.observed.Now),
 		Swept:   r.sweeps.of(pod.UID),
 	}
 	if undelivered = isUndelivered(report, seen.Asked); undelivered {
@@ -315,10 +316,12 @@ func isUndelivered(report *agentapi.Report, asked string) bool {
 // process is down, that may be why, and nobody else is to follow.
 func (r *Reconciler) inDoubt(pod *corev1.Pod, party *rotation.Party) bool {
 	asked := pod.Annotations[activateAnnotation]
-	return asked != "" && asked == party.Material.Revision && !r.proofs.saw(pod.UID, asked)
+	return asked != "" && asked == party.Material.Revision && !r.proofs.Saw(pod.UID, asked)
 }
 
-func keyOf(pod *corev1.Pod) agentKey { return agentKey{uid: pod.UID, address: pod.Status.PodIP} }
+func runOf(pod *corev1.Pod) evidence.Run {
+	return evidence.Run{UID: pod.UID, Address: pod.Status.PodIP}
+}
 
 // partyOfPod names the material Secret of a pod.
 func partyOfPod(pod *corev1.Pod) string {

@@ -112,7 +112,7 @@ func TestAnIdentityIsNothingUntilItCanBeUsed(t *testing.T) {
 				return v
 			}
 			v := observe()
-			if got := h.r.identity(v); got == nil || len(got.anchors) != 1 || got.revision != v.party("hippo-operator-tls").Material.Revision {
+			if got := h.r.identity(v); got == nil || len(got.Anchors) != 1 || got.Revision != v.party("hippo-operator-tls").Material.Revision {
 				t.Fatalf("identity = %+v", got)
 			}
 			h.damage("hippo-operator-tls", damage)

@@ -2,16 +2,10 @@ package tls
 
 import (
 	"context"
-	"crypto/tls"
 	"crypto/x509"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"log"
 	"net"
-	"net/http"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -29,6 +23,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"pgtls.dev/pgtls/internal/agentapi"
+	"pgtls.dev/pgtls/internal/controller/tls/evidence/agenttest"
 	"pgtls.dev/pgtls/internal/desired"
 	"pgtls.dev/pgtls/internal/pki"
 	"pgtls.dev/pgtls/internal/probe"
@@ -39,275 +34,12 @@ func TestMain(m *testing.M) {
 	m.Run()
 }
 
-// wire is a network in memory, so that tests may stand in a bubble of synctest.
-type wire struct {
-	mu      sync.Mutex
-	servers map[string]*wireListener
-	dials   int
-}
-
-func newWire() *wire { return &wire{servers: map[string]*wireListener{}} }
-
-var errNobodyListens = errors.New("connection refused")
-
-func (w *wire) dial(ctx context.Context, _, address string) (net.Conn, error) {
-	w.mu.Lock()
-	w.dials++
-	l := w.servers[address]
-	w.mu.Unlock()
-	if l == nil {
-		return nil, errNobodyListens
-	}
-	near, far := net.Pipe()
-	select {
-	case l.connections <- far:
-		return near, nil
-	case <-l.closed:
-		return nil, errNobodyListens
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
-
-func (w *wire) dialed() int {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.dials
-}
-
-func (w *wire) listen(address string) *wireListener {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	l := &wireListener{wire: w, address: address, connections: make(chan net.Conn), closed: make(chan struct{})}
-	w.servers[address] = l
-	return l
-}
-
-// blackhole answers nothing: neither a connection nor, if it takes connections, a word on one.
-func (w *wire) blackhole(t *testing.T, address string, takes bool) {
-	l := w.listen(address)
-	if !takes {
-		return
-	}
-	var taken []net.Conn
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			taken = append(taken, c)
-		}
-	}()
-	t.Cleanup(func() {
-		time.Sleep(2 * answerTime) // of the bubble: nobody may wait for longer
-		_ = l.Close()
-		<-done
-		for _, c := range taken {
-			_ = c.SetReadDeadline(time.Now())
-			if _, err := io.Copy(io.Discard, c); errors.Is(err, os.ErrDeadlineExceeded) {
-				t.Error("a connection that nobody answers is still open")
-			}
-		}
-	})
-}
-
-type wireListener struct {
-	wire        *wire
-	address     string
-	connections chan net.Conn
-	once        sync.Once
-	closed      chan struct{}
-	taken       []net.Conn
-}
-
-// hangUp breaks every connection. A farewell of TLS on a pipe would wait for a
-// reader, and http.Server waits for farewells under its lock.
-func (l *wireListener) hangUp() {
-	_ = l.Close()
-	l.wire.mu.Lock()
-	defer l.wire.mu.Unlock()
-	for _, c := range l.taken {
-		_ = c.Close()
-	}
-}
-
-func (l *wireListener) Accept() (net.Conn, error) {
-	select {
-	case c := <-l.connections:
-		l.wire.mu.Lock()
-		defer l.wire.mu.Unlock()
-		l.taken = append(l.taken, c)
-		return c, nil
-	case <-l.closed:
-		return nil, net.ErrClosed
-	}
-}
-
-func (l *wireListener) Close() error {
-	l.once.Do(func() {
-		close(l.closed)
-		l.wire.mu.Lock()
-		defer l.wire.mu.Unlock()
-		if l.wire.servers[l.address] == l {
-			delete(l.wire.servers, l.address)
-		}
-	})
-	return nil
-}
-
-func (l *wireListener) Addr() net.Addr { return &net.UnixAddr{Name: l.address} }
-
-// fakeAgent answers as agentapi says that an agent does.
-type fakeAgent struct {
-	now func() time.Time
-
-	mu       sync.Mutex
-	report   agentapi.Report
-	changed  chan struct{}
-	pair     *pki.KeyPair // that it presents
-	data     map[string][]byte
-	asked    []string // queries
-	identity []string // serials of the client leaves that it saw
-	status   int      // to answer instead of a report, 0: none
-	close    func()
-}
-
-func newFakeAgent(pod string, now func() time.Time, data map[string][]byte) *fakeAgent {
-	a := &fakeAgent{now: now, changed: make(chan struct{})}
-	a.report = agentapi.Report{Pod: pod, Kind: agentapi.Instance, Boot: "boot-1", Sequence: 1}
-	a.use(data)
-	return a
-}
-
-// use makes material what the agent presents and trusts.
-func (a *fakeAgent) use(data map[string][]byte) {
-	pair, err := pki.ParseKeyPair(data[agentapi.ServerCertificate], data[agentapi.ServerKey])
-	if err != nil {
-		panic(err)
-	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.pair, a.data = pair, data
-}
-
-// say changes the report, and wakes those who wait for it.
-func (a *fakeAgent) say(how func(*agentapi.Report)) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	how(&a.report)
-	a.report.Sequence++
-	close(a.changed)
-	a.changed = make(chan struct{})
-}
-
-func (a *fakeAgent) set(how func()) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	how()
-}
-
-func (a *fakeAgent) queries() []string {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return append([]string(nil), a.asked...)
-}
-
-func (a *fakeAgent) identities() []string {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return append([]string(nil), a.identity...)
-}
-
-func (a *fakeAgent) serve(t *testing.T, w *wire, address string) {
-	t.Helper()
-	config := &tls.Config{
-		MinVersion: tls.VersionTLS13, ClientAuth: tls.RequestClientCert, Time: a.now, SessionTicketsDisabled: true,
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-			a.mu.Lock()
-			defer a.mu.Unlock()
-			certificate := tlsCertificate(a.pair)
-			return &certificate, nil
-		},
-	}
-	ctx, stop := context.WithCancel(t.Context())
-	server := &http.Server{Handler: a, ErrorLog: log.New(io.Discard, "", 0), BaseContext: func(net.Listener) context.Context { return ctx }}
-	listener := w.listen(address)
-	go func() { _ = server.Serve(tls.NewListener(listener, config)) }() // ends with close
-	a.close = func() {
-		stop()
-		listener.hangUp()
-		_ = server.Close()
-	}
-	t.Cleanup(a.close)
-}
-
-func (a *fakeAgent) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	a.mu.Lock()
-	a.asked = append(a.asked, r.URL.RawQuery)
-	status, refusal := a.status, a.refuse(r)
-	a.mu.Unlock()
-	switch {
-	case r.Method != http.MethodGet || r.URL.Path != agentapi.PathReport:
-		http.NotFound(w, r)
-	case refusal != nil:
-		http.Error(w, refusal.Error(), http.StatusForbidden)
-	case status != 0:
-		w.WriteHeader(status)
-	default:
-		a.answer(w, r)
-	}
-}
-
-// refuse lets only the operator through.
-func (a *fakeAgent) refuse(r *http.Request) error {
-	if len(r.TLS.PeerCertificates) == 0 {
-		return errors.New("no client certificate")
-	}
-	leaf := pki.Facts(r.TLS.PeerCertificates[0])
-	a.identity = append(a.identity, leaf.Serial)
-	anchors, err := pki.ParseBundle(a.data[agentapi.ClientBundle])
-	if err != nil {
-		return err
-	}
-	if leaf.Subject != "CN="+agentapi.OperatorIdentity {
-		return fmt.Errorf("%s may not ask", leaf.Subject)
-	}
-	return pki.Verify(pki.VerifyRequest{Chain: r.TLS.PeerCertificates, Anchors: anchors, At: a.now(), Usage: pki.ClientAuth})
-}
-
-func (a *fakeAgent) answer(w http.ResponseWriter, r *http.Request) {
-	query := r.URL.Query()
-	after, _ := strconv.ParseUint(query.Get("after"), 10, 64)
-	seconds, _ := strconv.Atoi(query.Get("wait"))
-	end := time.After(time.Duration(seconds) * time.Second)
-	for {
-		a.mu.Lock()
-		report, changed := a.report, a.changed
-		a.mu.Unlock()
-		if report.Boot != query.Get("boot") || report.Sequence > after {
-			_ = json.NewEncoder(w).Encode(report) // the client may be gone
-			return
-		}
-		select {
-		case <-changed:
-		case <-r.Context().Done():
-			return
-		case <-end:
-			w.WriteHeader(http.StatusNotModified)
-			return
-		}
-	}
-}
-
 // simPod is a pod with its agent, which does what it is asked when the test says so.
 type simPod struct {
 	h     *house
 	name  string
 	party string
-	agent *fakeAgent
+	agent *agenttest.Agent
 	mute  error // every handshake with it fails with this
 	stuck bool  // PostgreSQL goes on serving what it serves
 	facts pki.CertificateFacts
@@ -348,17 +80,17 @@ func (h *house) aPod(name, party, component, role string) *simPod {
 		h.t.Fatal(err)
 	}
 	p := &simPod{h: h, name: name, party: party}
-	p.agent = newFakeAgent(name, h.clock, h.secret(party).Data)
+	p.agent = agenttest.NewAgent(name, h.clock, h.secret(party).Data)
 	p.install()
 	h.pods[address] = p
-	p.agent.serve(h.t, h.wire, net.JoinHostPort(address, strconv.Itoa(agentapi.AgentPort)))
+	p.agent.Serve(h.t, h.wire, net.JoinHostPort(address, strconv.Itoa(agentapi.AgentPort)))
 	return p
 }
 
 // install is what the agent does: take what is published, and report.
 func (p *simPod) install() {
 	data := p.h.secret(p.party).Data
-	p.agent.use(data)
+	p.agent.Use(data)
 	pairIn := func(certificate, key string) *pki.KeyPair {
 		pair, err := pki.ParseKeyPair(data[certificate], data[key])
 		if err != nil {
@@ -367,7 +99,7 @@ func (p *simPod) install() {
 		return pair
 	}
 	if !p.stuck {
-		p.facts = pki.Facts(p.agent.pair.Leaf())
+		p.facts = pki.Facts(p.agent.Pair().Leaf())
 		p.process = pairIn(agentapi.ServedCertificate, agentapi.ServedKey)
 	}
 	servers, err := pki.ParseBundle(data[agentapi.ServerBundle])
@@ -391,10 +123,11 @@ func (p *simPod) install() {
 		facts := pki.Facts(pair.Leaf())
 		return &agentapi.Leaf{Serial: facts.Serial, NotAfter: facts.NotAfter}
 	}
-	p.agent.say(func(r *agentapi.Report) {
+	server := leafOf(p.agent.Pair())
+	p.agent.Say(func(r *agentapi.Report) {
 		r.Mounted, r.Active, r.Problem = pki.Revision(data), pki.Revision(data), nil
 		r.RevocationLists = numbers
-		r.ServerLeaf, r.ClientLeaf = leafOf(p.agent.pair), leafOf(client)
+		r.ServerLeaf, r.ClientLeaf = server, leafOf(client)
 		r.ServedLeaf, r.PresentedLeaf = leafOf(pairIn(agentapi.ServedCertificate, agentapi.ServedKey)), leafOf(pairIn(agentapi.PresentedCertificate, agentapi.PresentedKey))
 		r.ServerAnchors, r.ClientAnchors = fingerprints(servers), fingerprints(anchors)
 	})
@@ -426,7 +159,7 @@ func (p *simPod) change(how func(*corev1.Pod)) {
 // asked reports whether the pod is asked for something that it does not use.
 func (p *simPod) asked() bool {
 	asked := p.object().Annotations[activateAnnotation]
-	return asked != "" && asked != p.agent.report.Active
+	return asked != "" && asked != p.agent.Report().Active
 }
 
 // look is the operator's handshake: what a pod serves, verified as package probe does.
@@ -437,7 +170,7 @@ func (h *house) look(_ context.Context, target probe.Target) (probe.Served, erro
 	}
 	p := h.pods[host]
 	if p == nil {
-		return probe.Served{}, errNobodyListens
+		return probe.Served{}, agenttest.ErrNobodyListens
 	}
 	if p.mute != nil {
 		return probe.Served{}, p.mute

@@ -26,9 +26,12 @@ import (
 	"pgtls.dev/pgtls/api/v1beta1"
 	"pgtls.dev/pgtls/internal/agentapi"
 	"pgtls.dev/pgtls/internal/certmanager"
+	"pgtls.dev/pgtls/internal/controller/tls/evidence"
+	"pgtls.dev/pgtls/internal/controller/tls/evidence/agenttest"
 	"pgtls.dev/pgtls/internal/desired"
 	"pgtls.dev/pgtls/internal/pki"
 	"pgtls.dev/pgtls/internal/postgres"
+	"pgtls.dev/pgtls/internal/probe"
 	"pgtls.dev/pgtls/internal/rotation"
 )
 
@@ -50,8 +53,9 @@ type house struct {
 	reading func(key client.ObjectKey, object client.Object) error
 
 	swept    []string // sessions that were ended, by pod and serial number
-	wire     *wire
+	wire     *agenttest.Wire
 	pods     map[string]*simPod // by address
+	probed   evidence.Probe     // in place of look
 	sessions []postgres.Session // of every PostgreSQL
 	theirs   map[string]string  // resource versions of the user's Secrets
 }
@@ -75,7 +79,7 @@ func newHouse(t *testing.T, objects ...client.Object) *house {
 			t.Fatal(err)
 		}
 	}
-	h := &house{t: t, now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), wire: newWire(), pods: map[string]*simPod{}}
+	h := &house{t: t, now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), wire: agenttest.NewWire(), pods: map[string]*simPod{}}
 	base := fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(&v1beta1.PostgresCluster{}, &corev1.Pod{}, &corev1.Service{}).
 		WithIndex(&v1beta1.PostgresCluster{}, referenceIndex, referencesIn).
 		WithObjects(append(objects, append(someServices(), aCluster())...)...).Build()
@@ -130,11 +134,18 @@ func (h *house) restart() {
 	h.r = &Reconciler{
 		client: h.client, live: h.client, events: h.told, options: Options{ClusterDomain: "cluster.local", Now: now},
 		applier: newApplier(h.client),
-		agents:  newAgents(ctx, now, func(types.NamespacedName) {}), proofs: newProofs(), nudges: newNudges(), retries: newRetries(), sweeps: newSweeps(),
+		agents:  evidence.NewAgents(ctx, now, func(types.NamespacedName) {}, h.wire.Dial), proofs: evidence.NewProofs(h.probe), nudges: newNudges(), retries: newRetries(), sweeps: newSweeps(),
 	}
-	h.r.agents.dial, h.r.proofs.dial = h.wire.dial, h.look
 	h.r.sessions = func(context.Context, postgres.Server) ([]postgres.Session, error) { return h.sessions, nil }
 	h.r.endSessions = h.endSessions
+}
+
+// probe is the operator's handshake, as the test has it.
+func (h *house) probe(ctx context.Context, target probe.Target) (probe.Served, error) {
+	if h.probed != nil {
+		return h.probed(ctx, target)
+	}
+	return h.look(ctx, target)
 }
 
 // clock is read by many goroutines, and set by the test alone.

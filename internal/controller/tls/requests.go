@@ -14,6 +14,7 @@ import (
 	"pgtls.dev/pgtls/api/v1beta1"
 	"pgtls.dev/pgtls/internal/agentapi"
 	"pgtls.dev/pgtls/internal/certmanager"
+	"pgtls.dev/pgtls/internal/controller/tls/evidence"
 	"pgtls.dev/pgtls/internal/custom"
 	"pgtls.dev/pgtls/internal/desired"
 	"pgtls.dev/pgtls/internal/pki"
@@ -70,7 +71,7 @@ func (v *view) noteRequests(failed map[string]error) {
 			continue
 		}
 		finding := custom.Finding{Reason: awaitingIssuer, Severity: custom.Warn, Message: fmt.Sprintf(
-			"Certificate %s: %s: the operator tries again", certmanager.Name(v.cluster.Name, s.issued), inWords(err))}
+			"Certificate %s: %s: the operator tries again", certmanager.Name(v.cluster.Name, s.issued), evidence.InWords(err))}
 		i := slices.IndexFunc(v.customs, func(p *presented) bool { return p.slot.condition == s.condition })
 		switch {
 		case i < 0:
@@ -149,7 +150,7 @@ func (r *Reconciler) awaited(ctx context.Context, v *view, s slot, issuer *v1bet
 	certificate, err := r.certificate(ctx, v.cluster, s)
 	switch {
 	case err != nil:
-		finding.Message = fmt.Sprintf("Certificate %s: %s: the operator tries again", name, inWords(err))
+		finding.Message = fmt.Sprintf("Certificate %s: %s: the operator tries again", name, evidence.InWords(err))
 	case certificate == nil:
 		finding.Reason = issuerUnavailable
 		finding.Message = fmt.Sprintf("%s %s: cert-manager's kind Certificate is not known here: install cert-manager, or name a Secret instead of issuerRef", issuer.Kind, issuer.Name)

@@ -2,9 +2,7 @@ package tls
 
 import (
 	"context"
-	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"math/big"
 	"slices"
@@ -16,9 +14,9 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"pgtls.dev/pgtls/internal/agentapi"
+	"pgtls.dev/pgtls/internal/controller/tls/evidence"
 	"pgtls.dev/pgtls/internal/pki"
 	"pgtls.dev/pgtls/internal/postgres"
-	"pgtls.dev/pgtls/internal/probe"
 	"pgtls.dev/pgtls/internal/rotation"
 )
 
@@ -154,7 +152,7 @@ func (v *view) revokedAt(serial string) time.Time {
 }
 
 // revokedCanary issues the canary of a party's published lists; nil when there is none.
-func (v *view) revokedCanary(party *rotation.Party) (*tls.Certificate, error) {
+func (v *view) revokedCanary(party *rotation.Party) (*pki.KeyPair, error) {
 	secret := v.material[party.Name]
 	if party.Kind != rotation.Instance || party.Material.Revoked == nil || secret == nil {
 		return nil, nil
@@ -178,34 +176,9 @@ func (v *view) revokedCanary(party *rotation.Party) (*tls.Certificate, error) {
 		if err != nil {
 			return nil, fmt.Errorf("issuing a revoked canary: %w", err)
 		}
-		certificate := tlsCertificate(pair)
-		return &certificate, nil
+		return pair, nil
 	}
 	return nil, nil
-}
-
-var errAcceptsRevoked = errors.New("a revoked certificate is accepted: the revocation lists are not in force; see the log of PostgreSQL for the file that it refuses")
-
-// canaryAttempts: a server that hangs up at once may be quicker than the alert that says why.
-const canaryAttempts = 5
-
-// refusesRevoked shows a revoked canary to a PostgreSQL. No answer is no refusal.
-func (p *proofs) refusesRevoked(ctx context.Context, target probe.Target, canary *tls.Certificate) error {
-	target.ClientCertificate = canary
-	var err error
-	for range canaryAttempts {
-		_, err = p.dial(ctx, target)
-		if err == nil {
-			return errAcceptsRevoked
-		}
-		if probe.ReasonOf(err) == probe.ClientRefused || ctx.Err() != nil {
-			break
-		}
-	}
-	if probe.ReasonOf(err) == probe.ClientRefused {
-		return nil
-	}
-	return fmt.Errorf("presenting a revoked certificate: %w", err)
 }
 
 // sessionEnder ends the sessions of a PostgreSQL that came in with certificates of these serial numbers.
@@ -232,9 +205,7 @@ func (r *Reconciler) sweep(ctx context.Context, v *view, step rotation.Step) err
 	}
 	ctx, cancel := context.WithTimeout(ctx, sessionsTimeout)
 	defer cancel()
-	ended, err := r.endSessions(ctx, postgres.Server{
-		Host: pod.Status.PodIP, User: agentapi.OperatorIdentity, Database: "postgres", TLS: r.clientTLS(v, pod, identity),
-	}, serials)
+	ended, err := r.endSessions(ctx, identity.Server(pod.Status.PodIP, serverName(v.cluster, pod), r.now), serials)
 	if err != nil {
 		return err
 	}
@@ -276,12 +247,12 @@ func (s *sweeps) take(pod types.UID, cluster types.NamespacedName, lists string,
 }
 
 // keepOnly forgets a cluster's pods that are gone.
-func (s *sweeps) keepOnly(cluster types.NamespacedName, keys map[agentKey]bool) {
+func (s *sweeps) keepOnly(cluster types.NamespacedName, keys map[evidence.Run]bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	kept := map[types.UID]bool{}
 	for key := range keys {
-		kept[key.uid] = true
+		kept[key.UID] = true
 	}
 	for pod, last := range s.pods {
 		if last.cluster == cluster && !kept[pod] {

@@ -2,18 +2,13 @@ package tls
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509/pkix"
-	"fmt"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-
 	"pgtls.dev/pgtls/internal/agentapi"
-	"pgtls.dev/pgtls/internal/pki"
+	"pgtls.dev/pgtls/internal/controller/tls/evidence"
 	"pgtls.dev/pgtls/internal/postgres"
 	"pgtls.dev/pgtls/internal/rotation"
 )
@@ -57,13 +52,11 @@ func (r *Reconciler) observeSessions(ctx context.Context, v *view) {
 	wait.Wait()
 }
 
-func (r *Reconciler) sessionsOf(ctx context.Context, v *view, identity *identity, own map[string]bool, seen *rotation.Pod) {
+func (r *Reconciler) sessionsOf(ctx context.Context, v *view, identity *evidence.Identity, own map[string]bool, seen *rotation.Pod) {
 	ctx, cancel := context.WithTimeout(ctx, sessionsTimeout)
 	defer cancel()
 	pod := v.pods[seen.Name]
-	sessions, err := r.sessions(ctx, postgres.Server{
-		Host: pod.Status.PodIP, User: agentapi.OperatorIdentity, Database: "postgres", TLS: r.clientTLS(v, pod, identity),
-	})
+	sessions, err := r.sessions(ctx, identity.Server(pod.Status.PodIP, serverName(v.cluster, pod), r.now))
 	if err != nil {
 		return // unknown
 	}
@@ -95,7 +88,7 @@ func (v *view) foreignSessions(sessions []postgres.Session, own map[string]bool)
 func (v *view) issuerNamed(name string) string {
 	var subjects []string
 	for _, a := range v.foreign {
-		if a.facts.Domain == rotation.Client && oneLineName(a.certificate.Subject) == name && !slices.Contains(subjects, a.facts.Subject) {
+		if a.facts.Domain == rotation.Client && postgres.OneLineName(a.certificate.Subject) == name && !slices.Contains(subjects, a.facts.Subject) {
 			subjects = append(subjects, a.facts.Subject)
 		}
 	}
@@ -103,58 +96,4 @@ func (v *view) issuerNamed(name string) string {
 		return name
 	}
 	return subjects[0]
-}
-
-// shortNames are those that OpenSSL has for the parts of a name.
-var shortNames = map[string]string{
-	"2.5.4.3": "CN", "2.5.4.4": "SN", "2.5.4.5": "serialNumber", "2.5.4.6": "C", "2.5.4.7": "L", "2.5.4.8": "ST", "2.5.4.9": "street", "2.5.4.10": "O",
-	"2.5.4.11": "OU", "2.5.4.12": "title", "2.5.4.13": "description", "2.5.4.15": "businessCategory", "2.5.4.17": "postalCode",
-	"2.5.4.41": "name", "2.5.4.42": "GN", "2.5.4.43": "initials", "2.5.4.44": "generationQualifier", "2.5.4.46": "dnQualifier",
-	"2.5.4.65": "pseudonym", "2.5.4.97": "organizationIdentifier",
-	"0.9.2342.19200300.100.1.25": "DC", "0.9.2342.19200300.100.1.1": "UID", "1.2.840.113549.1.9.1": "emailAddress",
-}
-
-// maxOneLine is how much of a name pg_stat_ssl has room for, in bytes.
-const maxOneLine = 63
-
-// oneLineName writes a name as pg_stat_ssl does.
-func oneLineName(name pkix.Name) string {
-	var text strings.Builder
-	for _, part := range name.Names {
-		fmt.Fprintf(&text, "/%s=%s", shortNames[part.Type.String()], escaped(fmt.Sprint(part.Value)))
-	}
-	return text.String()[:min(text.Len(), maxOneLine)]
-}
-
-// escaped writes a part of a name as RFC 2253 has it, with letters beyond ASCII as they are.
-func escaped(value string) string {
-	var text strings.Builder
-	for i, c := range value {
-		isEdge := c == ' ' && (i == 0 || i == len(value)-1) || c == '#' && i == 0
-		switch {
-		case isEdge || strings.ContainsRune(`,+"\<>;`, c):
-			text.WriteRune('\\')
-			text.WriteRune(c)
-		case c < ' ' || c == 0x7f:
-			fmt.Fprintf(&text, `\%02X`, c)
-		default:
-			text.WriteRune(c)
-		}
-	}
-	return text.String()
-}
-
-// clientTLS is how the operator connects with a pod's PostgreSQL. It may serve a certificate from elsewhere, so names are not
-// verified (see nameToVerify), and what OpenSSL demands by default is enough.
-func (r *Reconciler) clientTLS(v *view, pod *corev1.Pod, identity *identity) *tls.Config {
-	anchors := identity.anchors
-	return &tls.Config{
-		MinVersion:         tls.VersionTLS12,
-		ServerName:         serverName(v.cluster, pod),
-		Certificates:       []tls.Certificate{identity.certificate},
-		InsecureSkipVerify: true, // VerifyConnection does it
-		VerifyConnection: func(state tls.ConnectionState) error {
-			return pki.Verify(pki.VerifyRequest{Chain: state.PeerCertificates, Anchors: anchors, At: r.now(), Usage: pki.ServerAuth, Foreign: true})
-		},
-	}
 }

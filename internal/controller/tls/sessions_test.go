@@ -49,9 +49,9 @@ func TestOfTwoIssuersOfOneNameNeitherIsNamed(t *testing.T) {
 	v := &view{cluster: &v1beta1.PostgresCluster{ObjectMeta: metav1.ObjectMeta{Name: "hippo"}}}
 	long := "A company whose name alone has more letters than there is room for"
 	for _, name := range []string{"first", "second"} {
-		v.anchor(rotation.Client, namedAuthority(t, pkix.Name{Organization: []string{long}, CommonName: name}).Certificate)
+		v.anchor(rotation.Client, authorityCalled(t, pkix.Name{Organization: []string{long}, CommonName: name}))
 	}
-	cut := ("/O=" + long)[:maxOneLine]
+	cut := ("/O=" + long)[:63]
 	if got := v.issuerNamed(cut); got != cut {
 		t.Errorf("it is taken for %q", got)
 	}
@@ -60,12 +60,17 @@ func TestOfTwoIssuersOfOneNameNeitherIsNamed(t *testing.T) {
 // authorityOfACompany has a name in more than one part.
 func authorityOfACompany(t *testing.T) *x509.Certificate {
 	t.Helper()
+	return authorityCalled(t, pkix.Name{Country: []string{"CH"}, Organization: []string{"Company"}, CommonName: "Company CA"})
+}
+
+func authorityCalled(t *testing.T, name pkix.Name) *x509.Certificate {
+	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{Country: []string{"CH"}, Organization: []string{"Company"}, CommonName: "Company CA"},
+		SerialNumber: big.NewInt(1), Subject: name,
 		NotBefore: time.Unix(0, 0), NotAfter: time.Unix(1, 0), IsCA: true, BasicConstraintsValid: true,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)

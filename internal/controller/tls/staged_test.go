@@ -15,6 +15,7 @@ import (
 
 	"pgtls.dev/pgtls/api/v1beta1"
 	"pgtls.dev/pgtls/internal/agentapi"
+	"pgtls.dev/pgtls/internal/controller/tls/evidence/agenttest"
 	"pgtls.dev/pgtls/internal/rotation"
 )
 
@@ -69,7 +70,7 @@ func TestAPodThatAgreesButServesTheOldStopsTheStage(t *testing.T) {
 		}
 		canary.stuck = false
 		canary.install() // the reload takes effect, and the agent has nothing new to say of its revision
-		h.pass(proofPauseMax)
+		h.pass(30 * time.Second)
 		if got := h.asks(pods); !slices.Equal(got, []string{"hippo-a-2-0"}) {
 			t.Errorf("the canary serves the new leaf, and asked are %v", got)
 		}
@@ -84,17 +85,17 @@ func TestAPodThatDoesNotConfirmStopsTheStageAndIsNamed(t *testing.T) {
 	}{
 		"silent": {how: func(*simPod) {}, reason: rotation.AwaitingActivation, says: "hippo-a-1-0"},
 		"refuses": {reason: rotation.AgentRefused, says: "does not parse", how: func(p *simPod) {
-			p.agent.say(func(r *agentapi.Report) {
+			p.agent.Say(func(r *agentapi.Report) {
 				r.Problem = &agentapi.Problem{Reason: agentapi.MaterialInvalid, Message: "server.crt does not parse"}
 			})
 		}},
-		"gone": {reason: rotation.AgentUnreachable, says: "hippo-a-1-0", how: func(p *simPod) { p.agent.close() }},
+		"gone": {reason: rotation.AgentUnreachable, says: "hippo-a-1-0", how: func(p *simPod) { p.agent.Close() }},
 		"crashed": {reason: rotation.AgentUnreachable, says: "hippo-a-1-0", how: func(p *simPod) {
-			p.agent.close()
+			p.agent.Close()
 			p.change(func(pod *corev1.Pod) { pod.Status.InitContainerStatuses[0].Started = ptr.To(false) })
 		}},
 		"cannot be dialed": {reason: rotation.NotProven, says: "connection refused", how: func(p *simPod) {
-			p.mute = errNobodyListens
+			p.mute = agenttest.ErrNobodyListens
 			p.install()
 		}},
 	}
@@ -139,7 +140,7 @@ func TestAPodThatDoesNotConfirmStopsTheStageAndIsNamed(t *testing.T) {
 func TestWaitingWritesNothingAndPausesGrow(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h, pods := hippos(t)
-		pods["hippo-a-1-0"].mute = errNobodyListens
+		pods["hippo-a-1-0"].mute = agenttest.ErrNobodyListens
 		h.request("monday")
 		h.asks(pods)
 		pods["hippo-a-1-0"].install()
@@ -169,7 +170,7 @@ func TestEachChangeIsOneEvent(t *testing.T) {
 		h.request("monday")
 		for _, name := range inOrder {
 			h.asks(pods)
-			pods[name].agent.say(func(r *agentapi.Report) {
+			pods[name].agent.Say(func(r *agentapi.Report) {
 				r.Problem = &agentapi.Problem{Reason: agentapi.AwaitingDelivery, Message: "not yet"}
 			})
 			h.asks(pods)
@@ -210,8 +211,7 @@ func TestARestartProvesEverythingAgainAndTellsNothingNew(t *testing.T) {
 		h.pass(time.Hour)
 		h.restart()
 		looked := 0
-		dial := h.r.proofs.dial
-		h.r.proofs.dial = countingDial(&looked, dial)
+		h.probed = countingDial(&looked, h.look)
 		if _, writes := h.reconcile(); len(writes) > 0 {
 			t.Errorf("after a restart there were writes: %v", writes)
 		}
@@ -283,7 +283,7 @@ func TestAPodThatServesNothingHoldsNobodyUp(t *testing.T) {
 		},
 		"database down": func(p *simPod) {
 			p.change(func(pod *corev1.Pod) { pod.Status.ContainerStatuses[0].Ready = false })
-			p.agent.say(func(r *agentapi.Report) { r.Problem = &agentapi.Problem{Reason: agentapi.ProcessNotReady} })
+			p.agent.Say(func(r *agentapi.Report) { r.Problem = &agentapi.Problem{Reason: agentapi.ProcessNotReady} })
 		},
 		"gone":   func(p *simPod) { p.h.delete(p.object()) },
 		"failed": func(p *simPod) { p.change(func(pod *corev1.Pod) { pod.Status.Phase = corev1.PodFailed }) },

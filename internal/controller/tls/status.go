@@ -12,6 +12,7 @@ import (
 
 	"pgtls.dev/pgtls/api/v1beta1"
 	"pgtls.dev/pgtls/internal/agentapi"
+	"pgtls.dev/pgtls/internal/controller/tls/evidence"
 	"pgtls.dev/pgtls/internal/rotation"
 )
 
@@ -158,24 +159,24 @@ func (r *Reconciler) endpointStatus(v *view) []v1beta1.EndpointStatus {
 	return out
 }
 
-func (r *Reconciler) endpoint(v *view, party *rotation.Party, pod rotation.Pod, e endpoint) v1beta1.EndpointStatus {
-	status := v1beta1.EndpointStatus{Name: pod.Name + ":" + e.name}
+func (r *Reconciler) endpoint(v *view, party *rotation.Party, pod rotation.Pod, e evidence.Endpoint) v1beta1.EndpointStatus {
+	status := v1beta1.EndpointStatus{Name: pod.Name + ":" + e.Name}
 	if pod.Report != nil {
 		status.Revision = pod.Report.Active
 	}
-	last, ok := r.proofs.last(v.pods[pod.Name].UID, e.name)
+	last, ok := r.proofs.Last(v.pods[pod.Name].UID, e.Name)
 	switch {
-	case !ok || last.revision != party.Material.Revision:
+	case !ok || last.Revision != party.Material.Revision:
 		status.Reason = string(rotation.ReasonUnproven)
-	case last.problem != "":
+	case last.Problem != "":
 		status.Reason = string(rotation.NotProven)
-	case last.facts.Fingerprint != published(party, e):
+	case last.Facts.Fingerprint != e.Published(party):
 		status.Reason = string(rotation.StillServingOld)
 	}
-	if ok && last.problem == "" {
-		status.Serial, status.Issuer = last.facts.Serial, last.facts.Issuer
-		status.NotAfter = &metav1.Time{Time: last.facts.NotAfter}
-		status.LastProof = &metav1.Time{Time: last.since.Truncate(time.Second)}
+	if ok && last.Problem == "" {
+		status.Serial, status.Issuer = last.Facts.Serial, last.Facts.Issuer
+		status.NotAfter = &metav1.Time{Time: last.Facts.NotAfter}
+		status.LastProof = &metav1.Time{Time: last.Since.Truncate(time.Second)}
 		if before := v.toldEndpoint(status.Name); before != nil && before.Serial == status.Serial && before.LastProof != nil {
 			status.LastProof = before.LastProof // of another life of the operator
 		}
@@ -199,7 +200,7 @@ func (v *view) toldEndpoint(name string) *v1beta1.EndpointStatus {
 // told reports whether the status says already that a pod serves a leaf on every port.
 func (v *view) told(pod, serial string) bool {
 	for _, e := range v.endpoints[pod] {
-		if before := v.toldEndpoint(pod + ":" + e.name); before == nil || before.Serial != serial || before.Reason != "" {
+		if before := v.toldEndpoint(pod + ":" + e.Name); before == nil || before.Serial != serial || before.Reason != "" {
 			return false
 		}
 	}

@@ -1,12 +1,14 @@
-package tls
+package evidence
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"net/url"
-	"slices"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -16,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"pgtls.dev/pgtls/internal/agentapi"
+	"pgtls.dev/pgtls/internal/controller/tls/evidence/agenttest"
 	"pgtls.dev/pgtls/internal/pki"
 	"pgtls.dev/pgtls/internal/rotation"
 )
@@ -23,73 +26,25 @@ import (
 // watchtower is one operator that follows one agent.
 type watchtower struct {
 	t      *testing.T
-	wire   *wire
-	agents *agents
+	wire   *agenttest.Wire
+	agents *Agents
 	stop   context.CancelFunc
-	agent  *fakeAgent
-	caller *identity
-	world  *authorities
+	agent  *agenttest.Agent
+	caller *Identity
+	world  agenttest.Authorities
 
 	mu   sync.Mutex
 	news []types.NamespacedName
 }
 
-// authorities of both domains, to issue from.
-type authorities map[rotation.Domain]*pki.Authority
-
-func newAuthorities(t *testing.T, now time.Time) *authorities {
+// identityOf is who has a client leaf of that name.
+func identityOf(t *testing.T, a agenttest.Authorities, commonName, revision string) *Identity {
 	t.Helper()
-	out := authorities{}
-	for _, domain := range rotation.Domains() {
-		authority, err := pki.NewAuthority(pki.AuthorityRequest{
-			CommonName: authorityCommonName(hippo.Name, domain, "1"), NotBefore: now.Add(-time.Hour), NotAfter: now.Add(1000 * time.Hour),
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		out[domain] = authority
-	}
-	return &out
-}
-
-func (a *authorities) leaf(t *testing.T, domain rotation.Domain, commonName string, names ...string) *pki.KeyPair {
-	t.Helper()
-	authority := (*a)[domain]
-	pair, err := authority.Issue(pki.LeafRequest{
-		CommonName: commonName, DNSNames: names, Usage: usages[domain],
-		NotBefore: authority.Certificate.NotBefore, NotAfter: authority.Certificate.NotBefore.Add(100 * time.Hour),
-	})
+	bundle, err := pki.ParseBundle(a[rotation.Server].EncodeCertificate())
 	if err != nil {
 		t.Fatal(err)
 	}
-	return pair
-}
-
-// material of a party with these leaves.
-func (a *authorities) material(t *testing.T, server, client *pki.KeyPair) map[string][]byte {
-	t.Helper()
-	data := map[string][]byte{}
-	for domain, pair := range map[rotation.Domain]*pki.KeyPair{rotation.Server: server, rotation.Client: client} {
-		data[bundleFiles[domain]] = (*a)[domain].EncodeCertificate()
-		if pair == nil {
-			continue
-		}
-		key, err := pair.EncodeKey()
-		if err != nil {
-			t.Fatal(err)
-		}
-		data[pairFiles[domain].certificate], data[pairFiles[domain].key] = pair.EncodeChain(), key
-	}
-	return data
-}
-
-func (a *authorities) identity(t *testing.T, commonName, revision string) *identity {
-	t.Helper()
-	bundle, err := pki.ParseBundle((*a)[rotation.Server].EncodeCertificate())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &identity{certificate: tlsCertificate(a.leaf(t, rotation.Client, commonName)), anchors: bundle, revision: revision}
+	return &Identity{Certificate: a.Leaf(t, rotation.Client, commonName).TLS(), Anchors: bundle, Revision: revision}
 }
 
 const (
@@ -97,33 +52,32 @@ const (
 	agentAddress = "10.0.0.1:8443"
 )
 
-var theKey = agentKey{uid: "hippo-a-0-0-uid", address: "10.0.0.1"}
+var theKey = Run{UID: "hippo-a-0-0-uid", Address: "10.0.0.1"}
 
 func newWatchtower(t *testing.T) *watchtower {
 	t.Helper()
-	w := &watchtower{t: t, wire: newWire(), world: newAuthorities(t, time.Now())}
+	w := &watchtower{t: t, wire: agenttest.NewWire(), world: agenttest.NewAuthorities(t, hippo.Name, time.Now())}
 	ctx, stop := context.WithCancel(t.Context())
 	w.stop = stop
-	w.agents = newAgents(ctx, time.Now, func(cluster types.NamespacedName) {
+	w.agents = NewAgents(ctx, time.Now, func(cluster types.NamespacedName) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.news = append(w.news, cluster)
-	})
-	w.agents.dial = w.wire.dial
-	server := w.world.leaf(t, rotation.Server, "hippo-a-0", podHost)
-	w.agent = newFakeAgent("hippo-a-0-0", time.Now, w.world.material(t, server, nil))
-	w.caller = w.world.identity(t, agentapi.OperatorIdentity, "r1")
+	}, w.wire.Dial)
+	server := w.world.Leaf(t, rotation.Server, "hippo-a-0", podHost)
+	w.agent = agenttest.NewAgent("hippo-a-0-0", time.Now, w.world.Material(t, server, nil))
+	w.caller = identityOf(t, w.world, agentapi.OperatorIdentity, "r1")
 	return w
 }
 
-func (w *watchtower) serve() { w.agent.serve(w.t, w.wire, agentAddress) }
+func (w *watchtower) serve() { w.agent.Serve(w.t, w.wire, agentAddress) }
 
-func (w *watchtower) target() agentTarget {
-	return agentTarget{cluster: hippo, pod: "hippo-a-0-0", serverName: podHost, identity: w.caller}
+func (w *watchtower) target() Target {
+	return Target{Cluster: hippo, Pod: "hippo-a-0-0", ServerName: podHost, Identity: w.caller}
 }
 
 func (w *watchtower) watch() {
-	w.agents.watch(theKey, w.target())
+	w.agents.Watch(theKey, w.target())
 	synctest.Wait()
 }
 
@@ -143,10 +97,53 @@ func (w *watchtower) told() int {
 }
 
 func (w *watchtower) sequence() uint64 {
-	if report := w.agents.report(theKey); report != nil {
+	if report := w.agents.Report(theKey); report != nil {
 		return report.Sequence
 	}
 	return 0
+}
+
+var hippo = types.NamespacedName{Namespace: "zoo", Name: "hippo"}
+
+// blackhole answers nothing: neither a connection nor, if it takes connections, a word on one.
+func blackhole(t *testing.T, w *agenttest.Wire, address string, takes bool) {
+	l := w.Listen(address)
+	if !takes {
+		return
+	}
+	var taken []net.Conn
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			taken = append(taken, c)
+		}
+	}()
+	t.Cleanup(func() {
+		time.Sleep(2 * answerTime) // of the bubble: nobody may wait for longer
+		_ = l.Close()
+		<-done
+		for _, c := range taken {
+			_ = c.SetReadDeadline(time.Now())
+			if _, err := io.Copy(io.Discard, c); errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Error("a connection that nobody answers is still open")
+			}
+		}
+	})
+}
+
+// bubble runs a test in a bubble of synctest, and fails when it leaves a goroutine behind.
+func bubble(t *testing.T, test func(*testing.T)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		// Runs last: on a pipe a farewell that nobody reads takes its time.
+		t.Cleanup(func() { time.Sleep(time.Minute) })
+		test(t)
+	})
 }
 
 func TestAReportIsPushedWhenItChangesAndNotAskedForAgainAndAgain(t *testing.T) {
@@ -158,24 +155,24 @@ func TestAReportIsPushedWhenItChangesAndNotAskedForAgainAndAgain(t *testing.T) {
 			t.Fatalf("the first report is not there, or not told: %d", w.sequence())
 		}
 		start := time.Now()
-		w.agent.say(func(r *agentapi.Report) { r.Active = "abc" })
+		w.agent.Say(func(r *agentapi.Report) { r.Active = "abc" })
 		synctest.Wait()
 		if w.sequence() != 2 || w.told() != 1 || time.Since(start) != 0 {
 			t.Errorf("a change took %s to be told", time.Since(start))
 		}
-		if got := w.agents.report(theKey).Active; got != "abc" {
+		if got := w.agents.Report(theKey).Active; got != "abc" {
 			t.Errorf("active = %q", got)
 		}
-		before := len(w.agent.queries())
+		before := len(w.agent.Queries())
 		time.Sleep(10 * time.Minute)
 		synctest.Wait()
-		if asked := len(w.agent.queries()) - before; asked > 11 || asked < 10 {
+		if asked := len(w.agent.Queries()) - before; asked > 11 || asked < 10 {
 			t.Errorf("in ten quiet minutes it was asked %d times, want one for each 55 s", asked)
 		}
 		if n := w.told(); n > 0 {
 			t.Errorf("nothing changed, and the cluster was told %d times", n)
 		}
-		query, err := url.ParseQuery(w.agent.queries()[before])
+		query, err := url.ParseQuery(w.agent.Queries()[before])
 		if err != nil || query.Get("after") != "2" || query.Get("boot") != "boot-1" || query.Get("wait") != "55" {
 			t.Errorf("query = %v, %v", query, err)
 		}
@@ -188,9 +185,9 @@ func TestAnAgentThatStartsAnewIsNews(t *testing.T) {
 		w.serve()
 		w.watch()
 		w.told()
-		w.agent.say(func(r *agentapi.Report) { r.Boot, r.Sequence = "boot-2", 0 })
+		w.agent.Say(func(r *agentapi.Report) { r.Boot, r.Sequence = "boot-2", 0 })
 		synctest.Wait()
-		if r := w.agents.report(theKey); r == nil || r.Boot != "boot-2" || r.Sequence != 1 || w.told() != 1 {
+		if r := w.agents.Report(theKey); r == nil || r.Boot != "boot-2" || r.Sequence != 1 || w.told() != 1 {
 			t.Errorf("report after a restart = %+v", r)
 		}
 	})
@@ -202,14 +199,14 @@ func TestAnAgentThatIsGoneIsUnknownAndTheClusterIsTold(t *testing.T) {
 		w.serve()
 		w.watch()
 		w.told()
-		w.agent.close()
+		w.agent.Close()
 		synctest.Wait()
-		if w.agents.report(theKey) != nil || w.told() != 1 {
-			t.Fatalf("it is gone, and the report is %+v", w.agents.report(theKey))
+		if w.agents.Report(theKey) != nil || w.told() != 1 {
+			t.Fatalf("it is gone, and the report is %+v", w.agents.Report(theKey))
 		}
-		dials := w.wire.dialed()
+		dials := w.wire.Dialed()
 		time.Sleep(time.Minute)
-		if tried := w.wire.dialed() - dials; tried < 8 || tried > 14 {
+		if tried := w.wire.Dialed() - dials; tried < 8 || tried > 14 {
 			t.Errorf("dialed %d times in a minute, want pauses that grow to 10 s", tried)
 		}
 		if w.told() > 0 {
@@ -218,7 +215,7 @@ func TestAnAgentThatIsGoneIsUnknownAndTheClusterIsTold(t *testing.T) {
 		w.serve()
 		time.Sleep(reportPauseMax)
 		synctest.Wait()
-		if w.agents.report(theKey) == nil || w.told() != 1 {
+		if w.agents.Report(theKey) == nil || w.told() != 1 {
 			t.Error("it is back, and nobody knows")
 		}
 	})
@@ -226,35 +223,35 @@ func TestAnAgentThatIsGoneIsUnknownAndTheClusterIsTold(t *testing.T) {
 
 func TestAReportThatCannotBeTrustedIsUnknown(t *testing.T) {
 	cases := map[string]func(w *watchtower){
-		"no server": func(w *watchtower) { w.agent.close() },
+		"no server": func(w *watchtower) { w.agent.Close() },
 		"no connection": func(w *watchtower) {
-			w.agent.close()
-			w.wire.blackhole(w.t, agentAddress, false)
+			w.agent.Close()
+			blackhole(w.t, w.wire, agentAddress, false)
 		},
 		"silence": func(w *watchtower) {
-			w.agent.close()
-			w.wire.blackhole(w.t, agentAddress, true)
+			w.agent.Close()
+			blackhole(w.t, w.wire, agentAddress, true)
 		},
 		"certificate for another name": func(w *watchtower) {
-			w.agent.use(w.world.material(w.t, w.world.leaf(w.t, rotation.Server, "x", "hippo-a-1-0.hippo-pods.zoo.svc"), nil))
+			w.agent.Use(w.world.Material(w.t, w.world.Leaf(w.t, rotation.Server, "x", "hippo-a-1-0.hippo-pods.zoo.svc"), nil))
 		},
 		"certificate of another authority": func(w *watchtower) {
-			other := newAuthorities(w.t, time.Now())
-			w.agent.use(other.material(w.t, other.leaf(w.t, rotation.Server, "x", podHost), nil))
+			other := agenttest.NewAuthorities(w.t, hippo.Name, time.Now())
+			w.agent.Use(other.Material(w.t, other.Leaf(w.t, rotation.Server, "x", podHost), nil))
 		},
 		"client certificate": func(w *watchtower) {
-			leaf, err := (*w.world)[rotation.Server].Issue(pki.LeafRequest{CommonName: "x", DNSNames: []string{podHost}, Usage: pki.ClientAuth,
+			leaf, err := w.world[rotation.Server].Issue(pki.LeafRequest{CommonName: "x", DNSNames: []string{podHost}, Usage: pki.ClientAuth,
 				NotBefore: time.Now(), NotAfter: time.Now().Add(time.Hour)})
 			if err != nil {
 				w.t.Fatal(err)
 			}
-			w.agent.use(w.world.material(w.t, leaf, nil))
+			w.agent.Use(w.world.Material(w.t, leaf, nil))
 		},
-		"the caller refused": func(w *watchtower) { w.caller = w.world.identity(w.t, agentapi.ReplicationIdentity, "r2") },
-		"an error":           func(w *watchtower) { w.agent.set(func() { w.agent.status = http.StatusInternalServerError }) },
-		"another pod's":      func(w *watchtower) { w.agent.say(func(r *agentapi.Report) { r.Pod = "hippo-a-1-0" }) },
+		"the caller refused": func(w *watchtower) { w.caller = identityOf(w.t, w.world, agentapi.ReplicationIdentity, "r2") },
+		"an error":           func(w *watchtower) { w.agent.AnswerWith(http.StatusInternalServerError) },
+		"another pod's":      func(w *watchtower) { w.agent.Say(func(r *agentapi.Report) { r.Pod = "hippo-a-1-0" }) },
 		"too long": func(w *watchtower) {
-			w.agent.say(func(r *agentapi.Report) { r.Active = strings.Repeat("a", maxReportLength) })
+			w.agent.Say(func(r *agentapi.Report) { r.Active = strings.Repeat("a", maxReportLength) })
 		},
 		"expired": func(*watchtower) { time.Sleep(100 * time.Hour) },
 	}
@@ -267,7 +264,7 @@ func TestAReportThatCannotBeTrustedIsUnknown(t *testing.T) {
 				w.watch()
 				time.Sleep(answerTime)
 				synctest.Wait()
-				if report := w.agents.report(theKey); report != nil {
+				if report := w.agents.Report(theKey); report != nil {
 					t.Errorf("report = %+v, want it unknown", report)
 				}
 				if w.told() != 0 {
@@ -283,12 +280,12 @@ func TestTheNextQuestionIsAskedWithTheRenewedIdentity(t *testing.T) {
 		w := newWatchtower(t)
 		w.serve()
 		w.watch()
-		w.caller = w.world.identity(t, agentapi.OperatorIdentity, "r2")
+		w.caller = identityOf(t, w.world, agentapi.OperatorIdentity, "r2")
 		w.watch()
-		w.agent.say(func(*agentapi.Report) {})
+		w.agent.Say(func(*agentapi.Report) {})
 		synctest.Wait()
-		asked := w.agent.identities()
-		if want := pki.Facts(w.caller.certificate.Leaf).Serial; asked[len(asked)-1] != want {
+		asked := w.agent.Identities()
+		if want := pki.Facts(w.caller.Certificate.Leaf).Serial; asked[len(asked)-1] != want {
 			t.Errorf("asked as %s, want %s", asked[len(asked)-1], want)
 		}
 	})
@@ -299,13 +296,13 @@ func TestARenewedIdentityEndsThePauseAfterARefusal(t *testing.T) {
 		w := newWatchtower(t)
 		w.serve()
 		good := w.caller
-		w.caller = w.world.identity(t, agentapi.ReplicationIdentity, "r1")
+		w.caller = identityOf(t, w.world, agentapi.ReplicationIdentity, "r1")
 		w.watch()
 		time.Sleep(5 * time.Minute)
 		w.caller = good
-		w.caller.revision = "r2"
+		w.caller.Revision = "r2"
 		w.watch()
-		if w.agents.report(theKey) == nil {
+		if w.agents.Report(theKey) == nil {
 			t.Error("the pause went on with a good identity at hand")
 		}
 		w.watch() // with the same: nothing to wake for
@@ -322,12 +319,12 @@ func TestAnAgentThatAnswersWithoutWaitingIsNotAskedInATightLoop(t *testing.T) {
 				w := newWatchtower(t)
 				w.serve()
 				w.watch()
-				w.agent.set(func() { w.agent.status = status })
-				w.agent.say(func(*agentapi.Report) {}) // ends the long poll
+				w.agent.AnswerWith(status)
+				w.agent.Say(func(*agentapi.Report) {}) // ends the long poll
 				synctest.Wait()
-				before := len(w.agent.queries())
+				before := len(w.agent.Queries())
 				time.Sleep(10 * time.Second)
-				if asked := len(w.agent.queries()) - before; asked > 100 {
+				if asked := len(w.agent.Queries()) - before; asked > 100 {
 					t.Errorf("asked %d times in ten seconds", asked)
 				}
 			})
@@ -341,27 +338,27 @@ func TestWhoIsNotFollowedAnyMoreCostsNothing(t *testing.T) {
 		w.serve()
 		w.watch()
 		other := types.NamespacedName{Namespace: "zoo", Name: "rhino"}
-		w.agents.keepOnly(other, nil)
-		if w.agents.report(theKey) == nil {
+		w.agents.KeepOnly(other, nil)
+		if w.agents.Report(theKey) == nil {
 			t.Fatal("another cluster's clean-up took the watcher away")
 		}
-		w.agents.keepOnly(hippo, map[agentKey]bool{theKey: true})
-		if w.agents.report(theKey) == nil {
+		w.agents.KeepOnly(hippo, map[Run]bool{theKey: true})
+		if w.agents.Report(theKey) == nil {
 			t.Fatal("it was to be kept")
 		}
 		w.told()
-		w.agents.keepOnly(hippo, nil)
-		dials := w.wire.dialed()
+		w.agents.KeepOnly(hippo, nil)
+		dials := w.wire.Dialed()
 		time.Sleep(10 * time.Minute)
 		synctest.Wait()
-		if n := w.wire.dialed() - dials; n > 0 {
+		if n := w.wire.Dialed() - dials; n > 0 {
 			t.Errorf("it is followed no more, and was dialed %d times", n)
 		}
-		if w.agents.report(theKey) != nil || w.told() != 0 {
+		if w.agents.Report(theKey) != nil || w.told() != 0 {
 			t.Error("it is followed no more, and still tells")
 		}
 		w.watch()
-		if w.agents.report(theKey) == nil {
+		if w.agents.Report(theKey) == nil {
 			t.Error("it was not followed again")
 		}
 	})
@@ -386,8 +383,8 @@ func TestWithoutAnIdentityNobodyIsAsked(t *testing.T) {
 		w.serve()
 		w.caller = nil
 		w.watch()
-		w.agents.await(t.Context(), map[agentKey]bool{theKey: true})
-		if w.wire.dialed() > 0 {
+		w.agents.Await(t.Context(), map[Run]bool{theKey: true})
+		if w.wire.Dialed() > 0 {
 			t.Error("it was dialed without an identity")
 		}
 	})
@@ -400,17 +397,17 @@ func TestAnObservationWaitsForFirstReportsAndNotForLong(t *testing.T) {
 	}{
 		"there":       {func(w *watchtower) { w.serve() }, 0},
 		"not there":   {func(*watchtower) {}, 0},
-		"says nought": {func(w *watchtower) { w.wire.blackhole(w.t, agentAddress, true) }, firstReportTime},
+		"says nought": {func(w *watchtower) { blackhole(w.t, w.wire, agentAddress, true) }, firstReportTime},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				w := newWatchtower(t)
 				c.how(w)
-				w.agents.watch(theKey, w.target())
+				w.agents.Watch(theKey, w.target())
 				for _, want := range []time.Duration{c.want, 0} {
 					start := time.Now()
-					w.agents.await(t.Context(), map[agentKey]bool{theKey: true})
+					w.agents.Await(t.Context(), map[Run]bool{theKey: true})
 					if got := time.Since(start); got != want {
 						t.Errorf("waited %s, want %s", got, want)
 					}
@@ -423,12 +420,12 @@ func TestAnObservationWaitsForFirstReportsAndNotForLong(t *testing.T) {
 func TestWaitingForAFirstReportEndsWithTheReconciliation(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := newWatchtower(t)
-		w.wire.blackhole(t, agentAddress, false)
-		w.agents.watch(theKey, w.target())
+		blackhole(t, w.wire, agentAddress, false)
+		w.agents.Watch(theKey, w.target())
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		start := time.Now()
-		w.agents.await(ctx, map[agentKey]bool{theKey: true})
+		w.agents.Await(ctx, map[Run]bool{theKey: true})
 		if got := time.Since(start); got != time.Second || !errors.Is(ctx.Err(), context.DeadlineExceeded) {
 			t.Errorf("waited %s", got)
 		}
@@ -442,52 +439,22 @@ func TestManyClustersAreWatchedAtOnce(t *testing.T) {
 		var wait sync.WaitGroup
 		for i := range 8 {
 			wait.Go(func() {
-				key := agentKey{uid: types.UID(fmt.Sprint(i % 4)), address: "10.0.0.1"}
+				key := Run{UID: types.UID(fmt.Sprint(i % 4)), Address: "10.0.0.1"}
 				for range 20 {
-					w.agents.watch(key, w.target())
-					w.agents.report(key)
+					w.agents.Watch(key, w.target())
+					w.agents.Report(key)
 					if i%2 == 0 {
-						w.agents.keepOnly(hippo, map[agentKey]bool{key: true})
+						w.agents.KeepOnly(hippo, map[Run]bool{key: true})
 					}
 				}
 			})
 		}
 		wait.Wait()
 		synctest.Wait()
-		w.agents.keepOnly(hippo, nil)
+		w.agents.KeepOnly(hippo, nil)
 		if len(w.agents.watchers) > 0 {
 			t.Errorf("%d watchers are left", len(w.agents.watchers))
 		}
 		w.told()
 	})
-}
-
-func TestARemovedPodLeavesNothingBehind(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		h, pods := hippos(t)
-		if n := len(h.r.agents.watchers); n != len(pods) {
-			t.Fatalf("%d watchers for %d pods", n, len(pods))
-		}
-		h.delete(pods["hippo-a-2-0"].object())
-		h.reconcile()
-		if n := len(h.r.agents.watchers); n != len(pods)-1 {
-			t.Errorf("%d watchers after a pod is gone", n)
-		}
-		if slices.Contains(sortedKeys(uids(h.r.proofs)), "hippo-a-2-0-uid") {
-			t.Error("its handshakes are still remembered")
-		}
-		h.delete(h.cluster())
-		h.reconcile()
-		if len(h.r.agents.watchers)+len(h.r.proofs.seen)+len(h.r.proofs.cluster)+len(h.r.retries.waiting) > 0 {
-			t.Error("the cluster is gone, and something is remembered of it")
-		}
-	})
-}
-
-func uids(p *proofs) map[string]bool {
-	out := map[string]bool{}
-	for key := range p.seen {
-		out[string(key.uid)] = true
-	}
-	return out
 }

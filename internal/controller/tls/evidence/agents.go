@@ -1,4 +1,4 @@
-package tls
+package evidence
 
 import (
 	"context"
@@ -30,29 +30,32 @@ const (
 	maxReportLength = 1 << 20
 )
 
-// agentKey is one run of a pod: a pod that comes back under its name is another.
-type agentKey struct {
-	uid     types.UID
-	address string
+// Run is one run of a pod: a pod that comes back under its name is another.
+type Run struct {
+	UID     types.UID
+	Address string
 }
 
-// agentTarget is what is needed to speak to an agent.
-type agentTarget struct {
-	cluster    types.NamespacedName
-	pod        string
-	serverName string
-	identity   *identity
+// Target is what is needed to speak to an agent.
+type Target struct {
+	Cluster    types.NamespacedName
+	Pod        string
+	ServerName string
+	Identity   *Identity
 }
 
-// agents follows the report of every agent by long poll: one goroutine each.
-type agents struct {
+// Dial is net.Dialer's DialContext.
+type Dial func(ctx context.Context, network, address string) (net.Conn, error)
+
+// Agents follows the report of every agent by long poll: one goroutine each.
+type Agents struct {
 	ctx    context.Context
 	notify func(types.NamespacedName)
 	now    func() time.Time
-	dial   func(ctx context.Context, network, address string) (net.Conn, error)
+	dial   Dial
 
 	mu       sync.Mutex
-	watchers map[agentKey]*watcher
+	watchers map[Run]*watcher
 }
 
 type watcher struct {
@@ -62,17 +65,18 @@ type watcher struct {
 	renewed  chan struct{} // says that the identity is another
 
 	mu     sync.Mutex
-	target agentTarget
+	target Target
 	report *agentapi.Report // nil: unknown
 }
 
-func newAgents(ctx context.Context, now func() time.Time, notify func(types.NamespacedName)) *agents {
-	return &agents{ctx: ctx, now: now, notify: notify, dial: (&net.Dialer{}).DialContext, watchers: map[agentKey]*watcher{}}
+// NewAgents follows nobody yet. Until ctx ends, a cluster is told of when something new is known of one of its agents.
+func NewAgents(ctx context.Context, now func() time.Time, notify func(types.NamespacedName), dial Dial) *Agents {
+	return &Agents{ctx: ctx, now: now, notify: notify, dial: dial, watchers: map[Run]*watcher{}}
 }
 
-// watch follows an agent, from now on with this target.
-func (a *agents) watch(key agentKey, target agentTarget) {
-	if target.identity == nil {
+// Watch follows an agent, from now on with this target.
+func (a *Agents) Watch(key Run, target Target) {
+	if target.Identity == nil {
 		return // nobody would listen to us
 	}
 	a.mu.Lock()
@@ -88,9 +92,9 @@ func (a *agents) watch(key agentKey, target agentTarget) {
 	go a.follow(ctx, key, w)
 }
 
-// await gives agents that were never heard of the time to report: right after a
+// Await gives agents that were never heard of the time to report: right after a
 // start nothing is known of any, and that is no news.
-func (a *agents) await(ctx context.Context, keys map[agentKey]bool) {
+func (a *Agents) Await(ctx context.Context, keys map[Run]bool) {
 	for key := range keys {
 		a.mu.Lock()
 		w := a.watchers[key]
@@ -106,8 +110,8 @@ func (a *agents) await(ctx context.Context, keys map[agentKey]bool) {
 	}
 }
 
-// keepOnly stops following a cluster's agents that are not among the keys.
-func (a *agents) keepOnly(cluster types.NamespacedName, keys map[agentKey]bool) {
+// KeepOnly stops following a cluster's agents that are not among the keys.
+func (a *Agents) KeepOnly(cluster types.NamespacedName, keys map[Run]bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for key, w := range a.watchers {
@@ -118,8 +122,8 @@ func (a *agents) keepOnly(cluster types.NamespacedName, keys map[agentKey]bool) 
 	}
 }
 
-// report returns the last report of an agent, nil when it is unknown.
-func (a *agents) report(key agentKey) *agentapi.Report {
+// Report returns the last report of an agent, nil when it is unknown.
+func (a *Agents) Report(key Run) *agentapi.Report {
 	a.mu.Lock()
 	w := a.watchers[key]
 	a.mu.Unlock()
@@ -131,7 +135,7 @@ func (a *agents) report(key agentKey) *agentapi.Report {
 	return w.report
 }
 
-func (a *agents) follow(ctx context.Context, key agentKey, w *watcher) {
+func (a *Agents) follow(ctx context.Context, key Run, w *watcher) {
 	defer w.answered()
 	pause := reportPauseMin
 	for {
@@ -166,7 +170,7 @@ var (
 )
 
 // ask waits for a report newer than the last one; nil when there is none.
-func (a *agents) ask(ctx context.Context, key agentKey, w *watcher) (*agentapi.Report, error) {
+func (a *Agents) ask(ctx context.Context, key Run, w *watcher) (*agentapi.Report, error) {
 	w.mu.Lock()
 	target, last := w.target, w.report
 	w.mu.Unlock()
@@ -179,14 +183,14 @@ func (a *agents) ask(ctx context.Context, key agentKey, w *watcher) (*agentapi.R
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	address := net.JoinHostPort(key.address, strconv.Itoa(agentapi.AgentPort))
+	address := net.JoinHostPort(key.Address, strconv.Itoa(agentapi.AgentPort))
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+address+agentapi.PathReport+"?"+query.Encode(), nil)
 	if err != nil {
-		return nil, fmt.Errorf("asking the agent of %s: %w", target.pod, err)
+		return nil, fmt.Errorf("asking the agent of %s: %w", target.Pod, err)
 	}
 	response, err := a.client(target).Do(request)
 	if err != nil {
-		return nil, fmt.Errorf("asking the agent of %s: %w", target.pod, err)
+		return nil, fmt.Errorf("asking the agent of %s: %w", target.Pod, err)
 	}
 	defer func() { _ = response.Body.Close() }() // nothing is lost with it
 	switch response.StatusCode {
@@ -195,20 +199,20 @@ func (a *agents) ask(ctx context.Context, key agentKey, w *watcher) (*agentapi.R
 	case http.StatusOK:
 		var report agentapi.Report
 		if err := json.NewDecoder(io.LimitReader(response.Body, maxReportLength)).Decode(&report); err != nil {
-			return nil, fmt.Errorf("reading the report of %s: %w", target.pod, err)
+			return nil, fmt.Errorf("reading the report of %s: %w", target.Pod, err)
 		}
-		if report.Pod != target.pod { // the poolers share their names, and addresses are used again
-			return nil, fmt.Errorf("asking the agent of %s: %q answered: %w", target.pod, report.Pod, errReportOther)
+		if report.Pod != target.Pod { // the poolers share their names, and addresses are used again
+			return nil, fmt.Errorf("asking the agent of %s: %q answered: %w", target.Pod, report.Pod, errReportOther)
 		}
 		return &report, nil
 	}
-	return nil, fmt.Errorf("asking the agent of %s: %s: %w", target.pod, response.Status, errReportStatus)
+	return nil, fmt.Errorf("asking the agent of %s: %s: %w", target.Pod, response.Status, errReportStatus)
 }
 
 // client makes a client for one question: a connection is never kept, so that
 // each one is made, and verified, with the certificates of the moment. It has
 // limits of its own because http.Transport goes on dialing after a request has ended.
-func (a *agents) client(target agentTarget) *http.Client {
+func (a *Agents) client(target Target) *http.Client {
 	return &http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
@@ -219,13 +223,13 @@ func (a *agents) client(target agentTarget) *http.Client {
 		TLSHandshakeTimeout: answerTime,
 		TLSClientConfig: &tls.Config{
 			MinVersion:         tls.VersionTLS13,
-			ServerName:         target.serverName,
-			Certificates:       []tls.Certificate{target.identity.certificate},
+			ServerName:         target.ServerName,
+			Certificates:       []tls.Certificate{target.Identity.Certificate},
 			InsecureSkipVerify: true, // VerifyConnection does it, and at least as strictly as OpenSSL
 			VerifyConnection: func(state tls.ConnectionState) error {
 				return pki.Verify(pki.VerifyRequest{
-					Chain: state.PeerCertificates, Anchors: target.identity.anchors, At: a.now(),
-					Usage: pki.ServerAuth, DNSName: target.serverName,
+					Chain: state.PeerCertificates, Anchors: target.Identity.Anchors, At: a.now(),
+					Usage: pki.ServerAuth, DNSName: target.ServerName,
 				})
 			},
 		},
@@ -235,13 +239,13 @@ func (a *agents) client(target agentTarget) *http.Client {
 func (w *watcher) cluster() types.NamespacedName {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.target.cluster
+	return w.target.Cluster
 }
 
-func (w *watcher) setTarget(target agentTarget) {
+func (w *watcher) setTarget(target Target) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	renewed := w.target.identity.revision != target.identity.revision
+	renewed := w.target.Identity.Revision != target.Identity.Revision
 	w.target = target
 	if renewed {
 		select {

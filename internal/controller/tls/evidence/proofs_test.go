@@ -1,4 +1,4 @@
-package tls
+package evidence
 
 import (
 	"context"
@@ -12,12 +12,10 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"pgtls.dev/pgtls/internal/agentapi"
-	"pgtls.dev/pgtls/internal/desired"
+	"pgtls.dev/pgtls/internal/controller/tls/evidence/agenttest"
 	"pgtls.dev/pgtls/internal/pki"
 	"pgtls.dev/pgtls/internal/probe"
 	"pgtls.dev/pgtls/internal/rotation"
@@ -26,26 +24,22 @@ import (
 // stand is a pod with real listeners on loopback, and an operator that proves it.
 type stand struct {
 	t      *testing.T
-	world  *authorities
-	proofs *proofs
+	world  agenttest.Authorities
+	proofs *Proofs
 	now    time.Time
 	leaf   *pki.KeyPair // served
 	ports  map[string]string
 	mu     sync.Mutex
 	dials  map[string]int
-	pod    *corev1.Pod
+	run    Run
 }
 
 func newStand(t *testing.T) *stand {
 	t.Helper()
-	s := &stand{t: t, now: time.Now(), proofs: newProofs(), ports: map[string]string{}, dials: map[string]int{}}
-	s.world = newAuthorities(t, s.now)
+	s := &stand{t: t, now: time.Now(), proofs: NewProofs(nil), ports: map[string]string{}, dials: map[string]int{}}
+	s.world = agenttest.NewAuthorities(t, hippo.Name, s.now)
 	s.leaf = s.renewed()
-	s.pod = &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Name: "hippo-a-0-0", UID: "pod-uid", Labels: map[string]string{desired.ComponentLabel: desired.InstanceComponent}},
-		Status: corev1.PodStatus{PodIP: "10.0.0.1", ContainerStatuses: []corev1.ContainerStatus{
-			{Name: desired.DatabaseContainer, Ready: true}}},
-	}
+	s.run = Run{UID: "pod-uid", Address: "10.0.0.1"}
 	for _, address := range []string{"10.0.0.1:8443", "10.0.0.1:8008", "10.0.0.1:5432"} {
 		s.listen(address)
 	}
@@ -61,7 +55,7 @@ func newStand(t *testing.T) *stand {
 
 // renewed is another leaf of the pod.
 func (s *stand) renewed() *pki.KeyPair {
-	return s.world.leaf(s.t, rotation.Server, "hippo-a-0", podHost)
+	return s.world.Leaf(s.t, rotation.Server, "hippo-a-0", podHost)
 }
 
 func (s *stand) serve(pair *pki.KeyPair) {
@@ -100,7 +94,7 @@ func (s *stand) shake(connection net.Conn, postgres bool) {
 		_, _ = connection.Write([]byte("S"))
 	}
 	s.mu.Lock()
-	certificate := tlsCertificate(s.leaf)
+	certificate := s.leaf.TLS()
 	s.mu.Unlock()
 	server := tls.Server(connection, &tls.Config{
 		MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{certificate}, ClientAuth: tls.RequestClientCert,
@@ -113,15 +107,20 @@ func (s *stand) shake(connection net.Conn, postgres bool) {
 	}
 }
 
-func (s *stand) endpoints() []endpoint { return endpointsOf(aCluster(), s.pod) }
+func (s *stand) endpoints() []Endpoint {
+	return []Endpoint{
+		{Name: "agent", Port: 8443, Protocol: probe.HTTPS}, {Name: "patroni", Port: 8008, Protocol: probe.HTTPS},
+		{Name: "postgres", Port: 5432, Protocol: probe.Postgres, User: agentapi.OperatorIdentity},
+	}
+}
 
 // prove handshakes now, wanting this leaf, and returns what is known after it.
 func (s *stand) prove(revision string, want *pki.KeyPair) (string, []rotation.Proof) {
 	s.t.Helper()
-	serial := s.proofs.prove(s.t.Context(), proofRequest{
-		pod: s.pod, cluster: hippo, serverName: podHost, endpoints: s.endpoints(),
-		identity: s.world.identity(s.t, agentapi.OperatorIdentity, "r1"), revision: revision,
-		party: serving(want), now: s.now,
+	serial := s.proofs.Prove(s.t.Context(), Request{
+		Run: s.run, Cluster: hippo, ServerName: podHost, Endpoints: s.endpoints(),
+		Identity: identityOf(s.t, s.world, agentapi.OperatorIdentity, "r1"), Revision: revision,
+		Party: serving(want), Now: s.now,
 	})
 	return serial, s.known()
 }
@@ -132,7 +131,7 @@ func serving(pair *pki.KeyPair) *rotation.Party {
 	return &rotation.Party{Material: rotation.Material{Leaves: []rotation.Leaf{leaf}}}
 }
 
-func (s *stand) known() []rotation.Proof { return s.proofs.of(s.pod.UID, s.endpoints(), s.now) }
+func (s *stand) known() []rotation.Proof { return s.proofs.Of(s.run.UID, s.endpoints(), s.now) }
 
 func TestAProofIsWhatThePortsServe(t *testing.T) {
 	s := newStand(t)
@@ -162,11 +161,11 @@ func TestNothingIsKnownOfWhatWasNeverSeen(t *testing.T) {
 		t.Errorf("before any handshake (-want +got):\n%s", diff)
 	}
 	s.prove("r1", s.leaf)
-	s.proofs = newProofs()
+	s.proofs = NewProofs(nil)
 	if diff := cmp.Diff(want, s.known()); diff != "" {
 		t.Errorf("after a restart (-want +got):\n%s", diff)
 	}
-	if _, ok := s.proofs.last(s.pod.UID, "agent"); ok {
+	if _, ok := s.proofs.Last(s.run.UID, "agent"); ok {
 		t.Error("a restart forgets")
 	}
 }
@@ -234,7 +233,7 @@ func TestASuccessEndsTheRowOfFailures(t *testing.T) {
 		s.proofs.dial = d
 		s.prove("r1", s.leaf)
 	}
-	if last, ok := s.proofs.last(s.pod.UID, "agent"); !ok || last.failures != 1 || last.pause() != proofPauseMin {
+	if last, ok := s.proofs.Last(s.run.UID, "agent"); !ok || last.failures != 1 || last.pause() != proofPauseMin {
 		t.Errorf("last = %+v", last)
 	}
 }
@@ -257,9 +256,9 @@ func TestOnePortThatFailsIsNoProof(t *testing.T) {
 func TestACertificateThatDoesNotVerifyIsNoProof(t *testing.T) {
 	for name, leaf := range map[string]func(s *stand) *pki.KeyPair{
 		"another authority": func(s *stand) *pki.KeyPair {
-			return newAuthorities(s.t, s.now).leaf(s.t, rotation.Server, "hippo-a-0", podHost)
+			return agenttest.NewAuthorities(s.t, hippo.Name, s.now).Leaf(s.t, rotation.Server, "hippo-a-0", podHost)
 		},
-		"another name": func(s *stand) *pki.KeyPair { return s.world.leaf(s.t, rotation.Server, "hippo-a-0", "elsewhere") },
+		"another name": func(s *stand) *pki.KeyPair { return s.world.Leaf(s.t, rotation.Server, "hippo-a-0", "elsewhere") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newStand(t)
@@ -276,8 +275,8 @@ func TestTheTimeOfALeafIsThatOfTheFirstLook(t *testing.T) {
 	s := newStand(t)
 	first := s.now
 	since := func() time.Time {
-		last, _ := s.proofs.last(s.pod.UID, "postgres")
-		return last.since
+		last, _ := s.proofs.Last(s.run.UID, "postgres")
+		return last.Since
 	}
 	s.prove("r1", s.leaf)
 	s.now = s.now.Add(time.Hour)
@@ -296,12 +295,12 @@ func TestProofsOfOthersAreKept(t *testing.T) {
 	s := newStand(t)
 	rhino := types.NamespacedName{Namespace: "zoo", Name: "rhino"}
 	s.prove("r1", s.leaf)
-	s.proofs.keepOnly(rhino, nil)
-	s.proofs.keepOnly(hippo, map[agentKey]bool{{uid: s.pod.UID, address: "another"}: true})
+	s.proofs.KeepOnly(rhino, nil)
+	s.proofs.KeepOnly(hippo, map[Run]bool{{UID: s.run.UID, Address: "another"}: true})
 	if s.known()[0].Fingerprint == "" {
 		t.Fatal("forgotten, although it is neither rhino's nor gone")
 	}
-	s.proofs.keepOnly(hippo, nil)
+	s.proofs.KeepOnly(hippo, nil)
 	if s.known()[0].Fingerprint != "" || len(s.proofs.seen)+len(s.proofs.cluster) > 0 {
 		t.Error("the pod is gone and is remembered")
 	}
@@ -309,7 +308,7 @@ func TestProofsOfOthersAreKept(t *testing.T) {
 
 func TestWithoutAnIdentityNothingIsProven(t *testing.T) {
 	s := newStand(t)
-	if serial := s.proofs.prove(t.Context(), proofRequest{pod: s.pod, cluster: hippo, endpoints: s.endpoints(), now: s.now}); serial != "" {
+	if serial := s.proofs.Prove(t.Context(), Request{Run: s.run, Cluster: hippo, Endpoints: s.endpoints(), Now: s.now}); serial != "" {
 		t.Errorf("serial = %q", serial)
 	}
 	if len(s.dials) > 0 {
@@ -317,57 +316,36 @@ func TestWithoutAnIdentityNothingIsProven(t *testing.T) {
 	}
 }
 
-func TestEachKindOfPodHasItsPorts(t *testing.T) {
-	pod := func(component string, ready bool) *corev1.Pod {
-		name := map[string]string{desired.InstanceComponent: desired.DatabaseContainer, desired.PoolerComponent: desired.PoolerContainer}[component]
-		return &corev1.Pod{
-			ObjectMeta: metav1.ObjectMeta{Name: "hippo-a-0-0", Labels: map[string]string{desired.ComponentLabel: component}},
-			Status:     corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{{Name: name, Ready: ready}}},
-		}
-	}
-	cluster := aCluster()
-	port := int32(6432)
-	cluster.Spec.Proxy.PGBouncer.Port = &port
-	agent := endpoint{name: "agent", port: 8443, protocol: probe.HTTPS}
-	patroni := endpoint{name: "patroni", port: 8008, protocol: probe.HTTPS}
-	cases := map[string]struct {
-		pod  *corev1.Pod
-		want []endpoint
-		host string
-	}{
-		"instance": {pod(desired.InstanceComponent, true),
-			[]endpoint{agent, patroni, {name: "postgres", port: 5432, protocol: probe.Postgres, user: "_pgtls"}}, podHost},
-		"instance, starting": {pod(desired.InstanceComponent, false), []endpoint{agent, patroni}, podHost},
-		"pooler": {pod(desired.PoolerComponent, true),
-			[]endpoint{agent, {name: "pgbouncer", port: 6432, protocol: probe.PGBouncer}}, "hippo-pgbouncer.zoo.svc"},
-		"pooler, starting": {pod(desired.PoolerComponent, false), []endpoint{agent}, "hippo-pgbouncer.zoo.svc"},
-	}
-	for name, c := range cases {
-		t.Run(name, func(t *testing.T) {
-			got := endpointsOf(cluster, c.pod)
-			if diff := cmp.Diff(c.want, got, cmp.AllowUnexported(endpoint{})); diff != "" {
-				t.Errorf("endpoints (-want +got):\n%s", diff)
-			}
-			if host := serverName(cluster, c.pod); host != c.host {
-				t.Errorf("host = %s, want %s", host, c.host)
-			}
-			if len(got) == 0 {
-				t.Error("a pod without ports would never be proven")
-			}
-		})
-	}
-}
-
 func TestAProblemReadsTheSameEachTime(t *testing.T) {
 	words := func(port int) string {
 		inner := &net.OpError{Op: "read", Net: "tcp", Source: &net.TCPAddr{IP: net.IPv4(10, 9, 9, 9), Port: port},
 			Addr: &net.TCPAddr{IP: net.IPv4(10, 0, 0, 1), Port: 5432}, Err: errors.New("connection reset by peer")}
-		return inWords(&probe.Error{Reason: probe.HandshakeFailed, Address: "10.0.0.1:5432", Err: inner})
+		return InWords(&probe.Error{Reason: probe.HandshakeFailed, Address: "10.0.0.1:5432", Err: inner})
 	}
 	if words(40001) != words(40002) {
 		t.Errorf("%q and %q differ", words(40001), words(40002))
 	}
 	if want := "probing 10.0.0.1:5432: HandshakeFailed: read tcp 10.0.0.1:5432: connection reset by peer"; words(1) != want {
 		t.Errorf("got %q, want %q", words(1), want)
+	}
+}
+
+// What the agents serve is never from elsewhere.
+func TestProofsAreAsStrictAsTheEndpoint(t *testing.T) {
+	var mu sync.Mutex
+	foreign := map[probe.Protocol]bool{}
+	p := NewProofs(func(_ context.Context, target probe.Target) (probe.Served, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		foreign[target.Protocol] = target.Foreign
+		return probe.Served{}, nil
+	})
+	p.Prove(t.Context(), Request{
+		Identity: &Identity{}, Party: &rotation.Party{}, Now: time.Now(),
+		Endpoints: []Endpoint{{Name: "agent", Protocol: probe.HTTPS}, {Name: "postgres", Protocol: probe.Postgres}, {Name: "pgbouncer", Protocol: probe.PGBouncer}},
+	})
+	want := map[probe.Protocol]bool{probe.HTTPS: false, probe.Postgres: true, probe.PGBouncer: true}
+	if diff := cmp.Diff(want, foreign); diff != "" {
+		t.Errorf("verified as from elsewhere (+), want (-):\n%s", diff)
 	}
 }

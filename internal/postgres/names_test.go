@@ -1,4 +1,4 @@
-package tls
+package postgres
 
 import (
 	"crypto/ecdsa"
@@ -16,9 +16,7 @@ import (
 	"time"
 
 	"pgtls.dev/pgtls/internal/pki"
-	"pgtls.dev/pgtls/internal/postgres"
 	"pgtls.dev/pgtls/internal/postgres/pgtest"
-	"pgtls.dev/pgtls/internal/rotation"
 )
 
 // names of authorities as companies give them.
@@ -37,21 +35,19 @@ var namesOfCompanies = map[string]pkix.Name{
 	}},
 }
 
-// TestAnIssuerIsKnownByWhatPostgreSQLCallsIt: by what a real one says.
-func TestAnIssuerIsKnownByWhatPostgreSQLCallsIt(t *testing.T) {
+// TestANameIsWrittenAsPostgreSQLWritesIt: by what a real one says.
+func TestANameIsWrittenAsPostgreSQLWritesIt(t *testing.T) {
 	server := pgtest.Prepare(t)
-	v := &view{cluster: aCluster()}
-	clients := map[string]tls.Certificate{}
+	clients, issuers := map[string]tls.Certificate{}, map[string]pkix.Name{}
 	var bundle []*x509.Certificate
 	for name, subject := range namesOfCompanies {
 		authority := namedAuthority(t, subject)
-		bundle = append(bundle, authority.Certificate)
-		v.anchor(rotation.Client, authority.Certificate)
+		bundle, issuers[name] = append(bundle, authority.Certificate), authority.Certificate.Subject
 		pair, err := authority.Issue(pki.LeafRequest{CommonName: "postgres", Usage: pki.ClientAuth, NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(time.Hour)})
 		if err != nil {
 			t.Fatal(err)
 		}
-		clients[name] = tlsCertificate(pair)
+		clients[name] = pair.TLS()
 	}
 	own, err := pki.NewAuthority(pki.AuthorityRequest{CommonName: "own", NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)})
 	if err != nil {
@@ -75,7 +71,7 @@ func TestAnIssuerIsKnownByWhatPostgreSQLCallsIt(t *testing.T) {
 	server.Start(t, pgtest.Options{Settings: map[string]string{"ssl": "on", "ssl_ca_file": "ca.crt"}, HBA: []string{"hostssl all all all cert"}})
 	for name, certificate := range clients {
 		t.Run(name, func(t *testing.T) {
-			conn, err := postgres.Connect(t.Context(), postgres.Server{
+			conn, err := Connect(t.Context(), Server{
 				Host: "127.0.0.1", Port: server.Port, User: "postgres", Database: "postgres",
 				TLS: &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: true, Certificates: []tls.Certificate{certificate}},
 			})
@@ -86,14 +82,13 @@ func TestAnIssuerIsKnownByWhatPostgreSQLCallsIt(t *testing.T) {
 			if _, err := conn.Query(t.Context(), "SET application_name = '"+name+"'"); err != nil {
 				t.Fatal(err)
 			}
-			sessions, err := postgres.Sessions(t.Context(), conn)
-			i := slices.IndexFunc(sessions, func(s postgres.Session) bool { return s.Application == name })
+			sessions, err := Sessions(t.Context(), conn)
+			i := slices.IndexFunc(sessions, func(s Session) bool { return s.Application == name })
 			if i < 0 {
 				t.Fatalf("it does not tell of this session: %+v, %v", sessions, err)
 			}
-			want := pki.Facts(certificate.Leaf).Issuer
-			if got := v.issuerNamed(sessions[i].IssuerDN); got != want {
-				t.Errorf("PostgreSQL calls it %q, and it is taken for %q, not %q", sessions[i].IssuerDN, got, want)
+			if got := OneLineName(issuers[name]); got != sessions[i].IssuerDN {
+				t.Errorf("PostgreSQL calls it %q, and we %q", sessions[i].IssuerDN, got)
 			}
 		})
 	}
