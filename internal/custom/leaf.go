@@ -4,7 +4,6 @@ import (
 	"crypto/x509"
 	"encoding/asn1"
 	"slices"
-	"time"
 
 	"pgtls.dev/pgtls/internal/pki"
 )
@@ -102,8 +101,9 @@ func (r *report) checkLives(p path, f file, in Input) {
 				"authority %s lives no longer than what it issues, so both are renewed together and clients that hold the old one are cut off", issuer.Subject)
 		}
 	}
-	if left := first.NotAfter.Sub(in.Now); left < in.RenewBefore {
-		r.warn(ExpiresSoon, f.key, "put a new one into the Secret", "%s ends at %s, in %s", first.Subject, stamp(first.NotAfter), left.Round(time.Minute))
+	// A short life is meant to be short: its issuer renews it in the last third.
+	if window := min(in.RenewBefore, first.NotAfter.Sub(first.NotBefore)/3); first.NotAfter.Sub(in.Now) < window {
+		r.warn(ExpiresSoon, f.key, "put a new one into the Secret", "%s ends at %s, which is soon", first.Subject, stamp(first.NotAfter))
 	}
 }
 

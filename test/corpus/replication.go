@@ -111,7 +111,7 @@ func replicationRightCases() []sketch {
 		}},
 		{name: "ends soon", warns: reasons(custom.ExpiresSoon), input: func(m maker) custom.Input {
 			root := m.root("root")
-			return secret(chain(m.leaf(root, ending(m.now.Add(2*day)))), root)
+			return secret(chain(m.leaf(root, starting(m.now.Add(-28*day)), ending(m.now.Add(2*day)))), root)
 		}},
 	}
 }

@@ -322,11 +322,15 @@ func warnedCases() []sketch {
 	return []sketch{
 		{name: "ends soon", warns: reasons(custom.ExpiresSoon), input: func(m maker) custom.Input {
 			root := m.root("root")
-			return secret(chain(m.leaf(root, ending(m.now.Add(2*day)))), root)
+			return secret(chain(m.leaf(root, starting(m.now.Add(-28*day)), ending(m.now.Add(2*day)))), root)
 		}},
 		{name: "ends soon, with a line break in its subject", warns: reasons(custom.ExpiresSoon), input: func(m maker) custom.Input {
 			root := m.root("root")
-			return secret(chain(m.leaf(root, ending(m.now.Add(2*day)), called("hippo\nAll is well"))), root)
+			return secret(chain(m.leaf(root, starting(m.now.Add(-28*day)), ending(m.now.Add(2*day)), called("hippo\nAll is well"))), root)
+		}},
+		{name: "ends soon, as is meant", input: func(m maker) custom.Input {
+			root := m.root("root")
+			return secret(chain(m.leaf(root, ending(m.now.Add(2*day)))), root) // two of three days are left
 		}},
 		{name: "the authority ends soon", warns: reasons(custom.ExpiresSoon, custom.LeafOutlivesAuthority), input: func(m maker) custom.Input {
 			root := m.root("root", starting(m.now.Add(-700*day)), ending(m.now.Add(2*day)))

@@ -2,10 +2,8 @@ package tls
 
 import (
 	"bytes"
-	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -302,10 +300,3 @@ func adopted(t *testing.T, s slot, a *pki.Authority) (*house, map[string]*simPod
 
 // instancePods are the pods of PostgreSQL in order.
 var instancePods = []string{"hippo-a-0-0", "hippo-a-1-0", "hippo-a-2-0"}
-
-func without(names []string, out ...string) []string {
-	return slices.DeleteFunc(slices.Clone(names), func(name string) bool { return slices.Contains(out, name) })
-}
-
-// heard waits for what the agents say.
-func heard() { synctest.Wait() }

@@ -274,6 +274,7 @@ func (r *Reconciler) inputFor(v *view, s slot, projection *corev1.SecretProjecti
 		Role: s.role, Source: "Secret " + projection.Name, Data: data,
 		Identities: agentapi.ReplicationNames(), Now: v.observed.Now,
 	}
+	input.RenewBefore = renewBefore(s, spec)
 	for _, item := range projection.Items {
 		input.Items = append(input.Items, custom.Item{Key: item.Key, Path: item.Path})
 	}
@@ -291,6 +292,19 @@ func (r *Reconciler) inputFor(v *view, s slot, projection *corev1.SecretProjecti
 	case custom.Replication:
 	}
 	return input
+}
+
+// renewBefore is how long before its end a certificate should have a successor: as long as one of the cluster's own would. An
+// issuer that was asked for short lives renews by itself, so its own window is meant.
+func renewBefore(s slot, spec tlsSpec) time.Duration {
+	switch s.role {
+	case custom.Instance:
+		return serverPolicy(spec.server.Instances).RenewBefore / 2
+	case custom.Pooler:
+		return serverPolicy(spec.server.PGBouncer).RenewBefore / 2
+	default:
+		return certificatePolicy(spec.client.Replication, clientLeafLife, 3).RenewBefore / 2
+	}
 }
 
 // hostsOf are the hosts that clients are given, and those by which they may go besides. Who says by which names clients go
