@@ -66,8 +66,21 @@ func (r Revocations) holds(want Revocations) bool {
 	return true
 }
 
+// some reports whether anything is on the lists.
+func (r Revocations) some() bool {
+	for _, serials := range r {
+		if len(serials) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // String names what is on the lists; "" when nothing is.
 func (r Revocations) String() string {
+	if !r.some() {
+		return "" // as nearly always: every party is asked in every decision
+	}
 	var text strings.Builder
 	for _, issuer := range slices.Sorted(maps.Keys(r)) {
 		for _, serial := range r[issuer] {
@@ -199,7 +212,7 @@ func (d *decision) withheld(a *Anchor) bool {
 	if a.Domain != Client || a.Admitted {
 		return false
 	}
-	listed := slices.ContainsFunc(d.observed.Parties, func(p Party) bool { return p.Material.Revoked.String() != "" })
+	listed := slices.ContainsFunc(d.observed.Parties, func(p Party) bool { return p.Material.Revoked.some() })
 	if len(d.revoked.serials) == 0 && (d.revoked.readable || !listed) {
 		return false // the lists end with the write that adds it
 	}
