@@ -91,7 +91,7 @@ test: ## All tests, the throwaway cluster included (root; STORY=<name> for one s
 .PHONY: test-unit
 test-unit: ## Unit and property tests: no root, no cluster
 	$(if $(RACE),,@echo "no C compiler: testing without the race detector")
-	$(if $(RACE),,CGO_ENABLED=0 )$(GO) test $(RACE) -shuffle=on ./...
+	$(if $(RACE),,CGO_ENABLED=0 )$(GO) test $(RACE) -shuffle=on -timeout=20m ./...
 
 .PHONY: test-envtest
 test-envtest: ## CRD and CEL rules, cert-manager, and the commands in docs/issuers, against the real API server
