@@ -132,6 +132,8 @@ func (p *pod) deliver(n int) string {
 	files := map[string][]byte{agentapi.ServerBundle: p.server.EncodeCertificate(), agentapi.ClientBundle: p.client.EncodeCertificate()}
 	files[agentapi.ServerCertificate], files[agentapi.ServerKey] = p.leaf(p.server, "hippo-a-0-0", pki.ServerAuth)
 	files[agentapi.ClientCertificate], files[agentapi.ClientKey] = p.leaf(p.client, agentapi.ReplicationIdentity, pki.ClientAuth)
+	files[agentapi.ServedCertificate], files[agentapi.ServedKey] = files[agentapi.ServerCertificate], files[agentapi.ServerKey]
+	files[agentapi.PresentedCertificate], files[agentapi.PresentedKey] = files[agentapi.ClientCertificate], files[agentapi.ClientKey]
 	p.swap("material", n, files)
 	revision := pki.Revision(files)
 	p.swap("pod", n, map[string][]byte{"activate": []byte(revision)})
@@ -249,7 +251,7 @@ func TestTheBinaryBesideARealPostgreSQL(t *testing.T) {
 	}
 	current := filepath.Join(p.root, "active", "current")
 	p.Start(t, pgtest.Options{Settings: map[string]string{
-		"ssl": "on", "ssl_cert_file": filepath.Join(current, agentapi.ServerCertificate), "ssl_key_file": filepath.Join(current, agentapi.ServerKey),
+		"ssl": "on", "ssl_cert_file": filepath.Join(current, agentapi.ServedCertificate), "ssl_key_file": filepath.Join(current, agentapi.ServedKey),
 		"ssl_ca_file": filepath.Join(current, agentapi.ClientBundle), "ssl_min_protocol_version": "TLSv1.3",
 		"logging_collector": "on", "log_directory": filepath.Dir(p.logFile), "log_filename": filepath.Base(p.logFile), "log_rotation_age": "0", "log_rotation_size": "0",
 	}})
