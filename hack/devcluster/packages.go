@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// debianPackages are what the cluster runs on, and what images are built with.
+// debianPackages are what the cluster runs on, what images are built with, and what the pages for users are tested with (openssl).
 var debianPackages = []string{
 	"buildah",
 	"conntrack",
@@ -19,6 +19,7 @@ var debianPackages = []string{
 	"iproute2",
 	"iptables",
 	"mmdebstrap",
+	"openssl",
 	"runc",
 }
 

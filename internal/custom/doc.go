@@ -12,8 +12,8 @@
 //
 // Chains are verified as OpenSSL does by default (pki.VerifyRequest.Foreign). What strict verifiers refuse besides, such as Python's
 // ssl module since 3.13, is the warning StrictVerifiersRefuse: an authority of plain "openssl req -x509", a leaf of "openssl x509
-// -req" before OpenSSL 3.2. A server's host names in the common name alone are a warning too: nothing inside the cluster looks at
-// names (docs/adr/0016), and libpq and JDBC look there.
+// -req" of older versions. A server's host names in the common name alone are a warning too: libpq, JDBC and PgBouncer look there
+// where there is no alternative name, and replicas and the operator look at no name (docs/adr/0016).
 //
 // # Where it is stricter than those programs
 //

@@ -11,7 +11,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"pgtls.dev/pgtls/api/v1beta1"
@@ -50,16 +49,12 @@ func issuerRenewal(s *story) {
 }
 
 func askIssuer(spec *v1beta1.PostgresClusterSpec) {
-	short := v1beta1.CertificateSpec{Duration: certificateDuration(issuedLife), RenewBefore: certificateDuration(issuedRenewal)}
+	short := v1beta1.CertificateSpec{Duration: harness.CertificateDuration(issuedLife), RenewBefore: harness.CertificateDuration(issuedRenewal)}
 	spec.TLS.Server = &v1beta1.ServerTLSSpec{
 		IssuerRef: &v1beta1.IssuerReference{Name: "company"},
 		Instances: &v1beta1.ServerCertificateSpec{CertificateSpec: short, DNSNames: []string{"*.hippo-pods.e2e-issuer-renewal.svc"}},
 	}
 	spec.TLS.Client = &v1beta1.ClientTLSSpec{IssuerRef: &v1beta1.IssuerReference{Name: "company"}, Replication: &short}
-}
-
-func certificateDuration(d time.Duration) *v1beta1.CertificateDuration {
-	return ptr.To(v1beta1.CertificateDuration(d.String()))
 }
 
 // issuer has cert-manager sign as a company.

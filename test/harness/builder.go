@@ -47,7 +47,7 @@ func (b *Builder) WithPoolers(n int) *Builder {
 
 // LeafLife gives every leaf, of servers and of clients, this life, and has it renewed when renewBefore of it is left.
 func (b *Builder) LeafLife(life, renewBefore time.Duration) *Builder {
-	spec := v1beta1.CertificateSpec{Duration: certificateDuration(life), RenewBefore: certificateDuration(renewBefore)}
+	spec := v1beta1.CertificateSpec{Duration: CertificateDuration(life), RenewBefore: CertificateDuration(renewBefore)}
 	b.cluster.Spec.TLS = &v1beta1.TLSSpec{
 		Server: &v1beta1.ServerTLSSpec{
 			Instances: &v1beta1.ServerCertificateSpec{CertificateSpec: spec},
@@ -58,7 +58,8 @@ func (b *Builder) LeafLife(life, renewBefore time.Duration) *Builder {
 	return b
 }
 
-func certificateDuration(d time.Duration) *v1beta1.CertificateDuration {
+// CertificateDuration is a length of time as the spec writes it.
+func CertificateDuration(d time.Duration) *v1beta1.CertificateDuration {
 	return ptr.To(v1beta1.CertificateDuration(fmt.Sprintf("%.0fs", d.Seconds())))
 }
 

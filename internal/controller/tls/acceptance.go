@@ -26,7 +26,7 @@ func (v *view) accepted(step rotation.Step, data map[string][]byte) (acceptance,
 			return acceptance{}, refusedProof("the new %s leaf of %s cannot be used: %s", domain, step.Party, err)
 		}
 		for _, held := range append(v.heldBundles(domain, step.Party), v.promised(domain, pair.Chain)...) {
-			err := pki.Verify(pki.VerifyRequest{Chain: pair.Chain, Anchors: held, At: v.observed.Now, Usage: verifyUsage[domain]})
+			err := pki.Verify(pki.VerifyRequest{Chain: pair.Chain, Anchors: held, At: v.observed.Now, Usage: usages[domain]})
 			if err != nil {
 				return acceptance{}, refusedProof("whoever holds %s would refuse the new %s leaf of %s: %s", subjectsOf(held), domain, step.Party, err)
 			}
@@ -51,7 +51,7 @@ func (v *view) customsAccepted(step rotation.Step, data map[string][]byte) error
 			return refusedProof("the custom %s certificate of %s cannot be used: %s", domain, step.Party, err)
 		}
 		for _, held := range v.heldBundles(domain, step.Party) {
-			err := pki.Verify(pki.VerifyRequest{Chain: pair.Chain, Anchors: held, At: v.observed.Now, Usage: verifyUsage[domain], Foreign: true})
+			err := pki.Verify(pki.VerifyRequest{Chain: pair.Chain, Anchors: held, At: v.observed.Now, Usage: usages[domain], Foreign: true})
 			if err != nil {
 				return refusedProof("whoever holds %s would refuse the custom %s certificate of %s: %s", subjectsOf(held), domain, step.Party, err)
 			}
@@ -59,8 +59,6 @@ func (v *view) customsAccepted(step rotation.Step, data map[string][]byte) error
 	}
 	return nil
 }
-
-var verifyUsage = map[rotation.Domain]pki.Usage{rotation.Server: pki.ServerAuth, rotation.Client: pki.ClientAuth}
 
 func refusedProof(format string, args ...any) error {
 	return &rotation.Violation{Invariant: "MutualTrust", Message: fmt.Sprintf(format, args...)}

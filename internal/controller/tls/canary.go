@@ -31,7 +31,7 @@ func (r *Reconciler) refused(ctx context.Context, v *view, stored *storedAuthori
 		return proof, nil
 	}
 	request := pki.LeafRequest{
-		CommonName: agentapi.OperatorIdentity, Usage: verifyUsage[stored.facts.Domain], Algorithm: pki.DefaultAlgorithm,
+		CommonName: agentapi.OperatorIdentity, Usage: usages[stored.facts.Domain], Algorithm: pki.DefaultAlgorithm,
 		NotBefore: v.observed.Now.Add(-canaryLife), NotAfter: v.observed.Now.Add(canaryLife),
 	}
 	if stored.facts.Domain == rotation.Server {
@@ -42,7 +42,7 @@ func (r *Reconciler) refused(ctx context.Context, v *view, stored *storedAuthori
 		return refusal{}, fmt.Errorf("issuing a canary: %w", err)
 	}
 	for _, held := range v.heldBundles(stored.facts.Domain, "") {
-		if pki.Verify(pki.VerifyRequest{Chain: pair.Chain, Anchors: held, At: v.observed.Now, Usage: verifyUsage[stored.facts.Domain], Foreign: true}) == nil {
+		if pki.Verify(pki.VerifyRequest{Chain: pair.Chain, Anchors: held, At: v.observed.Now, Usage: usages[stored.facts.Domain], Foreign: true}) == nil {
 			return refusal{}, accepts(stored, "who holds "+subjectsOf(held))
 		}
 	}
