@@ -95,18 +95,18 @@ type AuthorityStatus struct {
 	Name     string      `json:"name"`
 	Serial   string      `json:"serial"`
 	NotAfter metav1.Time `json:"notAfter"`
-	// Signs: new leaves are of this one.
+	// Active: this generation issues new certificates.
 	// +optional
-	Signs bool `json:"signs,omitempty"`
+	Active bool `json:"active,omitempty"`
 	// SwitchedAt is when it began to sign in place of another one.
 	// +optional
 	SwitchedAt *metav1.Time `json:"switchedAt,omitempty"`
-	// Withdrawn is the last generation that was rolled back in favour of this one, such as server-g2. It is not tried again until asked.
+	// RolledBack is the last generation that was rolled back in favour of this one, such as server-g2. It is not tried again until asked.
 	// +optional
-	Withdrawn string `json:"withdrawn,omitempty"`
-	// WithdrawnBecause is why: RolledBack (somebody asked), ClientsRefuse or Tainted.
+	RolledBack string `json:"rolledBack,omitempty"`
+	// RollbackReason is why: RolledBack (somebody asked), ClientsRefuse or Tainted.
 	// +optional
-	WithdrawnBecause string `json:"withdrawnBecause,omitempty"`
+	RollbackReason string `json:"rollbackReason,omitempty"`
 }
 
 // RekeyStatus is the change from one authority to another, as it stands.
@@ -120,9 +120,9 @@ type RekeyStatus struct {
 	From string `json:"from,omitempty"`
 	// +optional
 	To string `json:"to,omitempty"`
-	// Breaks says which clients are refused because nothing leads from the one authority to the other.
+	// AffectedClients says which clients are refused because nothing leads from the one authority to the other.
 	// +optional
-	Breaks string `json:"breaks,omitempty"`
+	AffectedClients string `json:"affectedClients,omitempty"`
 }
 
 // ClientCertificateStatus is what was issued to a user and has not ended.
@@ -157,9 +157,9 @@ type EndpointStatus struct {
 	// Revision of the material that the pod's agent says is active.
 	// +optional
 	Revision string `json:"revision,omitempty"`
-	// LastProof is when the operator's own handshake last saw this leaf for the first time.
+	// ProvenSince is when the operator's own handshake last saw this leaf for the first time.
 	// +optional
-	LastProof *metav1.Time `json:"lastProof,omitempty"`
+	ProvenSince *metav1.Time `json:"provenSince,omitempty"`
 	// Reason why the endpoint is not proven; empty when it is.
 	// +optional
 	Reason string `json:"reason,omitempty"`

@@ -39,11 +39,11 @@ type TLSSpec struct {
 	// +kubebuilder:validation:Enum=Immediate;Gated;Manual
 	Adoption string `json:"adoption,omitempty"`
 
-	// FollowTime is how long clients that follow the ConfigMap <cluster>-ca are given to take a new issuer before what it issued
+	// TrustPropagationDelay is how long clients that follow the ConfigMap <cluster>-ca are given to take a new issuer before what it issued
 	// is presented. A kubelet brings a mounted ConfigMap within about a minute.
 	// +optional
 	// +kubebuilder:default="2m"
-	FollowTime *SoakDuration `json:"followTime,omitempty"`
+	TrustPropagationDelay *SoakDuration `json:"trustPropagationDelay,omitempty"`
 }
 
 // ServerTLSSpec is the trust domain of what servers present: PostgreSQL,

@@ -190,8 +190,8 @@ func (in *EndpointStatus) DeepCopyInto(out *EndpointStatus) {
 		in, out := &in.NotAfter, &out.NotAfter
 		*out = (*in).DeepCopy()
 	}
-	if in.LastProof != nil {
-		in, out := &in.LastProof, &out.LastProof
+	if in.ProvenSince != nil {
+		in, out := &in.ProvenSince, &out.ProvenSince
 		*out = (*in).DeepCopy()
 	}
 }
@@ -1108,8 +1108,8 @@ func (in *TLSSpec) DeepCopyInto(out *TLSSpec) {
 		*out = new(RotationSpec)
 		(*in).DeepCopyInto(*out)
 	}
-	if in.FollowTime != nil {
-		in, out := &in.FollowTime, &out.FollowTime
+	if in.TrustPropagationDelay != nil {
+		in, out := &in.TrustPropagationDelay, &out.TrustPropagationDelay
 		*out = new(SoakDuration)
 		**out = **in
 	}

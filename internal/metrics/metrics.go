@@ -78,8 +78,8 @@ func (d descriptions) collect(to chan<- prometheus.Metric, cluster *v1beta1.Post
 		one(d.rekey, r.Domain, r.Phase, r.From, r.To)
 	}
 	for _, a := range cluster.Status.TLS.Authorities {
-		if a.Withdrawn != "" && a.Signs {
-			one(d.rolledBack, domainOf(a.Withdrawn), a.Withdrawn, a.WithdrawnBecause)
+		if a.RolledBack != "" && a.Active {
+			one(d.rolledBack, domainOf(a.RolledBack), a.RolledBack, a.RollbackReason)
 		}
 	}
 }

@@ -30,13 +30,13 @@ func TestWhatIsToldOfClusters(t *testing.T) {
 		return []v1beta1.PostgresCluster{
 			customs,
 			cluster("unborn", nil),
-			cluster("quiet", &v1beta1.TLSStatus{Authorities: []v1beta1.AuthorityStatus{{Name: "server-g1", Signs: true}}}),
+			cluster("quiet", &v1beta1.TLSStatus{Authorities: []v1beta1.AuthorityStatus{{Name: "server-g1", Active: true}}}),
 			cluster("busy", &v1beta1.TLSStatus{Rekeys: []v1beta1.RekeyStatus{{Domain: "client", Phase: "Preparing", From: "client-g1", To: "client-g2"}}}),
 			cluster("undone", &v1beta1.TLSStatus{Authorities: []v1beta1.AuthorityStatus{
-				{Name: "server-g1", Signs: true, Withdrawn: "server-g2", WithdrawnBecause: "ClientsRefuse"},
+				{Name: "server-g1", Active: true, RolledBack: "server-g2", RollbackReason: "ClientsRefuse"},
 			}}),
 			cluster("done since", &v1beta1.TLSStatus{Authorities: []v1beta1.AuthorityStatus{
-				{Name: "server-g1", Withdrawn: "server-g2", WithdrawnBecause: "ClientsRefuse"}, {Name: "server-g3", Signs: true},
+				{Name: "server-g1", RolledBack: "server-g2", RollbackReason: "ClientsRefuse"}, {Name: "server-g3", Active: true},
 			}}),
 		}, nil
 	})

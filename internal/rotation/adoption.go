@@ -29,8 +29,8 @@ type Adoption struct {
 	Domain Domain
 	// To is the content that is wanted; "": the parties' own leaves.
 	To string
-	// Breaks says which clients are refused afterwards, where that can be known; "" when none is.
-	Breaks string
+	// AffectedClients says which clients are refused afterwards, where that can be known; "" when none is.
+	AffectedClients string
 }
 
 // fallbackBefore bounds how long before the end of a custom certificate the own leaf takes its place: then nobody who checks
@@ -227,7 +227,7 @@ func (d *decision) followed(p *Party, want *Custom) bool {
 		if a.Domain != want.Domain || !a.Admitted || !slices.Contains(want.Anchors, a.Fingerprint) {
 			continue
 		}
-		if at := a.AdmittedAt.Add(d.policy.FollowTime); !known || at.Before(until) {
+		if at := a.AdmittedAt.Add(d.policy.TrustPropagationDelay); !known || at.Before(until) {
 			until, known = at, true
 		}
 	}
@@ -238,7 +238,7 @@ func (d *decision) followed(p *Party, want *Custom) bool {
 		return true
 	}
 	d.wakeAt(until)
-	d.block(p.Name, AwaitingFollowers, "a custom certificate of a new issuer is there: clients that follow the ConfigMap are given until %s to take the issuer (spec.tls.followTime)",
+	d.block(p.Name, AwaitingTrustPropagation, "a custom certificate of a new issuer is there: clients that follow the ConfigMap are given until %s to take the issuer (spec.tls.trustPropagationDelay)",
 		until.UTC().Format(time.RFC3339))
 	return false
 }
@@ -303,7 +303,7 @@ func (d *decision) adopting(p *Party, domain Domain, want, have *Custom) {
 			return
 		}
 	}
-	d.adoptions = append(d.adoptions, Adoption{Kind: p.Kind, Domain: domain, To: want.content(), Breaks: d.adoptionBreaks(p, domain, want, have)})
+	d.adoptions = append(d.adoptions, Adoption{Kind: p.Kind, Domain: domain, To: want.content(), AffectedClients: d.adoptionBreaks(p, domain, want, have)})
 }
 
 // adoptionBreaks says which clients will refuse what is to be presented, as far as that can be known: at birth nobody.

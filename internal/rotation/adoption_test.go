@@ -65,14 +65,14 @@ func TestWithoutAGuardACertificateIsPresentedTooEarly(t *testing.T) {
 	without(t, guardAnchorClients, []string{"publish ca: TrustChanged", adoptsFirst}, ready(publicTrust(Present, "server-g1"))...)
 	without(t, guardAnchorMaterial, []string{"publish operator []: TrustChanged", adoptsFirst}, ready(bundleReplaced("operator", Server, "server-g1"))...)
 	without(t, guardAnchorPod, []string{adoptsFirst}, ready(bundleLoaded("pgbouncer-y", Server, "server-g1"))...)
-	without(t, guardAnchorFollowed, []string{adoptsFirst}, ready(followTime(time.Minute))...)
+	without(t, guardAnchorFollowed, []string{adoptsFirst}, ready(trustPropagationDelay(time.Minute))...)
 }
 
 // Nobody can see what clients hold who follow the ConfigMap, so they are given time.
 func TestFollowersAreGivenTimeToTakeAnIssuer(t *testing.T) {
-	with := func(f ...fact) []fact { return ready(append([]fact{followTime(2 * time.Minute)}, f...)...) }
-	waits := eachWaits("AwaitingFollowers")
-	renewed := []fact{presenting(Instance, Server, "acme"), followTime(time.Hour), brings(Instance, Server, "acme")}
+	with := func(f ...fact) []fact { return ready(append([]fact{trustPropagationDelay(2 * time.Minute)}, f...)...) }
+	waits := eachWaits("AwaitingTrustPropagation")
+	renewed := []fact{presenting(Instance, Server, "acme"), trustPropagationDelay(time.Hour), brings(Instance, Server, "acme")}
 	run(t, []sentence{
 		{"two minutes", with(), waits, Steady},
 		{"a second is left of them", with(later(119 * time.Second)), waits, Steady},
@@ -84,12 +84,12 @@ func TestFollowersAreGivenTimeToTakeAnIssuer(t *testing.T) {
 		{"for the anchor that was noted first, of two", with(wanting(Instance, Server, crossSigned), later(time.Minute), trusting(Server, "bank"), later(time.Minute)), []string{adoptsFirst}, Renewing},
 		{"not when it was noted nobody knows when, which is long ago", []fact{brings(Instance, Server, "acme"), trusting(Server, "acme"), ofAnchor("acme", func(a *Anchor) { a.AdmittedAt = time.Time{} })},
 			[]string{adoptsFirst}, Renewing},
-		{"not where replicas present it: only the cluster's own verify that", []fact{brings(Instance, Client, "acme"), trusting(Client, "acme"), followTime(time.Hour)},
+		{"not where replicas present it: only the cluster's own verify that", []fact{brings(Instance, Client, "acme"), trusting(Client, "acme"), trustPropagationDelay(time.Hour)},
 			[]string{"publish db-1 [] custom [client]: CustomChanged"}, Renewing},
-		{"not for the own leaf: they trust it", []fact{presenting(Instance, Server, "acme"), followTime(time.Hour), takesAway(Instance, Server)}, []string{ownFirst}, Renewing},
+		{"not for the own leaf: they trust it", []fact{presenting(Instance, Server, "acme"), trustPropagationDelay(time.Hour), takesAway(Instance, Server)}, []string{ownFirst}, Renewing},
 	})
 	wakesAt(t, given(with()...), dawn.Add(2*time.Minute))
-	if text := message(decide(t, given(with()...)), "db-1"); !strings.Contains(text, "2031-01-01T00:02:00Z") || !strings.Contains(text, "spec.tls.followTime") {
+	if text := message(decide(t, given(with()...)), "db-1"); !strings.Contains(text, "2031-01-01T00:02:00Z") || !strings.Contains(text, "spec.tls.trustPropagationDelay") {
 		t.Errorf("%q does not say until when, and why", text)
 	}
 }
@@ -98,10 +98,10 @@ func TestACustomCertificateAtBirth(t *testing.T) {
 	w := birth(2, 1)
 	brings(Instance, Server, "acme")(w)
 	brings(Pooler, Server, "acme")(w)
-	followTime(time.Hour)(w)
+	trustPropagationDelay(time.Hour)(w)
 	for range 2 { // authorities first
-		if plan := decide(t, w); len(plan.Adoptions) > 0 && plan.Adoptions[0].Breaks != "" {
-			t.Errorf("nobody knows it yet, and %s", plan.Adoptions[0].Breaks)
+		if plan := decide(t, w); len(plan.Adoptions) > 0 && plan.Adoptions[0].AffectedClients != "" {
+			t.Errorf("nobody knows it yet, and %s", plan.Adoptions[0].AffectedClients)
 		}
 		if err := w.run(decide(t, w), 3); err != nil {
 			t.Fatal(err)
@@ -131,7 +131,7 @@ func TestWhoseSecretsAreGoneIsNotBorn(t *testing.T) {
 		{"none of its pods runs, and those of others do not trust it", []fact{brings(Pooler, Server, "acme"), secretGone("pgbouncer"), notStarted("pgbouncer-x"), notStarted("pgbouncer-y")},
 			[]string{"admitanchor server acme: Wanted", "publish ca: TrustChanged", "publish operator []: TrustChanged", "publish db-1 []: TrustChanged", "publish db-2 []: TrustChanged",
 				"publish pgbouncer [server client]: Missing", "publish db-0 []: TrustChanged"}, Renewing},
-		{"those of others do", []fact{presenting(Instance, Server, "acme"), brings(Pooler, Server, "acme"), followTime(time.Hour), secretGone("pgbouncer"), notStarted("pgbouncer-x"), notStarted("pgbouncer-y")},
+		{"those of others do", []fact{presenting(Instance, Server, "acme"), brings(Pooler, Server, "acme"), trustPropagationDelay(time.Hour), secretGone("pgbouncer"), notStarted("pgbouncer-x"), notStarted("pgbouncer-y")},
 			[]string{"publish pgbouncer [server client] custom [server]: Missing"}, Renewing},
 	})
 }
@@ -145,7 +145,7 @@ func takenBack(w *world) {
 
 // trustingNobody notes the second issuer, with the time that clients are given.
 func trustingNobody(w *world) {
-	followTime(time.Hour)(w)
+	trustPropagationDelay(time.Hour)(w)
 	admitted(Server, "bank")(w)
 }
 
@@ -153,11 +153,11 @@ func joins(index int) fact { return func(w *world) { w.join(index) } }
 
 func TestAPartyThatJoinsPresentsWhatTheOthersDo(t *testing.T) {
 	with := func(f ...fact) []fact {
-		return append([]fact{presenting(Instance, Server, "acme"), followTime(time.Hour), joins(5)}, f...)
+		return append([]fact{presenting(Instance, Server, "acme"), trustPropagationDelay(time.Hour), joins(5)}, f...)
 	}
 	same := "publish db-5 [server client] custom [server]: Missing"
 	own := "publish db-5 [server client]: Missing"
-	another := []fact{presenting(Instance, Server, "acme"), followTime(time.Hour), brings(Instance, Server, "bank"), trusting(Server, "bank"), joins(5)}
+	another := []fact{presenting(Instance, Server, "acme"), trustPropagationDelay(time.Hour), brings(Instance, Server, "bank"), trusting(Server, "bank"), joins(5)}
 	run(t, []sentence{
 		{"at once", with(), []string{same}, Renewing},
 		{"although somebody says nothing", with(unreachable("db-0-0")), []string{same, "wait for db-0-0: AgentUnreachable"}, Renewing},
@@ -166,18 +166,18 @@ func TestAPartyThatJoinsPresentsWhatTheOthersDo(t *testing.T) {
 			[]string{own, "wait for pgbouncer-x: TrustNotLoaded"}, Renewing},
 		{"nor when somebody else says nothing besides", with(unreadableSecret("operator"), bundleLoaded("pgbouncer-x", Server, "server-g1")),
 			[]string{own, "wait for operator: MaterialUnknown", "wait for pgbouncer-x: TrustNotLoaded"}, Renewing},
-		{"and not what another kind does", []fact{presenting(Pooler, Server, "acme"), followTime(time.Hour), func(w *world) {
+		{"and not what another kind does", []fact{presenting(Pooler, Server, "acme"), trustPropagationDelay(time.Hour), func(w *world) {
 			w.sources[slot{Instance, Server}] = w.sources[slot{Pooler, Server}]
-		}, joins(5)}, []string{own, "wait for db-1: AwaitingFollowers", "wait for db-2: AwaitingFollowers", "wait for db-5: AwaitingFollowers", "wait for db-0: AwaitingFollowers"}, Renewing},
+		}, joins(5)}, []string{own, "wait for db-1: AwaitingTrustPropagation", "wait for db-2: AwaitingTrustPropagation", "wait for db-5: AwaitingTrustPropagation", "wait for db-0: AwaitingTrustPropagation"}, Renewing},
 		{"the own leaf while the others wait for another issuer's", another,
-			append([]string{own}, "wait for db-1: AwaitingFollowers", "wait for db-2: AwaitingFollowers", "wait for db-5: AwaitingFollowers", "wait for db-0: AwaitingFollowers"), Renewing},
+			append([]string{own}, "wait for db-1: AwaitingTrustPropagation", "wait for db-2: AwaitingTrustPropagation", "wait for db-5: AwaitingTrustPropagation", "wait for db-0: AwaitingTrustPropagation"), Renewing},
 	})
 }
 
 func TestImmediateWaitsForNobody(t *testing.T) {
 	now := wanting(Instance, Server, immediately)
 	run(t, []sentence{
-		{"not even for the bundles", []fact{brings(Instance, Server, "acme"), now, unreachable("db-0-0"), followTime(time.Hour)},
+		{"not even for the bundles", []fact{brings(Instance, Server, "acme"), now, unreachable("db-0-0"), trustPropagationDelay(time.Hour)},
 			[]string{"admitanchor server acme: Wanted", "publish ca: TrustChanged", "publish operator []: TrustChanged", adoptsFirst,
 				"publish db-2 [] custom [server]: CustomChanged", "publish pgbouncer []: TrustChanged", "publish db-0 [] custom [server]: CustomChanged"}, Renewing},
 		{"but for its turn", ready(now, published("db-1"), asked("db-1-0"), slow("db-1-0"), adopted("db-1", Server), asked("db-1-0")), []string{"wait for db-1-0: AwaitingActivation"}, Waiting},
@@ -199,7 +199,7 @@ func TestWhatIsRefusedIsTakenBackBeforeItIsUsed(t *testing.T) {
 		{"and says so no longer", gated, back, Renewing},
 		{"and wants another one", append(slices.Clone(immediate), brings(Instance, Server, "bank"), trustingNobody),
 			append([]string{"publish ca: TrustChanged", "publish operator []: TrustChanged", ownFirst, "publish db-2 []: TrustChanged", "publish pgbouncer []: TrustChanged", "publish db-0 []: TrustChanged"},
-				eachWaits("AwaitingFollowers")...), Renewing},
+				eachWaits("AwaitingTrustPropagation")...), Renewing},
 		{"one comes back who gave no answer in the last sixth: who presents it goes on, who does not takes it back",
 			[]fact{presenting(Instance, Server, "acme"), brings(Instance, Server, "bank"), trusting(Server, "bank"), adopted("db-1", Server), activated("db-1-0"), proven("db-1-0"),
 				adopted("db-2", Server), bundleLoaded("db-0-0", Server, "acme", "server-g1")},
@@ -273,8 +273,8 @@ func TestTheOwnLeafTakesThePlace(t *testing.T) {
 		{"not a second before", ends(10*time.Minute + time.Second), nil, Steady},
 		{"of what is damaged and not wanted any more", []fact{presenting(Instance, Server, "acme"), takesAway(Instance, Server), customGarbled("db-2")},
 			[]string{ownFirst, "publish db-2 [] own [server]: Damaged"}, Renewing},
-		{"of what ends while its successor is not trusted", append(ends(10*time.Minute), brings(Instance, Server, "bank"), trusting(Server, "bank"), followTime(time.Hour)),
-			append(slices.Clone(back), "wait for db-1: AwaitingFollowers", "wait for db-1: CustomEnded", "wait for db-2: AwaitingFollowers", "wait for db-2: CustomEnded", "wait for db-0: AwaitingFollowers", "wait for db-0: CustomEnded"), Renewing},
+		{"of what ends while its successor is not trusted", append(ends(10*time.Minute), brings(Instance, Server, "bank"), trusting(Server, "bank"), trustPropagationDelay(time.Hour)),
+			append(slices.Clone(back), "wait for db-1: AwaitingTrustPropagation", "wait for db-1: CustomEnded", "wait for db-2: AwaitingTrustPropagation", "wait for db-2: CustomEnded", "wait for db-0: AwaitingTrustPropagation", "wait for db-0: CustomEnded"), Renewing},
 		{"of what ended: the custom one is not presented", []fact{brings(Instance, Server, "acme"), trusting(Server, "acme"), wanting(Instance, Server, func(c *Custom) { c.NotBefore, c.NotAfter = dawn.Add(-day), dawn.Add(time.Minute) })},
 			allEnd, Waiting},
 	})
@@ -293,8 +293,8 @@ func TestADamagedCustomCertificateIsReplacedAtOnce(t *testing.T) {
 	run(t, []sentence{
 		{"by what is wanted", []fact{presenting(Instance, Server, "acme"), customGarbled("db-0"), published("db-1"), asked("db-1-0")},
 			[]string{"publish db-0 [] custom [server]: Damaged", "wait for db-1-0: AwaitingActivation"}, Renewing},
-		{"by its own leaf, while what is wanted is not trusted", []fact{presenting(Instance, Server, "acme"), customGarbled("db-0"), brings(Instance, Server, "bank"), trusting(Server, "bank"), followTime(time.Hour)},
-			append([]string{"publish db-0 [] own [server]: Damaged"}, eachWaits("AwaitingFollowers")...), Renewing},
+		{"by its own leaf, while what is wanted is not trusted", []fact{presenting(Instance, Server, "acme"), customGarbled("db-0"), brings(Instance, Server, "bank"), trusting(Server, "bank"), trustPropagationDelay(time.Hour)},
+			append([]string{"publish db-0 [] own [server]: Damaged"}, eachWaits("AwaitingTrustPropagation")...), Renewing},
 		{"and a missing one with it", []fact{presenting(Instance, Server, "acme"), withoutLeaf("db-1", Client), customGarbled("db-1")},
 			[]string{"publish db-1 [client] custom [server]: Damaged", "activate db-1-0"}, Renewing},
 	})
@@ -316,7 +316,7 @@ func TestAdoptionsSayWhomTheyBreak(t *testing.T) {
 		"what replicas present": {[]fact{brings(Instance, Client, "acme"), trusting(Client, "acme")}, []Adoption{{Instance, Client, "content-10", ""}}},
 		"a party that joins":    {[]fact{presenting(Instance, Server, "acme"), joins(5)}, []Adoption{{Instance, Server, "content-10", ""}}},
 		"both kinds":            {ready(brings(Pooler, Server, "acme")), []Adoption{{Instance, Server, "content-10", copied}, {Pooler, Server, "content-11", copied}}},
-		"while it waits":        {ready(followTime(time.Hour)), []Adoption{{Instance, Server, "content-10", copied}}},
+		"while it waits":        {ready(trustPropagationDelay(time.Hour)), []Adoption{{Instance, Server, "content-10", copied}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if diff := cmp.Diff(c.want, decide(t, given(c.given...)).Adoptions); diff != "" {

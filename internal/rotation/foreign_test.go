@@ -164,7 +164,7 @@ func wakesAt(t *testing.T, w *world, want time.Time) {
 
 // Trusted first, presented after, dropped last; and then nothing is written any more.
 func TestACertificateFromElsewhereFromEndToEnd(t *testing.T) {
-	w := given(soak(time.Hour), followTime(2*time.Minute))
+	w := given(soak(time.Hour), trustPropagationDelay(2*time.Minute))
 	restful := func(what string) {
 		t.Helper()
 		if err := w.live(w.now.Add(day)); err != nil {

@@ -42,8 +42,8 @@ type Policy struct {
 	WindowsInvalid string
 	// UrgentBefore: what ends sooner than this waits neither for a window nor for the end of a pause; 0: a quarter of its RenewBefore.
 	UrgentBefore time.Duration
-	// FollowTime is how long clients that follow the ConfigMap are given to take a new issuer before it is presented.
-	FollowTime time.Duration
+	// TrustPropagationDelay is how long clients that follow the ConfigMap are given to take a new issuer before it is presented.
+	TrustPropagationDelay time.Duration
 	// ApprovedAnchors name the anchors from elsewhere that may be dropped: the domain and the first 12 digits of the fingerprint.
 	ApprovedAnchors []string
 }

@@ -31,8 +31,8 @@ type Rekey struct {
 	Domain   Domain
 	Phase    Phase
 	From, To int // generations
-	// Breaks says which clients are refused, where that cannot be helped; "" when none is.
-	Breaks string
+	// AffectedClients says which clients are refused, where that cannot be helped; "" when none is.
+	AffectedClients string
 }
 
 // Phase of a re-key, derived from what was observed.
@@ -156,7 +156,7 @@ type Blocker struct {
 // Patient reports whether a blocker is a wait that was chosen: everything is served as it should be meanwhile.
 func (b Blocker) Patient() bool {
 	switch b.Reason {
-	case CertificatesOutstanding, AwaitingFollowers, AwaitingSoak, AwaitingApproval, AwaitingOtherDomain, RotationPaused, RekeyWithdrawn, NothingToRollBack, AwaitingWindow, WindowUnreachable:
+	case CertificatesOutstanding, AwaitingTrustPropagation, AwaitingSoak, AwaitingApproval, AwaitingOtherDomain, RotationPaused, RekeyRolledBack, NothingToRollBack, AwaitingWindow, WindowUnreachable:
 		return true
 	default:
 		return false
@@ -205,29 +205,29 @@ const (
 
 // Whom the rotation waits for, and why.
 const (
-	AgentUnreachable     Reason = "AgentUnreachable"     // the agent gives no report
-	AgentRefused         Reason = "AgentRefused"         // the agent says why it did not activate
-	AwaitingActivation   Reason = "AwaitingActivation"   // the agent was asked and has not done it yet
-	NotProven            Reason = "NotProven"            // the operator's handshake failed
-	StillServingOld      Reason = "StillServingOld"      // the handshake shows another leaf than the published one
-	ForeignSecret        Reason = "ForeignSecret"        // a Secret of the wanted name belongs to somebody else
-	MaterialUnknown      Reason = "MaterialUnknown"      // the Secret, or the clients' ConfigMap, could not be read
-	ForeignConfigMap     Reason = "ForeignConfigMap"     // a ConfigMap of the wanted name belongs to somebody else
-	AuthorityLost        Reason = "AuthorityLost"        // a generation is in use and its Secret is gone
-	AuthorityUnreadable  Reason = "AuthorityUnreadable"  // its Secret does not hold a usable authority
-	AuthorityForeign     Reason = "AuthorityForeign"     // a Secret of its name belongs to somebody else
-	AuthorityExpired     Reason = "AuthorityExpired"     // it can sign nothing any more
-	AuthorityNotYetValid Reason = "AuthorityNotYetValid" // its time has not come: a clock is wrong
-	AuthorityEnding      Reason = "AuthorityEnding"      // a leaf cannot be renewed because it ends with its authority already
-	TrustNotLoaded       Reason = "TrustNotLoaded"       // a process is not known to have loaded the new authority
-	AwaitingFollowers    Reason = "AwaitingFollowers"    // clients are given time to take a new authority that nothing vouches for
-	AwaitingSoak         Reason = "AwaitingSoak"         // the old authority stays trusted for a while
-	AwaitingApproval     Reason = "AwaitingApproval"     // the old authority is dropped only when a person says so
-	AwaitingOtherDomain  Reason = "AwaitingOtherDomain"  // one authority is re-keyed at a time
-	RotationPaused       Reason = "RotationPaused"       // spec.tls.rotation.paused
-	RekeyWithdrawn       Reason = "RekeyWithdrawn"       // a re-key was rolled back and is not tried again until asked
-	CustomEnded          Reason = "CustomEnded"          // a custom certificate ends, there is no newer one, and the own leaf takes its place
-	StillInUse           Reason = "StillInUse"           // material of a party that is going away, or a session, is of the old authority
-	SessionsUnknown      Reason = "SessionsUnknown"      // nobody knows with whose certificates the sessions of a pod came in
-	NothingToRollBack    Reason = "NothingToRollBack"    // somebody asked to undo a re-key, and there is none that can be undone
+	AgentUnreachable         Reason = "AgentUnreachable"         // the agent gives no report
+	AgentRefused             Reason = "AgentRefused"             // the agent says why it did not activate
+	AwaitingActivation       Reason = "AwaitingActivation"       // the agent was asked and has not done it yet
+	NotProven                Reason = "NotProven"                // the operator's handshake failed
+	StillServingOld          Reason = "StillServingOld"          // the handshake shows another leaf than the published one
+	ForeignSecret            Reason = "ForeignSecret"            // a Secret of the wanted name belongs to somebody else
+	MaterialUnknown          Reason = "MaterialUnknown"          // the Secret, or the clients' ConfigMap, could not be read
+	ForeignConfigMap         Reason = "ForeignConfigMap"         // a ConfigMap of the wanted name belongs to somebody else
+	AuthorityLost            Reason = "AuthorityLost"            // a generation is in use and its Secret is gone
+	AuthorityUnreadable      Reason = "AuthorityUnreadable"      // its Secret does not hold a usable authority
+	AuthorityForeign         Reason = "AuthorityForeign"         // a Secret of its name belongs to somebody else
+	AuthorityExpired         Reason = "AuthorityExpired"         // it can sign nothing any more
+	AuthorityNotYetValid     Reason = "AuthorityNotYetValid"     // its time has not come: a clock is wrong
+	AuthorityEnding          Reason = "AuthorityEnding"          // a leaf cannot be renewed because it ends with its authority already
+	TrustNotLoaded           Reason = "TrustNotLoaded"           // a process is not known to have loaded the new authority
+	AwaitingTrustPropagation Reason = "AwaitingTrustPropagation" // clients are given time to take a new authority that nothing vouches for
+	AwaitingSoak             Reason = "AwaitingSoak"             // the old authority stays trusted for a while
+	AwaitingApproval         Reason = "AwaitingApproval"         // the old authority is dropped only when a person says so
+	AwaitingOtherDomain      Reason = "AwaitingOtherDomain"      // one authority is re-keyed at a time
+	RotationPaused           Reason = "RotationPaused"           // spec.tls.rotation.paused
+	RekeyRolledBack          Reason = "RekeyRolledBack"          // a re-key was rolled back and is not tried again until asked
+	CustomEnded              Reason = "CustomEnded"              // a custom certificate ends, there is no newer one, and the own leaf takes its place
+	StillInUse               Reason = "StillInUse"               // material of a party that is going away, or a session, is of the old authority
+	SessionsUnknown          Reason = "SessionsUnknown"          // nobody knows with whose certificates the sessions of a pod came in
+	NothingToRollBack        Reason = "NothingToRollBack"        // somebody asked to undo a re-key, and there is none that can be undone
 )

@@ -41,7 +41,7 @@ var issuersElsewhere = []string{"acme", "bank", "corp"}
 
 func newCustomHistory(t *rapid.T) *customHistory {
 	h := &customHistory{rekeyHistory: *newRekeyHistory(t), published: map[string]Custom{}, excused: map[string]map[string]bool{}}
-	h.w.policy.FollowTime = time.Duration(rapid.SampledFrom([]int{0, 2, 300}).Draw(t, "follow time")) * time.Minute
+	h.w.policy.TrustPropagationDelay = time.Duration(rapid.SampledFrom([]int{0, 2, 300}).Draw(t, "follow time")) * time.Minute
 	h.w.after = h.look
 	return h
 }

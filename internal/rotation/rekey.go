@@ -257,7 +257,7 @@ func (d *decision) begin(l *lineage, policy RekeyPolicy) {
 	case reason != ReasonRequested && d.postponeTurn(l, step, false):
 		return
 	case l.signer.RolledBack > 0 && reason != ReasonRequested:
-		d.block(name, RekeyWithdrawn, "the %s authority is to be re-keyed (%s) and its last re-key was rolled back: when the cause is removed, "+
+		d.block(name, RekeyRolledBack, "the %s authority is to be re-keyed (%s) and its last re-key was rolled back: when the cause is removed, "+
 			"set the annotation pgtls.dev/rotate-authority-requested-at to %s:<any new value>", l.domain, reason, l.domain)
 		return
 	case d.otherRekeying(l.domain):
@@ -332,7 +332,7 @@ func (d *decision) followersServed(l *lineage) bool {
 	if d.holds(guardFollowers, !d.observed.Now.Before(until)) {
 		return true
 	}
-	d.block(authorityName(l.domain, l.next.Generation), AwaitingFollowers,
+	d.block(authorityName(l.domain, l.next.Generation), AwaitingTrustPropagation,
 		"nothing vouches for the new authority, as the key of the old one is lost: clients that follow the ConfigMap are given until %s to take it", until.UTC().Format(time.RFC3339))
 	d.wakeAt(until)
 	return false
@@ -531,7 +531,7 @@ func (d *decision) phase(l *lineage, phase Phase, to *Authority) {
 		r.From = l.dropped[0].Generation
 	}
 	if from := generation(slices.Concat(l.leaving, l.dropped), r.From); from != nil && phase != RollingBack {
-		r.Breaks = d.breaks(l, from)
+		r.AffectedClients = d.breaks(l, from)
 	}
 	d.rekeys = slices.DeleteFunc(d.rekeys, func(r Rekey) bool { return r.Domain == l.domain })
 	d.rekeys = append(d.rekeys, r)

@@ -58,7 +58,7 @@ func TestWhatBeginsARekey(t *testing.T) {
 		{"paused", []fact{paused, beginsAt(Server, 0)}, []string{"wait for server ca g1: RotationPaused"}, Steady},
 		{"paused, and asked for", []fact{paused, rekeyRequested(Server, "1")}, []string{"trustnew server g2: Requested"}, Renewing},
 		{"paused, in an emergency", []fact{paused, tainted(Server, 1)}, []string{"trustnew server g2: Tainted"}, Renewing},
-		{"due again after a roll-back", []fact{rolledBack(Server, 2), beginsAt(Server, 0)}, []string{"wait for server ca g1: RekeyWithdrawn"}, Steady},
+		{"due again after a roll-back", []fact{rolledBack(Server, 2), beginsAt(Server, 0)}, []string{"wait for server ca g1: RekeyRolledBack"}, Steady},
 		{"asked for after a roll-back: the number is not used again", []fact{rolledBack(Server, 2), rekeyRequested(Server, "2")},
 			[]string{"trustnew server g3: Requested"}, Renewing},
 		{"asked for when the last one was lost and dropped, and nothing but the note is left of it", []fact{retired(Server, 2), rekeyRequested(Server, "2")},
@@ -222,7 +222,7 @@ func TestFollowersAreGivenTimeWhereNothingVouches(t *testing.T) {
 	lost := "wait for server ca g1: AuthorityLost"
 	turn := []string{"switchsigner server g2: Trusted", lost}
 	run(t, []sentence{
-		{"he has an hour", with(), []string{lost, "wait for server ca g2: AwaitingFollowers"}, Waiting},
+		{"he has an hour", with(), []string{lost, "wait for server ca g2: AwaitingTrustPropagation"}, Waiting},
 		{"which is over", with(later(time.Hour)), turn, Renewing},
 		{"or as long as no leaf has to be renewed", []fact{lostAndReplaced, soak(1000 * day), due("db-1", Server)}, turn, Renewing},
 		{"or has to be issued, which nobody else could", with(withoutLeaf("db-1", Server)), turn, Renewing},

@@ -275,7 +275,9 @@ func presentedEndsIn(kind Kind, domain Domain, rest time.Duration) fact {
 	}
 }
 
-func followTime(d time.Duration) fact { return func(w *world) { w.policy.FollowTime = d } }
+func trustPropagationDelay(d time.Duration) fact {
+	return func(w *world) { w.policy.TrustPropagationDelay = d }
+}
 
 func anchorApproved(name string) fact {
 	return func(w *world) { w.policy.ApprovedAnchors = append(w.policy.ApprovedAnchors, name) }

@@ -71,7 +71,7 @@ func customPooler(s *story)      { s.customEverywhere(poolerPlace) }
 // followSoon is as long as a kubelet takes to bring a mounted ConfigMap; with less, clients that follow it would be refused.
 func followSoon(spec *v1beta1.PostgresClusterSpec) {
 	withoutSoak(spec)
-	spec.TLS.FollowTime = ptr.To(v1beta1.SoakDuration("100s"))
+	spec.TLS.TrustPropagationDelay = ptr.To(v1beta1.SoakDuration("100s"))
 }
 
 // customEverywhere brings a certificate of a company's, has it changed in every way that a user may, and takes it away again,

@@ -76,7 +76,7 @@ func (s *story) isUndoneWhile(c *living, phase string, n int) time.Duration {
 	allow()
 	s.awaitGeneration(c, "server", 1)
 	took := time.Since(asked)
-	s.saysWithdrawn(c, n+1, "RolledBack")
+	s.saysRolledBack(c, n+1, "RolledBack")
 	return took
 }
 
@@ -101,18 +101,18 @@ func (s *story) clientsUndo(c *living, n int) {
 		s.Errorf("of the clients with a wrong bundle %d of %d were let in", sum.Tried-sum.Failed, sum.Tried)
 	}
 	s.awaitGeneration(c, "server", 1)
-	s.saysWithdrawn(c, n+1, "ClientsRefuse")
+	s.saysRolledBack(c, n+1, "ClientsRefuse")
 	s.hasEvent(c, "RollBack", "ClientsRefuse: clients refused leaves of")
 }
 
-// saysWithdrawn: the status says what came to nothing, and why, and nothing is tried again.
-func (s *story) saysWithdrawn(c *living, generation int, because string) {
+// saysRolledBack: the status says what came to nothing, and why, and nothing is tried again.
+func (s *story) saysRolledBack(c *living, generation int, because string) {
 	s.Helper()
 	cluster, err := c.Get(s.Context())
 	s.must(err)
 	for _, a := range cluster.Status.TLS.Authorities {
-		if a.Name == "server-g1" && (a.Withdrawn != fmt.Sprintf("server-g%d", generation) || a.WithdrawnBecause != because) {
-			s.Errorf("server-g1 says that %q was withdrawn because %q, wanted g%d because %q", a.Withdrawn, a.WithdrawnBecause, generation, because)
+		if a.Name == "server-g1" && (a.RolledBack != fmt.Sprintf("server-g%d", generation) || a.RollbackReason != because) {
+			s.Errorf("server-g1 says that %q was withdrawn because %q, wanted g%d because %q", a.RolledBack, a.RollbackReason, generation, because)
 		}
 	}
 }

@@ -188,7 +188,7 @@ func (h *house) theirsAreUntouched() {
 }
 
 // follow lets clients that follow the ConfigMap do so.
-func (h *house) follow() { h.pass(followTime + time.Second) }
+func (h *house) follow() { h.pass(trustPropagationDelay + time.Second) }
 
 // conditionOf is what the status says of a slot; empty when it says nothing.
 func (h *house) conditionOf(kind string) metav1.Condition {

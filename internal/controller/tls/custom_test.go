@@ -75,7 +75,9 @@ func TestHowLongClientsAreGivenIsTheUsersToSay(t *testing.T) {
 		h, pods := hippos(t)
 		pair := h.bring(serverSlot, company(t, "Company CA"))
 		h.change(adoption(""))
-		h.change(func(c *v1beta1.PostgresCluster) { c.Spec.TLS.FollowTime = ptr.To(v1beta1.SoakDuration("1h")) })
+		h.change(func(c *v1beta1.PostgresCluster) {
+			c.Spec.TLS.TrustPropagationDelay = ptr.To(v1beta1.SoakDuration("1h"))
+		})
 		h.change(naming(serverSlot, brought))
 		h.onTheWay(pods)
 		h.pass(59 * time.Minute)

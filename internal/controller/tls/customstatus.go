@@ -62,7 +62,7 @@ func (v *view) customCondition(p *presented, plan rotation.Plan) metav1.Conditio
 	var breaks string
 	for _, adoption := range plan.Adoptions {
 		if adoption.Kind == p.slot.kind && adoption.Domain == p.slot.domain {
-			breaks = adoption.Breaks
+			breaks = adoption.AffectedClients
 		}
 	}
 	switch reason := v.waitsFor(p, plan); {

@@ -24,8 +24,8 @@ const (
 	clientLeafLife = 30 * 24 * time.Hour
 )
 
-// followTime is the default of spec.tls.followTime: where spec.tls is not given, the API server fills in nothing.
-const followTime = 2 * time.Minute
+// trustPropagationDelay is the default of spec.tls.trustPropagationDelay: where spec.tls is not given, the API server fills in nothing.
+const trustPropagationDelay = 2 * time.Minute
 
 // Backdating absorbs clocks that are behind. A short-lived leaf is backdated by a
 // tenth of its life at most: what is said in parts of a life (when to renew, when
@@ -65,7 +65,7 @@ func specOf(cluster *v1beta1.PostgresCluster) tlsSpec {
 func policyOf(cluster *v1beta1.PostgresCluster) rotation.Policy {
 	spec := specOf(cluster)
 	policy := rotation.Policy{
-		FollowTime: followTime,
+		TrustPropagationDelay: trustPropagationDelay,
 		Authorities: map[rotation.Domain]rotation.CertificatePolicy{
 			rotation.Server: certificatePolicy(spec.server.Authority, authorityLife, 2),
 			rotation.Client: certificatePolicy(spec.client.Authority, authorityLife, 2),
@@ -77,8 +77,8 @@ func policyOf(cluster *v1beta1.PostgresCluster) rotation.Policy {
 		Paused:       spec.rotation.Paused,
 		UrgentBefore: spec.rotation.UrgentBefore.Duration(),
 	}
-	if tls := cluster.Spec.TLS; tls != nil && tls.FollowTime != nil {
-		policy.FollowTime = tls.FollowTime.Duration()
+	if tls := cluster.Spec.TLS; tls != nil && tls.TrustPropagationDelay != nil {
+		policy.TrustPropagationDelay = tls.TrustPropagationDelay.Duration()
 	}
 	for _, domain := range rotation.Domains() {
 		policy.ApprovedAnchors = append(policy.ApprovedAnchors, approvedAnchors(cluster.Annotations[retireApprovedAnnotation], domain)...)

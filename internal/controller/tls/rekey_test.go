@@ -155,7 +155,7 @@ func TestASoakIsToldAndIsNoFault(t *testing.T) {
 	}
 	signs := map[string]bool{}
 	for _, a := range tls.Authorities {
-		signs[a.Name] = a.Signs
+		signs[a.Name] = a.Active
 	}
 	if diff := cmp.Diff(map[string]bool{"client-g1": true, "server-g1": false, "server-g2": true}, signs); diff != "" {
 		t.Errorf("who signs (-want +got):\n%s", diff)

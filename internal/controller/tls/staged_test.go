@@ -243,7 +243,7 @@ func TestTheStatusSaysWhatIsServed(t *testing.T) {
 			return v1beta1.EndpointStatus{
 				Name: pod + ":" + port, Serial: p.facts.Serial, Issuer: "CN=hippo server ca g1",
 				NotAfter: &metav1.Time{Time: p.facts.NotAfter.Local()}, Revision: h.secret(p.party).Annotations[revisionAnnotation],
-				LastProof: &metav1.Time{Time: h.now.Local()},
+				ProvenSince: &metav1.Time{Time: h.now.Local()},
 			}
 		}
 		want := []v1beta1.EndpointStatus{

@@ -112,14 +112,14 @@ func authorityStatus(v *view, plan rotation.Plan) []v1beta1.AuthorityStatus {
 			Name:     generationName(stored.facts.Domain, stored.facts.Generation),
 			Serial:   stored.facts.Certificate.Serial,
 			NotAfter: metav1.NewTime(stored.facts.Certificate.NotAfter),
-			Signs:    plan.Signer(stored.facts.Domain) == stored.facts.Generation,
+			Active:   plan.Signer(stored.facts.Domain) == stored.facts.Generation,
 		}
 		if at := stored.facts.SwitchedAt; !at.IsZero() {
 			status.SwitchedAt = &metav1.Time{Time: at}
 		}
 		if stored.facts.RolledBack > 0 {
-			status.Withdrawn = generationName(stored.facts.Domain, stored.facts.RolledBack)
-			status.WithdrawnBecause = string(stored.facts.RolledBackBy)
+			status.RolledBack = generationName(stored.facts.Domain, stored.facts.RolledBack)
+			status.RollbackReason = string(stored.facts.RolledBackBy)
 		}
 		out = append(out, status)
 	}
@@ -131,7 +131,7 @@ func rekeyStatus(plan rotation.Plan) []v1beta1.RekeyStatus {
 	for _, rekey := range plan.Rekeys {
 		out = append(out, v1beta1.RekeyStatus{
 			Domain: string(rekey.Domain), Phase: string(rekey.Phase),
-			From: generationName(rekey.Domain, rekey.From), To: generationName(rekey.Domain, rekey.To), Breaks: rekey.Breaks,
+			From: generationName(rekey.Domain, rekey.From), To: generationName(rekey.Domain, rekey.To), AffectedClients: rekey.AffectedClients,
 		})
 	}
 	return out
@@ -176,9 +176,9 @@ func (r *Reconciler) endpoint(v *view, party *rotation.Party, pod rotation.Pod, 
 	if ok && last.Problem == "" {
 		status.Serial, status.Issuer = last.Facts.Serial, last.Facts.Issuer
 		status.NotAfter = &metav1.Time{Time: last.Facts.NotAfter}
-		status.LastProof = &metav1.Time{Time: last.Since.Truncate(time.Second)}
-		if before := v.toldEndpoint(status.Name); before != nil && before.Serial == status.Serial && before.LastProof != nil {
-			status.LastProof = before.LastProof // of another life of the operator
+		status.ProvenSince = &metav1.Time{Time: last.Since.Truncate(time.Second)}
+		if before := v.toldEndpoint(status.Name); before != nil && before.Serial == status.Serial && before.ProvenSince != nil {
+			status.ProvenSince = before.ProvenSince // of another life of the operator
 		}
 	}
 	return status
