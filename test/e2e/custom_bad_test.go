@@ -74,7 +74,7 @@ func secretOf(p place) string { return strings.ToLower(p.condition) }
 // goodOfEach has a good certificate presented in every place, and returns what their Secrets hold.
 func (s *story) goodOfEach(c *living, hosts corpus.Names) map[string]map[string][]byte {
 	s.Helper()
-	company := s.company("Company")
+	company := harness.NewCompany("Company")
 	good := map[string]map[string][]byte{}
 	for role, p := range placeOf {
 		var names []string
@@ -85,8 +85,7 @@ func (s *story) goodOfEach(c *living, hosts corpus.Names) map[string]map[string]
 			names = hosts.Pooler
 		case custom.Replication:
 		}
-		data, err := company.Issue(p.name, p.usage, customLife, names...)
-		s.must(err)
+		data := company.Issue(p.name, p.usage, customLife, names...)
 		s.write(c, secretOf(p), data)
 		good[secretOf(p)] = data
 		s.project(c, p, projectionOf(p, nil))

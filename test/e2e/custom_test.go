@@ -78,7 +78,7 @@ func followSoon(spec *v1beta1.PostgresClusterSpec) {
 // under load by clients that follow the ConfigMap.
 func (s *story) customEverywhere(p place) {
 	s.Helper()
-	first, second := s.company("First"), s.company("Second")
+	first, second := harness.NewCompany("First"), harness.NewCompany("Second")
 	c := s.born(s.cluster().WithInstances(3).WithPoolers(2).With(followSoon))
 	pods := s.identities(c)
 	l := s.underLoad(c, heavy)
@@ -149,13 +149,6 @@ func milliseconds(taken map[string]time.Duration) map[string]int64 {
 	return out
 }
 
-func (s *story) company(name string) *harness.Company {
-	s.Helper()
-	company, err := harness.NewCompany(name)
-	s.must(err)
-	return company
-}
-
 // bring writes a fresh certificate of a company into a Secret, under other keys where keys says so.
 func (s *story) bring(c *living, p place, name string, company *harness.Company, keys map[string]string) {
 	s.Helper()
@@ -163,8 +156,7 @@ func (s *story) bring(c *living, p place, name string, company *harness.Company,
 	for _, host := range p.hosts {
 		hosts = append(hosts, fmt.Sprintf(host, c.Namespace))
 	}
-	data, err := company.Issue(p.name, p.usage, customLife, hosts...)
-	s.must(err)
+	data := company.Issue(p.name, p.usage, customLife, hosts...)
 	renamed := map[string][]byte{}
 	for key, value := range data {
 		if other := keys[key]; other != "" {
@@ -309,7 +301,7 @@ func (s *story) awaitDropped(c *living, p place, company *harness.Company) {
 
 // builtinToCustomAndBack brings all three certificates at once, and takes them all away again.
 func builtinToCustomAndBack(s *story) {
-	company := s.company("Company")
+	company := harness.NewCompany("Company")
 	c := s.born(s.cluster().WithInstances(3).WithPoolers(2).With(followSoon))
 	pods := s.identities(c)
 	places := []place{serverPlace, replicationPlace, poolerPlace}

@@ -32,7 +32,7 @@ func issuerRenewal(s *story) {
 	harness.StartCertManager(s.T, config, filepath.Join(os.Getenv(harness.RootVariable), "_artifacts", "e2e", "cert-manager.log"))
 	c := s.born(s.cluster().WithInstances(3).WithPoolers(2).With(followSoon))
 	pods := s.identities(c)
-	s.issuer(c, "company", s.company("Company"))
+	s.issuer(c, "company", harness.NewCompany("Company"))
 	l := s.underLoad(c, medium)
 
 	begun := time.Now()
@@ -60,9 +60,7 @@ func askIssuer(spec *v1beta1.PostgresClusterSpec) {
 // issuer has cert-manager sign as a company.
 func (s *story) issuer(c *living, name string, company *harness.Company) {
 	s.Helper()
-	data, err := company.Authority()
-	s.must(err)
-	s.write(c, name+"-ca", data)
+	s.write(c, name+"-ca", company.Authority())
 	issuer := &unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{"ca": map[string]any{"secretName": name + "-ca"}}}}
 	issuer.SetGroupVersionKind(certmanager.CertificateGVK.GroupVersion().WithKind(certmanager.IssuerKind))
 	issuer.SetNamespace(c.Namespace)
