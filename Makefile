@@ -89,9 +89,13 @@ test: ## All tests, the throwaway cluster included (root; STORY=<name> for one s
 	hack/run-tests unit envtest e2e
 
 .PHONY: test-unit
-test-unit: ## Unit and property tests: no root, no cluster
+test-unit: ## Unit and property tests: no root, no cluster; skips what lacks a program
 	$(if $(RACE),,@echo "no C compiler: testing without the race detector")
 	$(if $(RACE),,CGO_ENABLED=0 )$(GO) test $(RACE) -shuffle=on -timeout=20m ./...
+
+.PHONY: test-unit-real
+test-unit-real: ## The same with the programs that it installs (root): a test that is skipped fails; ends with "unit: tests=..."
+	$(if $(RACE),,CGO_ENABLED=0 )$(GO) run ./hack/unit -- $(RACE) -shuffle=on -timeout=20m
 
 .PHONY: test-envtest
 test-envtest: ## CRD and CEL rules, cert-manager, and the commands in docs/issuers, against the real API server
