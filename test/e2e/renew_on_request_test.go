@@ -51,7 +51,7 @@ func (s *story) answersOnce(c *living, l *load) {
 	before, err := c.Serials(s.Context())
 	s.must(err)
 	s.must(c.TouchRequest(s.Context()))
-	time.Sleep(5 * time.Second)
+	s.must(c.AwaitHandled(s.Context(), readyLimit))
 	after, err := c.Serials(s.Context())
 	s.must(err)
 	s.same("stored leaves after a request that was answered already", before, after)
