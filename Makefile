@@ -92,7 +92,7 @@ verify: generate tidy vet lint ## What a change must pass before review: generat
 ##@ Test
 
 .PHONY: test
-test: ## All tests, the throwaway cluster included (root; STORY=<name> for one story, KEEP=1 keeps the cluster)
+test: ## All tests, each thing once, the throwaway cluster included (root; STORY=<name> for one story, KEEP=1 keeps the cluster)
 	hack/run-tests unit envtest e2e
 
 .PHONY: test-unit
@@ -112,6 +112,10 @@ test-envtest: ## CRD and CEL rules, cert-manager, and the commands in docs/issue
 .PHONY: e2e
 e2e: ## End-to-end stories on the throwaway cluster (root; STORY=<name> for one, KEEP=1 keeps the cluster)
 	hack/run-tests e2e
+
+.PHONY: soak
+soak: ## The whole set: stories at full length, one at a time, then explore, corpus and fuzz (root; about two hours and a half)
+	PGTLS_SOAK=1 hack/run-tests unit envtest e2e explore corpus fuzz
 
 .PHONY: explore
 explore: ## Every state of a re-key in the model, then without each guard; ends with "explore: states=..." (minutes, 1.5 GB)
