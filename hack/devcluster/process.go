@@ -230,7 +230,8 @@ func lastLine(path string) string {
 	if err != nil {
 		return err.Error()
 	}
-	return lastOf(string(content))
+	lines := strings.Split(strings.TrimSpace(string(content)), "\n")
+	return lines[len(lines)-1]
 }
 
 // processes reads every pid file. A file that nobody could have finished

@@ -13,9 +13,6 @@ import (
 func TestGenerateKey(t *testing.T) {
 	for _, alg := range Algorithms() {
 		t.Run(string(alg), func(t *testing.T) {
-			if testing.Short() && alg == RSA4096 {
-				t.Skip("left out in short mode: a key of 4096 bits takes a second or more")
-			}
 			key := must[crypto.Signer](t)(GenerateKey(alg))
 			if got := AlgorithmOf(key.Public()); got != alg {
 				t.Errorf("made a key of the kind %q, want %q", got, alg)

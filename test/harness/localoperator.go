@@ -21,6 +21,8 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 	"k8s.io/utils/ptr"
+
+	"pgtls.dev/pgtls/test/platform"
 )
 
 // LocalOperator is the operator's own program as a process of the story, with the permissions that it has in the cluster, in front
@@ -50,7 +52,7 @@ var ErrOutOfReach = errors.New("the cluster's addresses are reachable from insid
 // RunOperatorHere replaces the operator in the cluster. root is an empty directory; the log is written to the file that is named.
 // Close brings the one in the cluster back.
 func (c *Cluster) RunOperatorHere(ctx context.Context, client *ClientPod, images Images, root, logFile string) (*LocalOperator, error) {
-	if os.Getenv(ContextVariable) != "" {
+	if os.Getenv(platform.ContextVariable) != "" {
 		return nil, ErrOutOfReach
 	}
 	resolv, err := client.Run(ctx, "cat", "/etc/resolv.conf")

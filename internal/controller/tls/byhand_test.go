@@ -1,12 +1,8 @@
 package tls
 
 import (
-	"crypto"
-	"crypto/rand"
 	gotls "crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"math/big"
 	"slices"
 	"strings"
 	"testing"
@@ -18,56 +14,26 @@ import (
 	"pgtls.dev/pgtls/internal/controller/tls/evidence"
 	"pgtls.dev/pgtls/internal/custom"
 	"pgtls.dev/pgtls/internal/pki"
+	"pgtls.dev/pgtls/internal/pki/pkitest"
 	"pgtls.dev/pgtls/internal/rotation"
 )
 
-// byHand is an authority of plain "openssl req -x509": without key usage. What it issues has no authority key identifier, as of
-// "openssl x509 -req" before OpenSSL 3.2.
+// byHand is an authority of plain "openssl req -x509"; neither it nor what it issues has what strict verifiers ask for.
 type byHand struct {
-	t           *testing.T
-	now         time.Time
-	certificate *x509.Certificate
-	key         crypto.Signer
+	*pkitest.Certificate
+	now time.Time
 }
 
-func newByHand(t *testing.T, now time.Time, name string) byHand {
-	t.Helper()
-	key, err := pki.GenerateKey(pki.ECDSAP256)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, BasicConstraintsValid: true, IsCA: true,
-		NotBefore: now.Add(-time.Hour), NotAfter: now.Add(9000 * time.Hour)}
-	a := byHand{t: t, now: now, key: key}
-	a.certificate = a.sign(template, template, key.Public())
-	return a
+func newByHand(now time.Time, name string) byHand {
+	return byHand{pkitest.CA(name, pkitest.ByHand, pkitest.Valid(now.Add(-time.Hour), now.Add(9000*time.Hour))), now}
 }
 
-func (a byHand) sign(template, parent *x509.Certificate, public crypto.PublicKey) *x509.Certificate {
-	a.t.Helper()
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, public, a.key)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	c, err := x509.ParseCertificate(der)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	return c
+func (a byHand) issue() *pki.KeyPair {
+	leaf := a.Leaf("db", pkitest.Hosts("db"), pkitest.ByHand, pkitest.Valid(a.now.Add(-time.Hour), a.now.Add(900*time.Hour)))
+	return &pki.KeyPair{Chain: leaf.Chain(), Key: leaf.Key}
 }
 
-func (a byHand) issue(usage x509.ExtKeyUsage) *pki.KeyPair {
-	a.t.Helper()
-	key, err := pki.GenerateKey(pki.ECDSAP256)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "db"}, DNSNames: []string{"db"}, ExtKeyUsage: []x509.ExtKeyUsage{usage},
-		NotBefore: a.now.Add(-time.Hour), NotAfter: a.now.Add(900 * time.Hour)}
-	return &pki.KeyPair{Chain: []*x509.Certificate{a.sign(template, &x509.Certificate{Subject: a.certificate.Subject}, key.Public())}, Key: key}
-}
-
-func (a byHand) fingerprint() string { return pki.Facts(a.certificate).Fingerprint }
+func (a byHand) fingerprint() string { return pki.Facts(a.Certificate.Certificate).Fingerprint }
 
 // served is material of the cluster's own, with a certificate by hand that the process serves.
 func (g *twoGenerations) served(t *testing.T, pair *pki.KeyPair, anchors ...*x509.Certificate) map[string][]byte {
@@ -88,9 +54,9 @@ func (g *twoGenerations) served(t *testing.T, pair *pki.KeyPair, anchors ...*x50
 func TestCertificatesByHandAreInspected(t *testing.T) {
 	g := newTwoGenerations(t)
 	now := g.view.observed.Now
-	root := newByHand(t, now, "root by hand")
+	root := newByHand(now, "root by hand")
 	wants := []rotation.LeafWant{{Domain: rotation.Server}}
-	m := inspect(&corev1.Secret{Data: g.served(t, root.issue(x509.ExtKeyUsageServerAuth), root.certificate)}, wants, now)
+	m := inspect(&corev1.Secret{Data: g.served(t, root.issue(), root.Certificate.Certificate)}, wants, now)
 	if len(m.Leaves) != 1 || m.Leaves[0].Problem != "" {
 		t.Errorf("the own leaf beside an anchor by hand: %+v", m.Leaves)
 	}
@@ -102,7 +68,7 @@ func TestCertificatesByHandAreInspected(t *testing.T) {
 		t.Errorf("the custom certificate: %+v", c)
 	}
 	// The same as the cluster's own leaf is refused.
-	data := g.served(t, root.issue(x509.ExtKeyUsageServerAuth), root.certificate)
+	data := g.served(t, root.issue(), root.Certificate.Certificate)
 	files, own := processFiles[rotation.Server], pairFiles[rotation.Server]
 	data[own.certificate], data[own.key] = data[files.certificate], data[files.key]
 	if m := inspect(&corev1.Secret{Data: data}, wants, now); m.Leaves[0].Problem != string(pki.KeyIdentifierMissing) {
@@ -111,22 +77,22 @@ func TestCertificatesByHandAreInspected(t *testing.T) {
 }
 
 func TestCertificatesByHandArePublished(t *testing.T) {
-	root := newByHand(t, newTwoGenerations(t).view.observed.Now, "root by hand")
+	root := newByHand(newTwoGenerations(t).view.observed.Now, "root by hand")
 	for name, c := range map[string]struct {
 		loaded  []*x509.Certificate // by a pod, besides the cluster's own
 		step    rotation.Step
 		refused bool
 	}{
-		"own, who holds both":     {[]*x509.Certificate{root.certificate}, rotation.Step{Party: "db-tls", Reissue: []rotation.Domain{rotation.Server}}, false},
-		"by hand, who holds both": {[]*x509.Certificate{root.certificate}, rotation.Step{Party: "db-tls", Adopt: []rotation.Domain{rotation.Server}}, false},
+		"own, who holds both":     {[]*x509.Certificate{root.Certificate.Certificate}, rotation.Step{Party: "db-tls", Reissue: []rotation.Domain{rotation.Server}}, false},
+		"by hand, who holds both": {[]*x509.Certificate{root.Certificate.Certificate}, rotation.Step{Party: "db-tls", Adopt: []rotation.Domain{rotation.Server}}, false},
 		"by hand, who does not":   {nil, rotation.Step{Party: "db-tls", Adopt: []rotation.Domain{rotation.Server}}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := newTwoGenerations(t)
 			g.view.cluster = &v1beta1.PostgresCluster{}
-			g.view.anchor(rotation.Server, root.certificate)
+			g.view.anchor(rotation.Server, root.Certificate.Certificate)
 			g.loaded(fingerprints(append(slices.Clone(c.loaded), g.by.Certificate))...)
-			_, err := g.view.accepted(c.step, g.served(t, root.issue(x509.ExtKeyUsageServerAuth), root.certificate))
+			_, err := g.view.accepted(c.step, g.served(t, root.issue(), root.Certificate.Certificate))
 			if (err != nil) != c.refused {
 				t.Errorf("%v", err)
 			}
@@ -138,15 +104,15 @@ func TestCertificatesByHandArePublished(t *testing.T) {
 func TestTheOperatorConnectsWithWhatIsMadeByHand(t *testing.T) {
 	g := newTwoGenerations(t)
 	now := g.view.observed.Now
-	root, stranger := newByHand(t, now, "root by hand"), newByHand(t, now, "stranger")
-	anchors, err := pki.ParseBundle(pki.EncodeBundle([]*x509.Certificate{g.by.Certificate, root.certificate}))
+	root, stranger := newByHand(now, "root by hand"), newByHand(now, "stranger")
+	anchors, err := pki.ParseBundle(pki.EncodeBundle([]*x509.Certificate{g.by.Certificate, root.Certificate.Certificate}))
 	if err != nil {
 		t.Fatal(err)
 	}
 	identity := &evidence.Identity{Anchors: anchors}
 	config := identity.Server("10.0.0.1", podHost, func() time.Time { return now }).TLS
 	shown := func(a byHand) gotls.ConnectionState {
-		return gotls.ConnectionState{PeerCertificates: a.issue(x509.ExtKeyUsageServerAuth).Chain}
+		return gotls.ConnectionState{PeerCertificates: a.issue().Chain}
 	}
 	if err := config.VerifyConnection(shown(root)); err != nil {
 		t.Error(err)
@@ -159,7 +125,7 @@ func TestTheOperatorConnectsWithWhatIsMadeByHand(t *testing.T) {
 // An authority that was made anew under its old name would have OpenSSL refuse what is presented as soon as it is trusted.
 func TestAnAuthorityMadeAnewUnderItsNameIsRefused(t *testing.T) {
 	now := newTwoGenerations(t).view.observed.Now
-	root, again, other := newByHand(t, now, "root by hand"), newByHand(t, now, "Root by hand"), newByHand(t, now, "another root")
+	root, again, other := newByHand(now, "root by hand"), newByHand(now, "Root by hand"), newByHand(now, "another root")
 	for name, c := range map[string]struct {
 		brings  byHand
 		issuer  byHand // of the certificate in it; as brings, unless it is additional trust
@@ -177,13 +143,13 @@ func TestAnAuthorityMadeAnewUnderItsNameIsRefused(t *testing.T) {
 			v := g.view
 			v.cluster = &v1beta1.PostgresCluster{}
 			v.cluster.Name = "hippo"
-			v.anchor(rotation.Server, root.certificate).facts.Admitted = true
-			secret := &corev1.Secret{Data: g.served(t, root.issue(x509.ExtKeyUsageServerAuth), root.certificate)}
+			v.anchor(rotation.Server, root.Certificate.Certificate).facts.Admitted = true
+			secret := &corev1.Secret{Data: g.served(t, root.issue(), root.Certificate.Certificate)}
 			v.material = map[string]*corev1.Secret{"hippo-a": secret}
 			v.observed.Parties = []rotation.Party{{Name: "hippo-a", Kind: rotation.Instance, Material: inspect(secret, []rotation.LeafWant{{Domain: rotation.Server}}, now)}}
-			p := &presented{source: "Secret custom", slot: slots[0], anchors: []*x509.Certificate{c.brings.certificate}}
+			p := &presented{source: "Secret custom", slot: slots[0], anchors: []*x509.Certificate{c.brings.Certificate.Certificate}}
 			if !c.trust {
-				p.pair = c.issuer.issue(x509.ExtKeyUsageServerAuth)
+				p.pair = c.issuer.issue()
 			}
 			refused := v.unfit(rotation.Server, p)
 			if refused != (c.refused != "") {
@@ -199,9 +165,9 @@ func TestAnAuthorityMadeAnewUnderItsNameIsRefused(t *testing.T) {
 // Two issuers without key identifiers are not one: a person approves each.
 func TestIssuersByHandAreToldApart(t *testing.T) {
 	now := newTwoGenerations(t).view.observed.Now
-	root, other := newByHand(t, now, "root by hand"), newByHand(t, now, "another root")
+	root, other := newByHand(now, "root by hand"), newByHand(now, "another root")
 	facts := func(a byHand) rotation.Custom {
-		return customOf(rotation.Server, a.issue(x509.ExtKeyUsageServerAuth), []*x509.Certificate{a.certificate}, now)
+		return customOf(rotation.Server, a.issue(), []*x509.Certificate{a.Certificate.Certificate}, now)
 	}
 	for name, c := range map[string]struct {
 		issuer     byHand

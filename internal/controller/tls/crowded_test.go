@@ -15,7 +15,7 @@ func TestABundleHasRoomForSoManyFromElsewhere(t *testing.T) {
 	bring := func(n int) *presented {
 		p := &presented{source: "ConfigMap roots"}
 		for range n {
-			p.anchors = append(p.anchors, authorityOfACompany(t))
+			p.anchors = append(p.anchors, authorityOfACompany())
 		}
 		return p
 	}

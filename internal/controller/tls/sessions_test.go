@@ -1,19 +1,15 @@
 package tls
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"math/big"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"pgtls.dev/pgtls/api/v1beta1"
+	"pgtls.dev/pgtls/internal/pki/pkitest"
 	"pgtls.dev/pgtls/internal/postgres"
 	"pgtls.dev/pgtls/internal/rotation"
 )
@@ -21,7 +17,7 @@ import (
 func TestWhoseSessionsCount(t *testing.T) {
 	own := map[string]bool{"10.0.0.1": true}
 	v := &view{cluster: &v1beta1.PostgresCluster{ObjectMeta: metav1.ObjectMeta{Name: "hippo"}}}
-	company := authorityOfACompany(t)
+	company := authorityOfACompany()
 	v.anchor(rotation.Client, company)
 	got := v.foreignSessions([]postgres.Session{
 		{User: "ann", Address: "10.0.0.9", IssuerDN: "/CN=hippo client ca g1"},
@@ -49,7 +45,7 @@ func TestOfTwoIssuersOfOneNameNeitherIsNamed(t *testing.T) {
 	v := &view{cluster: &v1beta1.PostgresCluster{ObjectMeta: metav1.ObjectMeta{Name: "hippo"}}}
 	long := "A company whose name alone has more letters than there is room for"
 	for _, name := range []string{"first", "second"} {
-		v.anchor(rotation.Client, authorityCalled(t, pkix.Name{Organization: []string{long}, CommonName: name}))
+		v.anchor(rotation.Client, authorityCalled(pkix.Name{Organization: []string{long}, CommonName: name}))
 	}
 	cut := ("/O=" + long)[:63]
 	if got := v.issuerNamed(cut); got != cut {
@@ -58,28 +54,10 @@ func TestOfTwoIssuersOfOneNameNeitherIsNamed(t *testing.T) {
 }
 
 // authorityOfACompany has a name in more than one part.
-func authorityOfACompany(t *testing.T) *x509.Certificate {
-	t.Helper()
-	return authorityCalled(t, pkix.Name{Country: []string{"CH"}, Organization: []string{"Company"}, CommonName: "Company CA"})
+func authorityOfACompany() *x509.Certificate {
+	return authorityCalled(pkix.Name{Country: []string{"CH"}, Organization: []string{"Company"}, CommonName: "Company CA"})
 }
 
-func authorityCalled(t *testing.T, name pkix.Name) *x509.Certificate {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: name,
-		NotBefore: time.Unix(0, 0), NotAfter: time.Unix(1, 0), IsCA: true, BasicConstraintsValid: true,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	certificate, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return certificate
+func authorityCalled(name pkix.Name) *x509.Certificate {
+	return pkitest.CA("", pkitest.Subject(name)).Certificate
 }
