@@ -329,10 +329,10 @@ func (c *Cluster) AwaitHandled(ctx context.Context, limit time.Duration) error {
 			cluster.Spec.TLS = &v1beta1.TLSSpec{}
 		}
 		other := v1beta1.SoakDuration("121s")
-		if now := cluster.Spec.TLS.FollowTime; now != nil && *now == other {
+		if now := cluster.Spec.TLS.TrustPropagationDelay; now != nil && *now == other {
 			other = "122s"
 		}
-		cluster.Spec.TLS.FollowTime = &other
+		cluster.Spec.TLS.TrustPropagationDelay = &other
 	})
 	if err != nil {
 		return err
