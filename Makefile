@@ -23,6 +23,7 @@ RACE := $(if $(HAS_CC),-race)
 
 FUZZTIME ?= 30s
 BENCHTIME ?= 1s
+FLEET ?= 10,100,1000
 BENCHCOUNT ?= 6
 BENCHPACKAGES ?= ./internal/pki ./internal/rotation
 
@@ -146,6 +147,11 @@ bench: bin/agent ## Benchmarks for benchstat, and sizes, into _artifacts/bench
 .PHONY: bench-memory
 bench-memory: bin/operator $(DEVCLUSTER) ## By how much the operator grows with 5,000 Secrets that no cluster names; fails above 10 MB (3 minutes)
 	assets=$$($(DEVCLUSTER) assets) && KUBEBUILDER_ASSETS=$$assets $(RUN) ./hack/memory
+
+.PHONY: bench-fleet
+bench-fleet: bin/operator $(DEVCLUSTER) ## What 10, 100 and 1,000 clusters in one namespace cost the operator, beside an API server without pods (FLEET=10,100 for fewer)
+	@mkdir -p _artifacts/bench
+	assets=$$($(DEVCLUSTER) assets) && KUBEBUILDER_ASSETS=$$assets $(RUN) ./hack/fleet -clusters=$(FLEET) | tee _artifacts/bench/fleet.txt
 
 ##@ Help
 
