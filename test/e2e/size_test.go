@@ -25,6 +25,7 @@ type size struct {
 	oneBadCaseOf, fewestBadCases int           // custom-bad: one of so many cases is tried
 	oneKillOf, fewestKills       int           // rekey-crash: after one of so many writes
 	rest                         time.Duration // idle
+	blockedConnections           int           // blocked-steps
 }
 
 var (
@@ -37,7 +38,8 @@ var (
 		requests:       10,
 		oneBadCaseOf:   4, fewestBadCases: 40,
 		oneKillOf: 3, fewestKills: 7,
-		rest: 2 * time.Minute,
+		rest:               2 * time.Minute,
+		blockedConnections: 3_000,
 	}
 	sizeOfSoak = size{
 		set: "soak", pace: heavy,
@@ -48,7 +50,8 @@ var (
 		requests:       30,
 		oneBadCaseOf:   1, fewestBadCases: 60,
 		oneKillOf: 1, fewestKills: 20, // a re-key of two parties cannot do with fewer writes
-		rest: 5 * time.Minute,
+		rest:               5 * time.Minute,
+		blockedConnections: 10_000,
 	}
 )
 

@@ -30,6 +30,7 @@ var stories = []struct {
 	sideBySide bool
 	shares     bool
 }{
+	{name: "leaving", tell: leaving}, // takes the CRD away: no other story has a cluster yet
 	{name: "born-with-tls", tell: bornWithTLS},
 	{name: "bad-input", tell: badInput, shares: true},
 	{name: "postgres-15", tell: postgres15, shares: true},
@@ -44,6 +45,9 @@ var stories = []struct {
 	{name: "authority-deleted", tell: authorityDeleted},
 	{name: "authority-expired", tell: authorityExpired},
 	{name: "rekey-crash", tell: rekeyCrash},
+	{name: "two-operators", tell: twoOperators},
+	{name: "restored", tell: restored},
+	{name: "blocked-steps", tell: blockedSteps},
 	{name: "rekey-faults", tell: rekeyFaults},
 	{name: "windows-and-pause", tell: windowsAndPause, shares: true},
 	{name: "custom-server", tell: customServer, shares: true},
