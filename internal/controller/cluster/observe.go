@@ -75,14 +75,11 @@ func belonging[T any, P interface {
 	return byName
 }
 
-// belongs counts an orphan that is being deleted too: until it is gone it holds its name.
+// belongs counts an orphan that is being deleted too: until it is gone it holds its name. An object of an earlier cluster counts once
+// it was taken back.
 func belongs(object metav1.Object, claimant kube.Claimant) bool {
-	switch kube.Judge(object, claimant).Ownership {
-	case kube.Ours, kube.Adoptable, kube.HeldByStaleOwner:
-		return true
-	default:
-		return false
-	}
+	ownership := kube.Judge(object, claimant).Ownership
+	return ownership == kube.Ours || ownership == kube.Adoptable
 }
 
 func claimantOf(cluster *v1beta1.PostgresCluster) kube.Claimant {

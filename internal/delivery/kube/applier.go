@@ -2,6 +2,7 @@ package kube
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"reflect"
 
@@ -34,52 +35,65 @@ type Applier struct {
 	Conditions []string
 }
 
-// Apply makes the object on the API server what obj says, and tells whether that took a write. Fields that
-// obj leaves out belong to others. obj must carry a controller owner reference. A live object of its name that another controller
-// owns, or that is not labelled, is never touched; one that is labelled and has no controller is taken back.
-// Status is left out; see ApplyStatus.
+// Outcome says what an Apply did.
+type Outcome string
+
+// The outcomes.
+const (
+	InForce   Outcome = "InForce"   // the object was what it should be, and nothing was written
+	Written   Outcome = "Written"   // it is now
+	Recovered Outcome = "Recovered" // it was taken back and is otherwise as it was: look at its content, and apply again
+)
+
+// Apply makes the object on the API server what obj says. Fields that obj leaves out belong to others. obj must carry a controller owner
+// reference. A live object of its name that another controller owns, or that is not labelled, is never touched; one that is labelled and
+// has no controller is taken back, and written by the next Apply, for which the caller has seen what it holds. Status is left out;
+// see ApplyStatus.
 //
 // Errors: *OwnershipError (also for an object that is being deleted and differs), and *ObjectError with those of the API server.
-func (a *Applier) Apply(ctx context.Context, obj client.Object) (changed bool, err error) {
+func (a *Applier) Apply(ctx context.Context, obj client.Object) (Outcome, error) {
 	desired, err := a.render(obj)
 	if err != nil {
-		return false, err
+		return "", err
 	}
 	live, err := a.current(ctx, obj)
 	if err != nil {
-		return false, err
+		return "", err
 	}
 	if live != nil {
-		if changed, err = a.claim(ctx, obj, live); err != nil {
-			return changed, err
+		claimant := a.claimant(obj)
+		verdict := Judge(live, claimant)
+		if !verdict.Ours() {
+			return Recovered, a.recover(ctx, live, claimant)
 		}
 		same, err := inForce(desired, live)
-		if err != nil || same {
-			return changed, err
-		}
-		if verdict := Judge(live, a.claimant(obj)); verdict.Deleting {
-			return changed, &OwnershipError{Object: nameOf(desired), Verdict: verdict}
+		switch {
+		case err != nil:
+			return "", err
+		case same:
+			return InForce, nil
+		case verdict.Deleting:
+			return "", &OwnershipError{Object: nameOf(desired), Verdict: verdict}
 		}
 		// The object that was looked at, not one that was made under the same name since.
 		desired.SetUID(live.GetUID())
 	}
 	apply := client.ApplyConfigurationFromUnstructured(desired)
 	if err := a.Client.Apply(ctx, apply, a.Owner, client.ForceOwnership); err != nil {
-		return changed, failed("applying", nameOf(desired), err)
+		return "", &ObjectError{Object: nameOf(desired), Act: "applying", Exists: live != nil, Err: err}
 	}
-	return true, nil
+	return Written, nil
 }
 
-// claim makes sure that the cluster controls the live object, and takes it back where it may.
-func (a *Applier) claim(ctx context.Context, obj, live client.Object) (changed bool, err error) {
-	claimant := a.claimant(obj)
-	if Judge(live, claimant).Ours() {
-		return false, nil
+// recover takes an object back where it may. Whose an earlier cluster's object is stands in a record that caches leave out.
+func (a *Applier) recover(ctx context.Context, live client.Object, claimant Claimant) error {
+	if Judge(live, claimant).Ownership == HeldByStaleOwner && a.Live != nil {
+		if err := a.Live.Get(ctx, client.ObjectKeyFromObject(live), live); err != nil {
+			object, unnamed := a.objectOf(live)
+			return errors.Join(unnamed, failed("reading", object, err))
+		}
 	}
-	if err := a.TakeBack(ctx, live, claimant); err != nil {
-		return false, err
-	}
-	return true, nil
+	return a.TakeBack(ctx, live, claimant)
 }
 
 // claimant is the cluster that a desired object names as its controller.

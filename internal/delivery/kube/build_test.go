@@ -81,11 +81,11 @@ func configMap(name string, data map[string]string) *corev1.ConfigMap {
 
 func (w *world) apply(t *testing.T, obj client.Object) bool {
 	t.Helper()
-	changed, err := w.applier.Apply(t.Context(), obj)
+	outcome, err := w.applier.Apply(t.Context(), obj)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return changed
+	return outcome != InForce
 }
 
 func (w *world) get(t *testing.T, obj client.Object) {

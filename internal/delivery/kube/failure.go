@@ -8,8 +8,9 @@ import (
 // ObjectError is a failed request about one object.
 type ObjectError struct {
 	Object
-	Act string // "applying", "deleting", ...
-	Err error  // of the API server or the connection
+	Act    string // "applying", "deleting", ...
+	Exists bool   // of an Apply: the object is there and is the cluster's, with what it held before
+	Err    error  // of the API server or the connection
 }
 
 func (e *ObjectError) Error() string { return fmt.Sprintf("%s %s: %v", e.Act, e.Object, e.Err) }

@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"maps"
@@ -9,6 +10,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // Reason is a closed set of codes about whose an object is, the same in conditions, events and logs.
@@ -18,7 +20,7 @@ type Reason string
 const (
 	OwnedByAnotherController Reason = "OwnedByAnotherController" // it is left alone
 	NotLabelled              Reason = "NotLabelled"              // it is left alone
-	StaleOwner               Reason = "StaleOwner"               // its owner is an earlier cluster of the same name; it is taken back
+	StaleOwner               Reason = "StaleOwner"               // its owner is an earlier cluster of the same name
 	TakenBack                Reason = "TakenBack"                // it had the cluster's label and no controller
 	BeingDeleted             Reason = "BeingDeleted"             // it is made anew once it is gone
 )
@@ -26,12 +28,12 @@ const (
 // Ownership says whose a live object is, for one cluster.
 type Ownership string
 
-// The kinds of ownership. An object that is Adoptable or HeldByStaleOwner is taken back, once its content was checked where content
-// matters. An object that is OfOtherController or Unlabelled is never written.
+// The kinds of ownership. An object that is Adoptable, or HeldByStaleOwner and restored, is taken back, once its content was checked
+// where content matters. An object that is OfOtherController or Unlabelled is never written.
 const (
 	Ours              Ownership = "Ours"              // the cluster is its controller
 	Adoptable         Ownership = "Adoptable"         // it bears the cluster's labels and has no controller
-	HeldByStaleOwner  Ownership = "HeldByStaleOwner"  // it bears the labels, and its controller is an earlier cluster of the same name
+	HeldByStaleOwner  Ownership = "HeldByStaleOwner"  // it bears the labels, and its controller is an earlier cluster of the same name; see Restored
 	OfOtherController Ownership = "OfOtherController" // something else is its controller
 	Unlabelled        Ownership = "Unlabelled"        // it does not bear the cluster's labels
 )
@@ -48,6 +50,10 @@ type Verdict struct {
 	Deleting   bool   // it is being deleted: it is never taken back, whatever its ownership
 	Controller string // "Kind name" of OfOtherController and HeldByStaleOwner
 	Label      string // "key=value" that an Unlabelled object lacks
+
+	// Restored is the evidence that an object HeldByStaleOwner was made from a backup, and is no part of an earlier cluster that is being
+	// collected: the record of its fields is there (caches leave it out), and says that the operator did not write that owner.
+	Restored bool
 }
 
 // Judge says whose a live object is. The caller has found it under a name that the cluster wants.
@@ -64,6 +70,7 @@ func Judge(live metav1.Object, claimant Claimant) Verdict {
 		verdict.Ownership, verdict.Label = Unlabelled, missing
 	case controller != nil:
 		verdict.Ownership, verdict.Controller = HeldByStaleOwner, controller.Kind+" "+controller.Name
+		verdict.Restored = writtenByOthers(live.GetManagedFields(), controller.UID)
 	default:
 		verdict.Ownership = Adoptable
 	}
@@ -82,6 +89,19 @@ func groupOf(apiVersion string) string {
 		return apiVersion
 	}
 	return parsed.Group
+}
+
+// ManagerPrefix begins the field owner of each of the operator's controllers.
+const ManagerPrefix = "pgtls-"
+
+// writtenByOthers reports whether the record of fields is known and names no controller of the operator as the one that wrote the owner.
+func writtenByOthers(record []metav1.ManagedFieldsEntry, owner types.UID) bool {
+	// FieldsV1 keys a list's element by its key as JSON, and is JSON itself.
+	field := []byte(`k:{\"uid\":\"` + string(owner) + `\"}`)
+	ours := slices.ContainsFunc(record, func(e metav1.ManagedFieldsEntry) bool {
+		return strings.HasPrefix(e.Manager, ManagerPrefix) && e.FieldsV1 != nil && bytes.Contains(e.FieldsV1.Raw, field)
+	})
+	return len(record) > 0 && !ours
 }
 
 // missingLabel returns the first label that is wanted and not there, as "key=value". Without wanted labels nothing is labelled: a
@@ -103,7 +123,7 @@ func (v Verdict) Ours() bool { return v.Ownership == Ours }
 
 // Takeable reports whether the object may be taken back.
 func (v Verdict) Takeable() bool {
-	return !v.Deleting && (v.Ownership == Adoptable || v.Ownership == HeldByStaleOwner)
+	return !v.Deleting && (v.Ownership == Adoptable || v.Ownership == HeldByStaleOwner && v.Restored)
 }
 
 // Belongs reports whether the object is the cluster's: it controls it, or may take it back. It says nothing of the object's content.
@@ -140,6 +160,9 @@ func (v Verdict) Message(object string) string {
 	case BeingDeleted:
 		return object + " is being deleted: it is made anew once it is gone; a finalizer may hold it"
 	case StaleOwner:
+		if !v.Restored {
+			return object + " has an earlier cluster of this name as its owner and goes with it: to keep it, remove that owner reference before the garbage collector acts"
+		}
 		return object + " has an earlier cluster of this name as its owner, on which the garbage collector acts: this cluster takes it back"
 	case TakenBack:
 		return object + " bears the cluster's label and has no controller: this cluster takes it back"

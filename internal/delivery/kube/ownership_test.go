@@ -11,12 +11,19 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 var claimant = Claimant{Owner: owner, Labels: map[string]string{clusterLabel: "hippo", "pgtls.dev/component": "tls"}}
 
 func controlledBy(kind, name string, uid types.UID) metav1.OwnerReference {
 	return metav1.OwnerReference{APIVersion: "pgtls.dev/v1beta1", Kind: kind, Name: name, UID: uid, Controller: new(true)}
+}
+
+// record of fields as the API server keeps it.
+func record(manager string, owner types.UID) []metav1.ManagedFieldsEntry {
+	fields := `{"f:metadata":{"f:ownerReferences":{".":{},"k:{\"uid\":\"` + string(owner) + `\"}":{}}}}`
+	return []metav1.ManagedFieldsEntry{{Manager: manager, FieldsV1: &metav1.FieldsV1{Raw: []byte(fields)}}}
 }
 
 func plain(reference metav1.OwnerReference) metav1.OwnerReference {
@@ -31,6 +38,9 @@ func TestJudge(t *testing.T) {
 	olderVersion.APIVersion = "pgtls.dev/v1alpha1"
 	otherGroup := earlier
 	otherGroup.APIVersion = "postgres-operator.crunchydata.com/v1beta1"
+	stale := Verdict{Ownership: HeldByStaleOwner, Controller: "PostgresCluster hippo"}
+	restored := stale
+	restored.Restored = true
 	for _, c := range []struct {
 		name     string
 		labels   map[string]string
@@ -38,27 +48,31 @@ func TestJudge(t *testing.T) {
 		deleting bool
 		want     Verdict
 		belongs  bool
+		record   []metav1.ManagedFieldsEntry
 	}{
-		{"controlled by the cluster", labelled, []metav1.OwnerReference{owner}, false, Verdict{Ownership: Ours}, true},
-		{"controlled by the cluster, its label was taken away", nil, []metav1.OwnerReference{owner}, false, Verdict{Ownership: Ours}, true},
-		{"labelled, no owner", labelled, nil, false, Verdict{Ownership: Adoptable}, true},
-		{"labelled, owned and not controlled", labelled, []metav1.OwnerReference{plain(controlledBy("Backup", "b", "b"))}, false, Verdict{Ownership: Adoptable}, true},
-		{"labelled, the cluster owns it and controls it not", labelled, []metav1.OwnerReference{plain(owner)}, false, Verdict{Ownership: Adoptable}, true},
-		{"labelled, of an earlier cluster", labelled, []metav1.OwnerReference{earlier}, false, Verdict{Ownership: HeldByStaleOwner, Controller: "PostgresCluster hippo"}, true},
-		{"of an earlier cluster in an older version of the API", labelled, []metav1.OwnerReference{olderVersion}, false, Verdict{Ownership: HeldByStaleOwner, Controller: "PostgresCluster hippo"}, true},
-		{"of an earlier cluster, not labelled", nil, []metav1.OwnerReference{earlier}, false, Verdict{Ownership: Unlabelled, Label: "pgtls.dev/cluster=hippo"}, false},
-		{"of a kind of the same name in another group", labelled, []metav1.OwnerReference{otherGroup}, false, Verdict{Ownership: OfOtherController, Controller: "PostgresCluster hippo"}, false},
-		{"labelled, of another cluster", labelled, []metav1.OwnerReference{controlledBy("PostgresCluster", "rhino", "r")}, false, Verdict{Ownership: OfOtherController, Controller: "PostgresCluster rhino"}, false},
-		{"labelled, of another kind", labelled, []metav1.OwnerReference{controlledBy("Deployment", "hippo", "d")}, false, Verdict{Ownership: OfOtherController, Controller: "Deployment hippo"}, false},
-		{"no label, no owner", nil, nil, false, Verdict{Ownership: Unlabelled, Label: "pgtls.dev/cluster=hippo"}, false},
-		{"label of another cluster", map[string]string{clusterLabel: "rhino"}, nil, false, Verdict{Ownership: Unlabelled, Label: "pgtls.dev/cluster=hippo"}, false},
-		{"label of another component", map[string]string{clusterLabel: "hippo", "pgtls.dev/component": "user"}, nil, false, Verdict{Ownership: Unlabelled, Label: "pgtls.dev/component=tls"}, false},
-		{"labelled, being deleted", labelled, nil, true, Verdict{Ownership: Adoptable, Deleting: true}, false},
-		{"of an earlier cluster, being deleted", labelled, []metav1.OwnerReference{earlier}, true, Verdict{Ownership: HeldByStaleOwner, Deleting: true, Controller: "PostgresCluster hippo"}, false},
-		{"of the cluster, being deleted", labelled, []metav1.OwnerReference{owner}, true, Verdict{Ownership: Ours, Deleting: true}, true},
+		{"controlled by the cluster", labelled, []metav1.OwnerReference{owner}, false, Verdict{Ownership: Ours}, true, nil},
+		{"controlled by the cluster, its label was taken away", nil, []metav1.OwnerReference{owner}, false, Verdict{Ownership: Ours}, true, nil},
+		{"labelled, no owner", labelled, nil, false, Verdict{Ownership: Adoptable}, true, nil},
+		{"labelled, owned and not controlled", labelled, []metav1.OwnerReference{plain(controlledBy("Backup", "b", "b"))}, false, Verdict{Ownership: Adoptable}, true, nil},
+		{"labelled, the cluster owns it and controls it not", labelled, []metav1.OwnerReference{plain(owner)}, false, Verdict{Ownership: Adoptable}, true, nil},
+		{"of an earlier cluster, whose record is not known", labelled, []metav1.OwnerReference{earlier}, false, stale, false, nil},
+		{"of an earlier cluster, whose operator wrote so", labelled, []metav1.OwnerReference{earlier}, false, stale, false, record("pgtls-tls", "earlier")},
+		{"of an earlier cluster, restored", labelled, []metav1.OwnerReference{earlier}, false, restored, true, record("kubectl", "earlier")},
+		{"of an earlier cluster, restored, and of another one before", labelled, []metav1.OwnerReference{earlier}, false, restored, true, record("pgtls-tls", "yet earlier")},
+		{"of an earlier cluster in an older version of the API", labelled, []metav1.OwnerReference{olderVersion}, false, restored, true, record("velero", "earlier")},
+		{"of an earlier cluster, not labelled", nil, []metav1.OwnerReference{earlier}, false, Verdict{Ownership: Unlabelled, Label: "pgtls.dev/cluster=hippo"}, false, nil},
+		{"of a kind of the same name in another group", labelled, []metav1.OwnerReference{otherGroup}, false, Verdict{Ownership: OfOtherController, Controller: "PostgresCluster hippo"}, false, nil},
+		{"labelled, of another cluster", labelled, []metav1.OwnerReference{controlledBy("PostgresCluster", "rhino", "r")}, false, Verdict{Ownership: OfOtherController, Controller: "PostgresCluster rhino"}, false, nil},
+		{"labelled, of another kind", labelled, []metav1.OwnerReference{controlledBy("Deployment", "hippo", "d")}, false, Verdict{Ownership: OfOtherController, Controller: "Deployment hippo"}, false, nil},
+		{"no label, no owner", nil, nil, false, Verdict{Ownership: Unlabelled, Label: "pgtls.dev/cluster=hippo"}, false, nil},
+		{"label of another cluster", map[string]string{clusterLabel: "rhino"}, nil, false, Verdict{Ownership: Unlabelled, Label: "pgtls.dev/cluster=hippo"}, false, nil},
+		{"label of another component", map[string]string{clusterLabel: "hippo", "pgtls.dev/component": "user"}, nil, false, Verdict{Ownership: Unlabelled, Label: "pgtls.dev/component=tls"}, false, nil},
+		{"labelled, being deleted", labelled, nil, true, Verdict{Ownership: Adoptable, Deleting: true}, false, nil},
+		{"of an earlier cluster, being deleted", labelled, []metav1.OwnerReference{earlier}, true, Verdict{Ownership: HeldByStaleOwner, Deleting: true, Controller: "PostgresCluster hippo", Restored: true}, false, record("kubectl", "earlier")},
+		{"of the cluster, being deleted", labelled, []metav1.OwnerReference{owner}, true, Verdict{Ownership: Ours, Deleting: true}, true, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			live := &metav1.ObjectMeta{Labels: c.labels, OwnerReferences: c.owners}
+			live := &metav1.ObjectMeta{Labels: c.labels, OwnerReferences: c.owners, ManagedFields: c.record}
 			if c.deleting {
 				live.DeletionTimestamp = &metav1.Time{Time: time.Unix(1, 0)}
 			}
@@ -145,18 +159,22 @@ func TestWhatIsNotTheClustersIsLeftAlone(t *testing.T) {
 	}
 }
 
-func TestALabelledObjectWithoutControllerIsTakenBackByApply(t *testing.T) {
+func TestALabelledObjectWithoutControllerIsTakenBackAndThenWritten(t *testing.T) {
 	for name, c := range map[string]struct {
 		owners []metav1.OwnerReference
 		reason Reason
 	}{
-		"orphaned":              {nil, TakenBack},
-		"of an earlier cluster": {[]metav1.OwnerReference{controlledBy("PostgresCluster", "hippo", "earlier")}, StaleOwner},
+		"orphaned":                        {nil, TakenBack},
+		"restored with the earlier owner": {[]metav1.OwnerReference{controlledBy("PostgresCluster", "hippo", "earlier")}, StaleOwner},
 	} {
 		t.Run(name, func(t *testing.T) {
 			restored := configMap("a", map[string]string{"k": "old", "theirs": "x"})
 			restored.OwnerReferences = c.owners
-			w := newWorld(t, restored)
+			w := newWorld(t)
+			if err := w.client.Create(t.Context(), restored, client.FieldOwner("kubectl")); err != nil {
+				t.Fatal(err)
+			}
+			w.applier.Live = w.client
 			var taken []Reason
 			w.applier.TookBack = func(_ context.Context, object Object, v Verdict) {
 				taken = append(taken, v.Reason())
@@ -164,21 +182,44 @@ func TestALabelledObjectWithoutControllerIsTakenBackByApply(t *testing.T) {
 					t.Errorf("object %s", object)
 				}
 			}
-			if !w.apply(t, configMap("a", map[string]string{"k": "new"})) {
-				t.Error("no change was reported")
-			}
-			live := configMap("a", nil)
-			w.get(t, live)
-			if diff := cmp.Diff([]metav1.OwnerReference{owner}, live.OwnerReferences); diff != "" || live.Data["k"] != "new" || live.Data["theirs"] != "x" {
-				t.Error(diff, live.Data)
+			for _, step := range []struct {
+				outcome Outcome
+				value   string
+			}{{Recovered, "old"}, {Written, "new"}, {InForce, "new"}} {
+				outcome, err := w.applier.Apply(t.Context(), configMap("a", map[string]string{"k": "new"}))
+				if err != nil || outcome != step.outcome {
+					t.Fatalf("%s, %v; want %s", outcome, err, step.outcome)
+				}
+				live := configMap("a", nil)
+				w.get(t, live)
+				if diff := cmp.Diff([]metav1.OwnerReference{owner}, live.OwnerReferences); diff != "" || live.Data["k"] != step.value || live.Data["theirs"] != "x" {
+					t.Error(diff, live.Data)
+				}
 			}
 			if diff := cmp.Diff([]Reason{c.reason}, taken); diff != "" {
 				t.Error(diff)
 			}
-			if w.apply(t, configMap("a", map[string]string{"k": "new"})) {
-				t.Error("at rest there was a write")
-			}
 		})
+	}
+}
+
+// After "kubectl delete" and "kubectl apply" the garbage collector is still about the earlier cluster's objects. Taking some of them back
+// would make a cluster of old and new parts, with data that its user deleted.
+func TestWhatTheOperatorMadeForAnEarlierClusterIsLeftToTheGarbageCollector(t *testing.T) {
+	w := newWorld(t)
+	w.applier.Live = w.client
+	earlier := configMap("a", map[string]string{"k": "1"})
+	earlier.OwnerReferences[0].UID = "earlier"
+	w.applier.Owner = "pgtls-cluster"
+	w.apply(t, earlier)
+	w.writes = nil
+	_, err := w.applier.Apply(t.Context(), configMap("a", map[string]string{"k": "2"}))
+	notOurs, ok := AsOwnership(err)
+	if !ok || notOurs.Verdict.Reason() != StaleOwner || len(w.writes) != 0 {
+		t.Fatalf("got %v, wrote %v", err, w.writes)
+	}
+	if text := err.Error(); !strings.Contains(text, "to keep it, remove that owner reference") {
+		t.Errorf("message %q", text)
 	}
 }
 
@@ -196,8 +237,11 @@ func TestTakeBackSetsTheControllerAndNothingElse(t *testing.T) {
 	backup := plain(controlledBy("Backup", "nightly", "b"))
 	orphan := configMap("hippo-ha-config", map[string]string{"k": "1"})
 	orphan.OwnerReferences = []metav1.OwnerReference{backup, controlledBy("PostgresCluster", "hippo", "earlier")}
-	orphan.UID, orphan.Finalizers = "u1", []string{"example.org/theirs"}
-	w := newWorld(t, orphan)
+	orphan.Finalizers = []string{"example.org/theirs"}
+	w := newWorld(t)
+	if err := w.client.Create(t.Context(), orphan, client.FieldOwner("velero")); err != nil {
+		t.Fatal(err)
+	}
 	live := configMap("hippo-ha-config", nil)
 	w.get(t, live)
 	before := live.DeepCopy()
