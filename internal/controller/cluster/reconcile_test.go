@@ -77,6 +77,8 @@ func newWorld(t *testing.T, objects ...client.Object) *world {
 		settings: settings(),
 		connect:  silence{},
 		restarts: newRestarts(),
+		retries:  newRetries(),
+		denials:  func(context.Context, *appsv1.StatefulSet) (string, error) { return "", nil },
 		now:      func() time.Time { return time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC) },
 	}
 	return w
