@@ -75,8 +75,9 @@ type eventReader func(context.Context, *appsv1.StatefulSet) (string, error)
 func readDenials(live client.Reader) eventReader {
 	return func(ctx context.Context, statefulSet *appsv1.StatefulSet) (string, error) {
 		var list corev1.EventList
-		selected := fields.Set{"involvedObject.kind": "StatefulSet", "involvedObject.uid": string(statefulSet.UID), "reason": failedCreate}
-		err := live.List(ctx, &list, client.InNamespace(statefulSet.Namespace), client.MatchingFieldsSelector{Selector: selected.AsSelector()})
+		selector := fields.AndSelectors(fields.OneTermEqualSelector("involvedObject.kind", "StatefulSet"),
+			fields.OneTermEqualSelector("involvedObject.uid", string(statefulSet.UID)), fields.OneTermEqualSelector("reason", failedCreate))
+		err := live.List(ctx, &list, client.InNamespace(statefulSet.Namespace), client.MatchingFieldsSelector{Selector: selector})
 		if err != nil {
 			return "", fmt.Errorf("listing events of StatefulSet %s: %w", statefulSet.Name, err)
 		}

@@ -8,7 +8,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"pgtls.dev/pgtls/internal/delivery/kube"
 	"pgtls.dev/pgtls/internal/desired"
 )
 
@@ -57,15 +56,7 @@ func adoptPatroniObjects(ctx context.Context, r *round) ([]Wait, error) {
 	}
 	var waits []Wait
 	for _, configMap := range r.unownedPatroniObjects() {
-		key := objectName("ConfigMap", configMap.Name)
-		_ = r.attempt(ctx, key, func() error {
-			err := r.applier.Recover(ctx, configMap, claimantOf(r.cluster))
-			if notOurs, ok := kube.AsOwnership(err); ok {
-				waits = append(waits, *r.notOurs(key, notOurs))
-				return nil
-			}
-			return err
-		})
+		waits = append(waits, r.takeBack(ctx, configMap)...)
 	}
 	return waits, nil
 }
