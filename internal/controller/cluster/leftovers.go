@@ -28,7 +28,6 @@ func clearLeftovers(ctx context.Context, r *round) ([]Wait, error) {
 	}
 	for _, leftover := range leftovers {
 		if r.attempt(ctx, "delete "+objectName("ConfigMap", leftover.Name), func() error { return r.applier.Delete(ctx, leftover) }) != nil {
-			r.leftovers = true
 			continue
 		}
 		delete(r.facts.configMaps, leftover.Name)

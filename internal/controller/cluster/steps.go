@@ -52,16 +52,18 @@ func (r *round) runStep(ctx context.Context, s step) []Wait {
 		}
 	}
 	r.step = s.name
-	before := len(r.failures)
+	before, conflict := len(r.failures), r.conflict
+	r.conflict = false
 	var waits []Wait
 	_ = r.attempt(ctx, "step "+s.name, func() error {
 		var err error
 		waits, err = s.run(ctx, r)
 		return err
 	})
-	if len(r.failures) > before {
+	if len(r.failures) > before || r.conflict {
 		r.failedSteps = append(r.failedSteps, s.name)
 	}
+	r.conflict = r.conflict || conflict
 	return waits
 }
 
