@@ -37,7 +37,7 @@ func clearLeftovers(ctx context.Context, r *round) ([]Wait, error) {
 }
 
 // restored reports whether data of a wanted instance is older than the PostgresCluster: it was orphaned, or comes from a backup. A claim that
-// the operator made for this cluster is not older, for it is made after what an earlier cluster left is gone.
+// the operator made for this cluster is not older, though it may be of the same second.
 func (r *round) restored() bool {
 	for _, instance := range desired.Instances(r.cluster) {
 		volume := r.facts.volumes[desired.VolumeName(instance.Name)]

@@ -27,8 +27,7 @@ func steps() []step {
 		{name: "write configuration", run: writeConfiguration},
 		{name: "make services", run: makeServices},
 		{name: "keep users' secrets", run: keepUserSecrets},
-		// A claim that is older than the cluster says that the cluster was restored, so there must be none before that was asked.
-		{name: "make volumes", needs: []string{clearingLeftovers}, run: makeVolumes},
+		{name: "make volumes", run: makeVolumes},
 		// With what an earlier cluster left of Patroni, a new one would wait for the old one's leader for ever.
 		{name: "make instances", needs: []string{clearingLeftovers}, run: makeInstances},
 		{name: "make poolers", run: makePoolers},
