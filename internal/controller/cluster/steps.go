@@ -85,23 +85,21 @@ type lack struct {
 	reason  Reason
 }
 
-// missing returns what keeps an object from being made, or nil.
+// missing returns what keeps an object from being made, or nil. Its reason is that of the first object by name.
 func (r *round) missing(party string, needed needs) *Wait {
 	var names []string
-	reason := StepFailed
 	for name, requirement := range needed {
-		lacking, ok := r.lacking[name]
-		if !ok || requirement == present && lacking.present {
-			continue
-		}
-		names = append(names, name)
-		if reason = lacking.reason; stuck[reason] {
-			reason = ForeignObject
+		if lacking, ok := r.lacking[name]; ok && !(requirement == present && lacking.present) {
+			names = append(names, name)
 		}
 	}
 	if len(names) == 0 {
 		return nil
 	}
 	slices.Sort(names)
+	reason := r.lacking[names[0]].reason
+	if stuck[reason] {
+		reason = ForeignObject
+	}
 	return &Wait{Party: party, Reason: reason, Message: "it needs " + strings.Join(names, " and ") + ", see there", Again: later}
 }
