@@ -171,4 +171,4 @@ func devicePluginFiles() []string {
 	return []string{dir + "kubelet.sock", dir + "kubelet_internal_checkpoint"}
 }
 
-var errNotRunning = errors.New("no cluster runs: start one with `go run ./hack/devcluster up`")
+var errNotRunning = errors.New("no cluster runs: start one with `make up`")
