@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // Three real packages of a module: what go test says of them is printed, counted and judged.
@@ -29,7 +31,7 @@ func TestTheReportOfRealTests(t *testing.T) {
 			write(t, module, "x_test.go", "package x\nimport \"testing\"\nfunc TestX(t *testing.T) {\n"+c.body+"\n}\n")
 			var out strings.Builder
 			r := newReport(&out)
-			if err := test(t.Context(), module, nil, r); err != nil {
+			if err := test(t.Context(), pass{module: module, packages: "./..."}, r); err != nil {
 				t.Fatal(err)
 			}
 			err := r.conclude()
@@ -45,6 +47,23 @@ func TestTheReportOfRealTests(t *testing.T) {
 				t.Errorf("shows %q:\n%s", c.hide, out.String())
 			}
 		})
+	}
+}
+
+// Every test runs in one pass: with the race detector, or without it where it is said to.
+func TestPasses(t *testing.T) {
+	got := passes([]string{".", "other"}, true, "^TestLong$", "./a", []string{"-shuffle=on"})
+	want := []pass{
+		{".", "./...", []string{"-shuffle=on", "-race", "-skip=^TestLong$"}},
+		{"other", "./...", []string{"-shuffle=on", "-race", "-skip=^TestLong$"}},
+		{".", "./a", []string{"-shuffle=on", "-run=^TestLong$"}},
+	}
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(pass{})); diff != "" {
+		t.Error(diff)
+	}
+	plain := []pass{{".", "./...", []string{"-v"}}}
+	if diff := cmp.Diff(plain, passes([]string{"."}, false, "", "", []string{"-v"}), cmp.AllowUnexported(pass{})); diff != "" {
+		t.Error(diff)
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"testing"
 	"time"
+
+	"pgtls.dev/pgtls/internal/pki/pkitest"
 )
 
 // TestBridgeMatrix is design.md section 4 as a table: what is presented, by which generation, with which bridge,
@@ -92,9 +94,9 @@ func TestKeyIdentifierMethod(t *testing.T) {
 }
 
 func TestKeyIdentifierDependsOnTheKeyAlone(t *testing.T) {
-	key := newKey(t)
+	key := pkitest.ECKey()
 	first, again := must[[]byte](t)(keyIdentifier(key.Public())), must[[]byte](t)(keyIdentifier(key.Public()))
-	if !bytes.Equal(first, again) || bytes.Equal(first, must[[]byte](t)(keyIdentifier(newKey(t).Public()))) {
+	if !bytes.Equal(first, again) || bytes.Equal(first, must[[]byte](t)(keyIdentifier(pkitest.ECKey().Public()))) {
 		t.Error("the identifier is not a function of the key, or of nothing else")
 	}
 	if id, err := keyIdentifier("no key"); err == nil {

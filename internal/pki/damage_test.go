@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"pgtls.dev/pgtls/internal/pki/pkitest"
 )
 
 // damage is one thing that may be wrong (or only unusual) with a certificate.
@@ -114,7 +116,7 @@ func drawHierarchy(t *rapid.T, keys []crypto.Signer) hierarchy {
 // nobody thought of, and makes sure that it does not simply refuse.
 func TestDamagedHierarchies(t *testing.T) {
 	needOpenSSL(t)
-	keys := []crypto.Signer{newKey(t), newKey(t), newKey(t), newKey(t)}
+	keys := []crypto.Signer{pkitest.ECKey(), pkitest.ECKey(), pkitest.ECKey(), pkitest.ECKey()}
 	dir := t.TempDir()
 	rapid.Check(t, func(t *rapid.T) {
 		h := drawHierarchy(t, keys)
