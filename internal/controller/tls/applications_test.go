@@ -18,6 +18,8 @@ import (
 	"pgtls.dev/pgtls/api/v1beta1"
 	"pgtls.dev/pgtls/internal/agentapi"
 	"pgtls.dev/pgtls/internal/controller/tls/evidence/agenttest"
+	"pgtls.dev/pgtls/internal/controller/tls/material"
+	"pgtls.dev/pgtls/internal/controller/tls/tlstest"
 	"pgtls.dev/pgtls/internal/pki"
 	"pgtls.dev/pgtls/internal/postgres"
 	"pgtls.dev/pgtls/internal/rotation"
@@ -75,7 +77,7 @@ func serialOf(pair *pki.KeyPair) string { return pki.Facts(pair.Leaf()).Serial }
 
 func (h *house) ledger() map[string]rotation.Issued {
 	h.t.Helper()
-	issued, err := readLedger(h.secret(ledgerSecret))
+	issued, err := material.ReadLedger(h.secret(ledgerSecret))
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -91,14 +93,14 @@ func TestAUserGetsACertificateOfHisOwn(t *testing.T) {
 	h.change(withCertificates("alice"))
 	h.reconcile()
 	pair, secret := h.certificateIn(aliceSecret), h.secret(aliceSecret)
-	authority, err := pki.ParseBundle(h.secret("hippo-client-ca-g1").Data[authorityCertificate])
+	authority, err := pki.ParseBundle(h.secret("hippo-client-ca-g1").Data[material.AuthorityCertificate])
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := pki.Verify(pki.VerifyRequest{Chain: pair.Chain, Anchors: authority, At: h.now, Usage: pki.ClientAuth}); err != nil || pair.Leaf().Subject.String() != "CN=alice" {
 		t.Errorf("the certificate of %s: %v", pair.Leaf().Subject, err)
 	}
-	if diff := cmp.Diff([]string{"ca.crt", "tls.crt", "tls.key"}, sortedKeys(secret.Data)); diff != "" {
+	if diff := cmp.Diff([]string{"ca.crt", "tls.crt", "tls.key"}, tlstest.SortedKeys(secret.Data)); diff != "" {
 		t.Errorf("keys (-want +got):\n%s", diff)
 	}
 	var config corev1.ConfigMap
@@ -126,7 +128,7 @@ func TestACrashNeverLeavesACertificateWithoutAnEntry(t *testing.T) {
 		h.reconcile()
 		h.change(withCertificates("alice", "bob"))
 		crashed := h.crashAfter(n, h.everyCertificateIsNoted)
-		_, err := h.r.Reconcile(t.Context(), ctrl.Request{NamespacedName: hippo})
+		_, err := h.r.Reconcile(t.Context(), ctrl.Request{NamespacedName: tlstest.Hippo})
 		if *crashed && !errors.Is(err, errCrash) {
 			t.Errorf("err = %v, want the crash", err)
 		}
@@ -158,7 +160,7 @@ func TestACrashDuringARevocationIsMadeGood(t *testing.T) {
 		h.pass(time.Minute)
 		h.change(revokeIssuedBefore("alice", h.now))
 		crashed := h.crashAfter(n, h.everyCertificateIsNoted)
-		_, err := h.r.Reconcile(t.Context(), ctrl.Request{NamespacedName: hippo})
+		_, err := h.r.Reconcile(t.Context(), ctrl.Request{NamespacedName: tlstest.Hippo})
 		if *crashed && !errors.Is(err, errCrash) {
 			t.Errorf("err = %v, want the crash", err)
 		}
@@ -194,7 +196,7 @@ func (h *house) listed(name string) (serials []string) {
 		h.t.Errorf("the lists of %s: %v", name, err)
 	}
 	for _, list := range lists {
-		serials = append(serials, slices.DeleteFunc(pki.FactsOfRevocationList(list).Serials, isCanary)...)
+		serials = append(serials, slices.DeleteFunc(pki.FactsOfRevocationList(list).Serials, material.IsCanary)...)
 	}
 	return serials
 }
@@ -365,15 +367,6 @@ func TestADeletedLedgerIsMadeAgain(t *testing.T) {
 	}
 }
 
-func TestWhenALeafWasIssuedIsWorkedOut(t *testing.T) {
-	for _, life := range []time.Duration{time.Minute, time.Hour, 100 * time.Minute, 101 * time.Minute, 720 * time.Hour} {
-		now := time.Date(2031, 1, 1, 0, 0, 0, 0, time.UTC)
-		if got := issuedAt(pki.CertificateFacts{NotBefore: now.Add(-backdate(life)), NotAfter: now.Add(life)}); got.Sub(now).Abs() > time.Second {
-			t.Errorf("a leaf that lives for %s was issued at %s, want %s", life, got, now)
-		}
-	}
-}
-
 func TestNothingIsIssuedWhatTheLedgerCannotTake(t *testing.T) {
 	for name, damage := range map[string]func(*corev1.Secret){
 		"garbled":         func(s *corev1.Secret) { s.Data["abc"] = []byte("{") },
@@ -424,11 +417,11 @@ func TestACanaryIsNobodysCertificate(t *testing.T) {
 	h := newHouse(t)
 	h.change(withCertificates("alice"))
 	h.reconcile()
-	if serial := serialOf(h.certificateIn(aliceSecret)); isCanary(serial) {
+	if serial := serialOf(h.certificateIn(aliceSecret)); material.IsCanary(serial) {
 		t.Errorf("%s is taken for a canary", serial)
 	}
 	for _, number := range []int64{0, 1, 1 << 40} {
-		if serial := canarySerial(number); !isCanary(serial) || canarySerial(number+1) == serial {
+		if serial := material.CanarySerial(number); !material.IsCanary(serial) || material.CanarySerial(number+1) == serial {
 			t.Errorf("the canary of list %d is %s", number, serial)
 		}
 	}

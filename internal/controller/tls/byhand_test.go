@@ -1,12 +1,8 @@
 package tls
 
 import (
-	"crypto"
-	"crypto/rand"
 	gotls "crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"math/big"
 	"slices"
 	"strings"
 	"testing"
@@ -14,83 +10,22 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
-	"pgtls.dev/pgtls/api/v1beta1"
 	"pgtls.dev/pgtls/internal/controller/tls/evidence"
-	"pgtls.dev/pgtls/internal/custom"
+	"pgtls.dev/pgtls/internal/controller/tls/material"
+	"pgtls.dev/pgtls/internal/controller/tls/snapshottest"
+	"pgtls.dev/pgtls/internal/controller/tls/tlstest"
 	"pgtls.dev/pgtls/internal/pki"
 	"pgtls.dev/pgtls/internal/rotation"
 )
 
-// byHand is an authority of plain "openssl req -x509": without key usage. What it issues has no authority key identifier, as of
-// "openssl x509 -req" before OpenSSL 3.2.
-type byHand struct {
-	t           *testing.T
-	now         time.Time
-	certificate *x509.Certificate
-	key         crypto.Signer
-}
-
-func newByHand(t *testing.T, now time.Time, name string) byHand {
-	t.Helper()
-	key, err := pki.GenerateKey(pki.ECDSAP256)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, BasicConstraintsValid: true, IsCA: true,
-		NotBefore: now.Add(-time.Hour), NotAfter: now.Add(9000 * time.Hour)}
-	a := byHand{t: t, now: now, key: key}
-	a.certificate = a.sign(template, template, key.Public())
-	return a
-}
-
-func (a byHand) sign(template, parent *x509.Certificate, public crypto.PublicKey) *x509.Certificate {
-	a.t.Helper()
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, public, a.key)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	c, err := x509.ParseCertificate(der)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	return c
-}
-
-func (a byHand) issue(usage x509.ExtKeyUsage) *pki.KeyPair {
-	a.t.Helper()
-	key, err := pki.GenerateKey(pki.ECDSAP256)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "db"}, DNSNames: []string{"db"}, ExtKeyUsage: []x509.ExtKeyUsage{usage},
-		NotBefore: a.now.Add(-time.Hour), NotAfter: a.now.Add(900 * time.Hour)}
-	return &pki.KeyPair{Chain: []*x509.Certificate{a.sign(template, &x509.Certificate{Subject: a.certificate.Subject}, key.Public())}, Key: key}
-}
-
-func (a byHand) fingerprint() string { return pki.Facts(a.certificate).Fingerprint }
-
-// served is material of the cluster's own, with a certificate by hand that the process serves.
-func (g *twoGenerations) served(t *testing.T, pair *pki.KeyPair, anchors ...*x509.Certificate) map[string][]byte {
-	t.Helper()
-	data := g.material(t)
-	key, err := pair.EncodeKey()
-	if err != nil {
-		t.Fatal(err)
-	}
-	files := processFiles[rotation.Server]
-	data[files.certificate], data[files.key] = pair.EncodeChain(), key
-	data[bundleFiles[rotation.Server]] = pki.EncodeBundle(append([]*x509.Certificate{g.by.Certificate}, anchors...))
-	return data
-}
-
 // Own leaves are verified strictly, and anchors by hand beside their own do no harm to them; what such anchors have issued is
 // verified as OpenSSL does.
 func TestCertificatesByHandAreInspected(t *testing.T) {
-	g := newTwoGenerations(t)
-	now := g.view.observed.Now
-	root := newByHand(t, now, "root by hand")
+	g := snapshottest.NewTwoGenerations(t)
+	now := g.Snapshot.Observed.Now
+	root := tlstest.NewByHand(t, now, "root by hand")
 	wants := []rotation.LeafWant{{Domain: rotation.Server}}
-	m := inspect(&corev1.Secret{Data: g.served(t, root.issue(x509.ExtKeyUsageServerAuth), root.certificate)}, wants, now)
+	m := material.Inspect(&corev1.Secret{Data: g.Served(t, root.Issue(x509.ExtKeyUsageServerAuth), root.Certificate)}, wants, now)
 	if len(m.Leaves) != 1 || m.Leaves[0].Problem != "" {
 		t.Errorf("the own leaf beside an anchor by hand: %+v", m.Leaves)
 	}
@@ -98,122 +33,36 @@ func TestCertificatesByHandAreInspected(t *testing.T) {
 	if at < 0 {
 		t.Fatalf("no custom certificate is seen: %+v", m.Customs)
 	}
-	if c := m.Customs[at]; c.Problem != "" || !slices.Equal(c.Anchors, []string{root.fingerprint()}) || !strings.HasPrefix(c.IssuerKeyID, "name-") {
+	if c := m.Customs[at]; c.Problem != "" || !slices.Equal(c.Anchors, []string{root.Fingerprint()}) || !strings.HasPrefix(c.IssuerKeyID, "name-") {
 		t.Errorf("the custom certificate: %+v", c)
 	}
 	// The same as the cluster's own leaf is refused.
-	data := g.served(t, root.issue(x509.ExtKeyUsageServerAuth), root.certificate)
-	files, own := processFiles[rotation.Server], pairFiles[rotation.Server]
-	data[own.certificate], data[own.key] = data[files.certificate], data[files.key]
-	if m := inspect(&corev1.Secret{Data: data}, wants, now); m.Leaves[0].Problem != string(pki.KeyIdentifierMissing) {
+	data := g.Served(t, root.Issue(x509.ExtKeyUsageServerAuth), root.Certificate)
+	files, own := material.ProcessFiles[rotation.Server], material.PairFiles[rotation.Server]
+	data[own.Certificate], data[own.Key] = data[files.Certificate], data[files.Key]
+	if m := material.Inspect(&corev1.Secret{Data: data}, wants, now); m.Leaves[0].Problem != string(pki.KeyIdentifierMissing) {
 		t.Errorf("as the own leaf: %+v", m.Leaves[0])
-	}
-}
-
-func TestCertificatesByHandArePublished(t *testing.T) {
-	root := newByHand(t, newTwoGenerations(t).view.observed.Now, "root by hand")
-	for name, c := range map[string]struct {
-		loaded  []*x509.Certificate // by a pod, besides the cluster's own
-		step    rotation.Step
-		refused bool
-	}{
-		"own, who holds both":     {[]*x509.Certificate{root.certificate}, rotation.Step{Party: "db-tls", Reissue: []rotation.Domain{rotation.Server}}, false},
-		"by hand, who holds both": {[]*x509.Certificate{root.certificate}, rotation.Step{Party: "db-tls", Adopt: []rotation.Domain{rotation.Server}}, false},
-		"by hand, who does not":   {nil, rotation.Step{Party: "db-tls", Adopt: []rotation.Domain{rotation.Server}}, true},
-	} {
-		t.Run(name, func(t *testing.T) {
-			g := newTwoGenerations(t)
-			g.view.cluster = &v1beta1.PostgresCluster{}
-			g.view.anchor(rotation.Server, root.certificate)
-			g.loaded(fingerprints(append(slices.Clone(c.loaded), g.by.Certificate))...)
-			_, err := g.view.accepted(c.step, g.served(t, root.issue(x509.ExtKeyUsageServerAuth), root.certificate))
-			if (err != nil) != c.refused {
-				t.Errorf("%v", err)
-			}
-		})
 	}
 }
 
 // The operator trusts an anchor by hand like any other, and takes what PostgreSQL serves.
 func TestTheOperatorConnectsWithWhatIsMadeByHand(t *testing.T) {
-	g := newTwoGenerations(t)
-	now := g.view.observed.Now
-	root, stranger := newByHand(t, now, "root by hand"), newByHand(t, now, "stranger")
-	anchors, err := pki.ParseBundle(pki.EncodeBundle([]*x509.Certificate{g.by.Certificate, root.certificate}))
+	g := snapshottest.NewTwoGenerations(t)
+	now := g.Snapshot.Observed.Now
+	root, stranger := tlstest.NewByHand(t, now, "root by hand"), tlstest.NewByHand(t, now, "stranger")
+	anchors, err := pki.ParseBundle(pki.EncodeBundle([]*x509.Certificate{g.By.Certificate, root.Certificate}))
 	if err != nil {
 		t.Fatal(err)
 	}
 	identity := &evidence.Identity{Anchors: anchors}
-	config := identity.Server("10.0.0.1", podHost, func() time.Time { return now }).TLS
-	shown := func(a byHand) gotls.ConnectionState {
-		return gotls.ConnectionState{PeerCertificates: a.issue(x509.ExtKeyUsageServerAuth).Chain}
+	config := identity.Server("10.0.0.1", tlstest.PodHost, func() time.Time { return now }).TLS
+	shown := func(a tlstest.ByHand) gotls.ConnectionState {
+		return gotls.ConnectionState{PeerCertificates: a.Issue(x509.ExtKeyUsageServerAuth).Chain}
 	}
 	if err := config.VerifyConnection(shown(root)); err != nil {
 		t.Error(err)
 	}
 	if err := config.VerifyConnection(shown(stranger)); pki.ReasonOf(err) != pki.UnknownAuthority {
 		t.Errorf("a stranger: %v", err)
-	}
-}
-
-// An authority that was made anew under its old name would have OpenSSL refuse what is presented as soon as it is trusted.
-func TestAnAuthorityMadeAnewUnderItsNameIsRefused(t *testing.T) {
-	now := newTwoGenerations(t).view.observed.Now
-	root, again, other := newByHand(t, now, "root by hand"), newByHand(t, now, "Root by hand"), newByHand(t, now, "another root")
-	for name, c := range map[string]struct {
-		brings  byHand
-		issuer  byHand // of the certificate in it; as brings, unless it is additional trust
-		trust   bool
-		refused string
-	}{
-		"the same":                       {brings: root, issuer: root},
-		"another name":                   {brings: other, issuer: other},
-		"made anew":                      {brings: again, issuer: again, refused: "verifiers would refuse the certificate in it"},
-		"made anew, as additional trust": {brings: again, trust: true, refused: "verifiers would refuse the certificate of hippo-a"},
-		"another, as additional trust":   {brings: other, trust: true},
-	} {
-		t.Run(name, func(t *testing.T) {
-			g := newTwoGenerations(t)
-			v := g.view
-			v.cluster = &v1beta1.PostgresCluster{}
-			v.cluster.Name = "hippo"
-			v.anchor(rotation.Server, root.certificate).facts.Admitted = true
-			secret := &corev1.Secret{Data: g.served(t, root.issue(x509.ExtKeyUsageServerAuth), root.certificate)}
-			v.material = map[string]*corev1.Secret{"hippo-a": secret}
-			v.observed.Parties = []rotation.Party{{Name: "hippo-a", Kind: rotation.Instance, Material: inspect(secret, []rotation.LeafWant{{Domain: rotation.Server}}, now)}}
-			p := &presented{source: "Secret custom", slot: slots[0], anchors: []*x509.Certificate{c.brings.certificate}}
-			if !c.trust {
-				p.pair = c.issuer.issue(x509.ExtKeyUsageServerAuth)
-			}
-			refused := v.unfit(rotation.Server, p)
-			if refused != (c.refused != "") {
-				t.Fatalf("refused: %v, %v", refused, p.findings)
-			}
-			if refused && (p.findings[0].Reason != anchorAmbiguous || p.findings[0].Severity != custom.Refuse || !strings.Contains(p.findings[0].Message, c.refused)) {
-				t.Errorf("%+v", p.findings)
-			}
-		})
-	}
-}
-
-// Two issuers without key identifiers are not one: a person approves each.
-func TestIssuersByHandAreToldApart(t *testing.T) {
-	now := newTwoGenerations(t).view.observed.Now
-	root, other := newByHand(t, now, "root by hand"), newByHand(t, now, "another root")
-	facts := func(a byHand) rotation.Custom {
-		return customOf(rotation.Server, a.issue(x509.ExtKeyUsageServerAuth), []*x509.Certificate{a.certificate}, now)
-	}
-	for name, c := range map[string]struct {
-		issuer     byHand
-		unapproved bool
-	}{"a renewal": {root, false}, "another issuer": {other, true}} {
-		want := facts(c.issuer)
-		want.Unapproved = true
-		v := &view{customs: []*presented{{slot: slots[0], facts: &want}}}
-		party := rotation.Party{Kind: rotation.Instance, Material: rotation.Material{Customs: []rotation.Custom{facts(root)}}}
-		v.wantCustoms(&party)
-		if len(party.Customs) != 1 || party.Customs[0].Unapproved != c.unapproved {
-			t.Errorf("%s: %+v", name, party.Customs)
-		}
 	}
 }

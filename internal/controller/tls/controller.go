@@ -27,7 +27,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"pgtls.dev/pgtls/api/v1beta1"
+	"pgtls.dev/pgtls/internal/controller/tls/act"
 	"pgtls.dev/pgtls/internal/controller/tls/evidence"
+	"pgtls.dev/pgtls/internal/controller/tls/gather"
+	"pgtls.dev/pgtls/internal/controller/tls/report"
+	"pgtls.dev/pgtls/internal/controller/tls/snapshot"
+	"pgtls.dev/pgtls/internal/controller/tls/wanted"
 	"pgtls.dev/pgtls/internal/delivery/kube"
 	"pgtls.dev/pgtls/internal/desired"
 	"pgtls.dev/pgtls/internal/probe"
@@ -42,7 +47,7 @@ const (
 	// Pause after an error; it doubles with each.
 	errorRetryMin = 5 * time.Millisecond
 	retryMin      = time.Second      // pause before a blocker is looked at again
-	retryMax      = 30 * time.Second // at most; a report or an event comes at once
+	RetryMax      = 30 * time.Second // at most; a report or an event comes at once
 )
 
 // Options of the controller.
@@ -61,19 +66,19 @@ type Options struct {
 
 // Reconciler keeps the certificates of PostgresClusters.
 type Reconciler struct {
-	client  client.Client
-	live    client.Reader
-	applier *kube.Applier
-	events  events.EventRecorder
-	options Options
-	agents  *evidence.Agents
-	proofs  *evidence.Proofs
+	Client  client.Client
+	Live    client.Reader
+	Applier *kube.Applier
+	Events  events.EventRecorder
+	Options Options
+	Agents  *evidence.Agents
+	Proofs  *evidence.Proofs
 
-	sessions sessionReader
+	Sessions gather.SessionReader
 
-	endSessions sessionEnder
-	sweeps      *sweeps
-	nudges      *nudges
+	EndSessions act.SessionEnder
+	Sweeps      *evidence.Sweeps
+	Nudges      *evidence.Nudges
 	retries     *retries
 }
 
@@ -85,22 +90,22 @@ func SetupWithManager(ctx context.Context, mgr manager.Manager, options Options)
 		return fmt.Errorf("setting up the TLS controller's client: %w", err)
 	}
 	r := &Reconciler{
-		client:  mgr.GetClient(),
-		live:    direct,
-		applier: newApplier(direct), // compares with what is stored, not with a cache
-		events:  mgr.GetEventRecorder("pgtls-tls"),
-		options: options,
-		proofs:  evidence.NewProofs(probe.Dial),
+		Client:  mgr.GetClient(),
+		Live:    direct,
+		Applier: newApplier(direct), // compares with what is stored, not with a cache
+		Events:  mgr.GetEventRecorder("pgtls-tls"),
+		Options: options,
+		Proofs:  evidence.NewProofs(probe.Dial),
 
-		sessions: readSessions,
+		Sessions: gather.ReadSessions,
 
-		endSessions: endSessions,
-		sweeps:      newSweeps(),
+		EndSessions: act.EndSessions,
+		Sweeps:      evidence.NewSweeps(),
 
-		nudges:  newNudges(),
+		Nudges:  evidence.NewNudges(),
 		retries: newRetries(),
 	}
-	r.agents = evidence.NewAgents(ctx, options.Now, func(cluster types.NamespacedName) {
+	r.Agents = evidence.NewAgents(ctx, options.Now, func(cluster types.NamespacedName) {
 		select {
 		case news <- event.TypedGenericEvent[types.NamespacedName]{Object: cluster}:
 		case <-ctx.Done():
@@ -120,7 +125,7 @@ func SetupWithManager(ctx context.Context, mgr manager.Manager, options Options)
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: max(options.Concurrency, 1),
 			// The default grows to a quarter of an hour: too long for a certificate.
-			RateLimiter: workqueue.NewTypedItemExponentialFailureRateLimiter[ctrl.Request](errorRetryMin, retryMax),
+			RateLimiter: workqueue.NewTypedItemExponentialFailureRateLimiter[ctrl.Request](errorRetryMin, RetryMax),
 		})
 	if err := watchReferences(ctx, mgr, options.Namespaces, b); err != nil {
 		return err
@@ -132,12 +137,12 @@ func SetupWithManager(ctx context.Context, mgr manager.Manager, options Options)
 }
 
 func newApplier(c client.Client) *kube.Applier {
-	conditions := []string{conditionTLSReady}
-	for _, s := range slots {
-		conditions = append(conditions, s.condition)
+	conditions := []string{report.ConditionTLSReady}
+	for _, s := range wanted.Slots() {
+		conditions = append(conditions, s.Condition)
 	}
 	for _, domain := range rotation.Domains() {
-		conditions = append(conditions, trustConditions[domain])
+		conditions = append(conditions, report.TrustConditions[domain])
 	}
 	return &kube.Applier{Client: c, Owner: fieldOwner, Conditions: conditions}
 }
@@ -151,33 +156,33 @@ func clusterOfPod(_ context.Context, pod client.Object) []ctrl.Request {
 	return []ctrl.Request{{NamespacedName: types.NamespacedName{Namespace: pod.GetNamespace(), Name: cluster}}}
 }
 
-func (r *Reconciler) now() time.Time { return r.options.Now() }
+func (r *Reconciler) Now() time.Time { return r.Options.Now() }
 
 // Reconcile observes, decides and acts until there is nothing to do or
 // somebody to wait for, and tells the result.
 func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
 	// Read live: an old status would be told anew, with its events.
 	var cluster v1beta1.PostgresCluster
-	err := r.live.Get(ctx, request.NamespacedName, &cluster)
+	err := r.Live.Get(ctx, request.NamespacedName, &cluster)
 	if client.IgnoreNotFound(err) != nil {
 		return ctrl.Result{}, fmt.Errorf("reading PostgresCluster %s: %w", request.NamespacedName, err)
 	}
 	if apierrors.IsNotFound(err) || !cluster.DeletionTimestamp.IsZero() {
 		return r.outcome(ctx, request.NamespacedName, 0, r.letGo(ctx, request.NamespacedName))
 	}
-	failed := r.request(ctx, &cluster)
+	failed := request.Request(ctx, &cluster)
 	v, plan, failure := r.rotate(ctx, &cluster)
 	if v == nil || movedOn(failure) {
 		return r.outcome(ctx, request.NamespacedName, 0, failure)
 	}
-	v.noteRequests(failed)
-	if err := r.writeStatus(ctx, v, plan, failure); err != nil {
+	report.NoteRequests(v, failed)
+	if err := report.WriteStatus(ctx, v, plan, failure); err != nil {
 		return r.outcome(ctx, request.NamespacedName, 0, err)
 	}
 	if failure != nil {
 		return ctrl.Result{}, failure
 	}
-	return r.outcome(ctx, request.NamespacedName, soonest(r.pause(request.NamespacedName, plan), v.retryAfter()), nil)
+	return r.outcome(ctx, request.NamespacedName, soonest(r.pause(request.NamespacedName, plan), report.RetryAfter(v)), nil)
 }
 
 // movedOn reports whether an error only says that somebody else wrote meanwhile: observe again.
@@ -195,17 +200,17 @@ func (r *Reconciler) outcome(ctx context.Context, cluster types.NamespacedName, 
 }
 
 // rotate executes plans until one has no step.
-func (r *Reconciler) rotate(ctx context.Context, cluster *v1beta1.PostgresCluster) (*view, rotation.Plan, error) {
+func (r *Reconciler) rotate(ctx context.Context, cluster *v1beta1.PostgresCluster) (*snapshot.Snapshot, rotation.Plan, error) {
 	var plan rotation.Plan
-	var v *view
+	var v *snapshot.Snapshot
 	for range maxRounds {
-		seen, err := r.observe(ctx, cluster)
+		seen, err := gather.observe(ctx, cluster)
 		if err != nil {
 			return v, plan, err
 		}
 		v = seen
-		if len(v.orphans) > 0 {
-			if err := r.releaseOrphans(ctx, v); err != nil {
+		if len(v.Orphans) > 0 {
+			if err := act.ReleaseOrphans(ctx, v); err != nil {
 				return v, plan, err
 			}
 			continue
@@ -216,9 +221,9 @@ func (r *Reconciler) rotate(ctx context.Context, cluster *v1beta1.PostgresCluste
 		if len(plan.Steps) == 0 {
 			return v, plan, nil
 		}
-		v.plan = plan
+		v.Plan = plan
 		logSteps(ctx, plan)
-		if err := r.execute(ctx, v, plan); err != nil && !errors.Is(err, errLookAgain) {
+		if err := act.Execute(ctx, v, plan); err != nil && !errors.Is(err, act.ErrLookAgain) {
 			return v, plan, err
 		}
 	}
@@ -226,19 +231,19 @@ func (r *Reconciler) rotate(ctx context.Context, cluster *v1beta1.PostgresCluste
 }
 
 // decide asks for a plan, and once more when it waits for what is read only on demand.
-func (r *Reconciler) decide(ctx context.Context, v *view) (rotation.Plan, error) {
-	plan, err := rotation.Next(v.policy, v.observed)
+func (r *Reconciler) decide(ctx context.Context, v *snapshot.Snapshot) (rotation.Plan, error) {
+	plan, err := rotation.Next(v.Policy, v.Observed)
 	if err != nil || !slices.ContainsFunc(plan.Blockers, func(b rotation.Blocker) bool { return b.Reason == rotation.SessionsUnknown }) {
 		return plan, err
 	}
-	r.observeSessions(ctx, v)
-	return rotation.Next(v.policy, v.observed)
+	gather.ObserveSessions(ctx, v)
+	return rotation.Next(v.Policy, v.Observed)
 }
 
 // refusedPolicy waits for the user: trying again would find the same.
-func refusedPolicy(v *view, err error) rotation.Plan {
+func refusedPolicy(v *snapshot.Snapshot, err error) rotation.Plan {
 	return rotation.Plan{State: rotation.Waiting, Blockers: []rotation.Blocker{
-		{Party: v.cluster.Name, Reason: policyInvalid, Message: err.Error()},
+		{Party: v.Cluster.Name, Reason: report.PolicyInvalid, Message: err.Error()},
 	}}
 }
 
@@ -259,7 +264,7 @@ func (r *Reconciler) pause(cluster types.NamespacedName, plan rotation.Plan) tim
 	if plan.Wake.IsZero() {
 		return retry
 	}
-	wake := max(plan.Wake.Sub(r.now()), time.Millisecond)
+	wake := max(plan.Wake.Sub(r.Now()), time.Millisecond)
 	if retry == 0 {
 		return wake
 	}
@@ -286,30 +291,20 @@ func waitingFor(plan rotation.Plan) string {
 	return text.String()
 }
 
-// releaseOrphans lets go of what an earlier cluster of the same name left.
-func (r *Reconciler) releaseOrphans(ctx context.Context, v *view) error {
-	for _, secret := range v.orphans {
-		if err := r.removeFinalizer(ctx, secret); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // letGo releases the Secrets of authorities whose cluster is gone, or goes when
 // they are gone; the garbage collector has deleted them and their finalizers hold them.
 func (r *Reconciler) letGo(ctx context.Context, name types.NamespacedName) error {
-	r.agents.KeepOnly(name, nil)
-	r.proofs.KeepOnly(name, nil)
-	r.sweeps.keepOnly(name, nil)
+	r.Agents.KeepOnly(name, nil)
+	r.Proofs.KeepOnly(name, nil)
+	r.Sweeps.KeepOnly(name, nil)
 	r.retries.after(name, "")
 	var secrets corev1.SecretList
-	if err := r.live.List(ctx, &secrets, client.InNamespace(name.Namespace),
+	if err := r.Live.List(ctx, &secrets, client.InNamespace(name.Namespace),
 		client.MatchingLabels(desired.ComponentLabels(name.Name, desired.TLSComponent))); err != nil {
 		return fmt.Errorf("listing the Secrets of %s: %w", name, err)
 	}
 	var cluster v1beta1.PostgresCluster
-	err := r.live.Get(ctx, name, &cluster)
+	err := r.Live.Get(ctx, name, &cluster)
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("reading PostgresCluster %s: %w", name, err)
 	}
@@ -319,7 +314,7 @@ func (r *Reconciler) letGo(ctx context.Context, name types.NamespacedName) error
 		if !orphan {
 			continue
 		}
-		if err := r.removeFinalizer(ctx, secret); err != nil {
+		if err := act.RemoveFinalizer(ctx, secret); err != nil {
 			return err
 		}
 	}

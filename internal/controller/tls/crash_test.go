@@ -18,6 +18,10 @@ import (
 
 	"pgtls.dev/pgtls/api/v1beta1"
 	"pgtls.dev/pgtls/internal/agentapi"
+	"pgtls.dev/pgtls/internal/controller/tls/act"
+	"pgtls.dev/pgtls/internal/controller/tls/material"
+	"pgtls.dev/pgtls/internal/controller/tls/report"
+	"pgtls.dev/pgtls/internal/controller/tls/tlstest"
 	"pgtls.dev/pgtls/internal/rotation"
 )
 
@@ -93,14 +97,14 @@ func TestACrashWhileAClusterIsMadeIsMadeGood(t *testing.T) {
 	crashes(t, func(t *testing.T, n int) bool {
 		h := newHouse(t)
 		crashed := h.crashAfter(n, nil)
-		_, err := h.r.Reconcile(t.Context(), ctrl.Request{NamespacedName: hippo})
+		_, err := h.r.Reconcile(t.Context(), ctrl.Request{NamespacedName: tlstest.Hippo})
 		if *crashed && !errors.Is(err, errCrash) {
 			t.Errorf("err = %v, want the crash", err)
 		}
 		before := h.stored()
 		h.ends()
 		after := h.stored()
-		if got := sortedKeys(after); !slices.Equal(got, allSecrets) {
+		if got := tlstest.SortedKeys(after); !slices.Equal(got, allSecrets) {
 			t.Errorf("Secrets = %v, want %v", got, allSecrets)
 		}
 		for name, secret := range before {
@@ -108,7 +112,7 @@ func TestACrashWhileAClusterIsMadeIsMadeGood(t *testing.T) {
 				t.Errorf("%s was good, and was made anew", name)
 			}
 		}
-		if c := h.cluster().Status.Conditions[0]; c.Reason != reasonNoEndpoint {
+		if c := h.cluster().Status.Conditions[0]; c.Reason != report.ReasonNoEndpoint {
 			t.Errorf("condition = %+v", c)
 		}
 		return *crashed
@@ -122,7 +126,7 @@ func TestACrashDuringARenewalIsMadeGood(t *testing.T) {
 		old := h.stored()
 		h.pass(21 * 24 * time.Hour) // every client leaf is due, no server leaf is
 		crashed := h.crashAfter(n, nil)
-		_, _ = h.r.Reconcile(t.Context(), ctrl.Request{NamespacedName: hippo}) // its error is the crash
+		_, _ = h.r.Reconcile(t.Context(), ctrl.Request{NamespacedName: tlstest.Hippo}) // its error is the crash
 		before := h.stored()
 		h.ends()
 		for name, secret := range h.stored() {
@@ -149,8 +153,8 @@ func TestACrashDuringARenewalIsMadeGood(t *testing.T) {
 func (h *house) keyStored(name string, key []byte) {
 	h.t.Helper()
 	stored := h.stored()
-	for _, name := range []string{name, name + copySuffix} {
-		if secret := stored[name]; secret != nil && cmp.Equal(secret.Data[authorityKey], key) {
+	for _, name := range []string{name, name + material.CopySuffix} {
+		if secret := stored[name]; secret != nil && cmp.Equal(secret.Data[material.AuthorityKey], key) {
 			return
 		}
 	}
@@ -164,16 +168,16 @@ func TestACrashWhileADeletedAuthorityIsRestoredLosesNothing(t *testing.T) {
 		h.reconcile()
 		original := h.secret(name)
 		h.delete(original)
-		crashed := h.crashAfter(n, func() { h.keyStored(name, original.Data[authorityKey]) })
-		_, _ = h.r.Reconcile(t.Context(), ctrl.Request{NamespacedName: hippo}) // its error is the crash
-		h.keyStored(name, original.Data[authorityKey])
+		crashed := h.crashAfter(n, func() { h.keyStored(name, original.Data[material.AuthorityKey]) })
+		_, _ = h.r.Reconcile(t.Context(), ctrl.Request{NamespacedName: tlstest.Hippo}) // its error is the crash
+		h.keyStored(name, original.Data[material.AuthorityKey])
 		h.ends()
-		if got := sortedKeys(h.stored()); !slices.Equal(got, allSecrets) {
+		if got := tlstest.SortedKeys(h.stored()); !slices.Equal(got, allSecrets) {
 			t.Errorf("Secrets = %v, want %v", got, allSecrets)
 		}
 		after := h.secret(name)
 		if !cmp.Equal(after.Data, original.Data) || !after.DeletionTimestamp.IsZero() ||
-			!slices.Equal(after.Finalizers, []string{authorityFinalizer}) || after.Immutable == nil || !*after.Immutable {
+			!slices.Equal(after.Finalizers, []string{material.AuthorityFinalizer}) || after.Immutable == nil || !*after.Immutable {
 			t.Errorf("the authority is not as it was: %+v", after.ObjectMeta)
 		}
 		return *crashed
@@ -188,14 +192,14 @@ func TestBothSecretsOfAnAuthorityDeletedAtOnceLoseNothing(t *testing.T) {
 		original := h.secret(name)
 		h.delete(original)
 		h.crashAfter(1, nil)
-		_, _ = h.r.Reconcile(t.Context(), ctrl.Request{NamespacedName: hippo}) // the copy is stored
+		_, _ = h.r.Reconcile(t.Context(), ctrl.Request{NamespacedName: tlstest.Hippo}) // the copy is stored
 		h.around = nil
-		h.delete(h.secret(name + copySuffix))
+		h.delete(h.secret(name + material.CopySuffix))
 		h.restart()
-		crashed := h.crashAfter(n, func() { h.keyStored(name, original.Data[authorityKey]) })
-		_, _ = h.r.Reconcile(t.Context(), ctrl.Request{NamespacedName: hippo}) // its error is the crash
+		crashed := h.crashAfter(n, func() { h.keyStored(name, original.Data[material.AuthorityKey]) })
+		_, _ = h.r.Reconcile(t.Context(), ctrl.Request{NamespacedName: tlstest.Hippo}) // its error is the crash
 		h.ends()
-		if got := sortedKeys(h.stored()); !slices.Equal(got, allSecrets) {
+		if got := tlstest.SortedKeys(h.stored()); !slices.Equal(got, allSecrets) {
 			t.Errorf("Secrets = %v, want %v", got, allSecrets)
 		}
 		if !cmp.Equal(h.secret(name).Data, original.Data) {
@@ -210,19 +214,19 @@ func TestATwinThatHoldsSomethingElseIsNoReasonToLetGo(t *testing.T) {
 	h.reconcile()
 	original := h.secret("hippo-server-ca-g1")
 	twin := original.DeepCopy()
-	twin.Name, twin.ResourceVersion, twin.Data = original.Name+copySuffix, "", map[string][]byte{authorityKey: []byte("nonsense")}
+	twin.Name, twin.ResourceVersion, twin.Data = original.Name+material.CopySuffix, "", map[string][]byte{material.AuthorityKey: []byte("nonsense")}
 	if err := h.client.Create(t.Context(), twin); err != nil {
 		t.Fatal(err)
 	}
 	h.delete(original)
-	_, err := h.r.Reconcile(t.Context(), ctrl.Request{NamespacedName: hippo})
-	if !errors.Is(err, errNotTheSame) {
-		t.Errorf("err = %v, want %v", err, errNotTheSame)
+	_, err := h.r.Reconcile(t.Context(), ctrl.Request{NamespacedName: tlstest.Hippo})
+	if !errors.Is(err, act.ErrNotTheSame) {
+		t.Errorf("err = %v, want %v", err, act.ErrNotTheSame)
 	}
 	if !cmp.Equal(h.secret(original.Name).Data, original.Data) {
 		t.Error("the authority is gone")
 	}
-	if c := h.cluster().Status.Conditions[0]; c.Reason != reasonFailed || !strings.Contains(c.Message, original.Name) {
+	if c := h.cluster().Status.Conditions[0]; c.Reason != report.ReasonFailed || !strings.Contains(c.Message, original.Name) {
 		t.Errorf("condition = %+v, want it to name the Secret", c)
 	}
 }
@@ -255,7 +259,7 @@ func TestThatSomebodyElseWroteMeanwhileIsNoFailure(t *testing.T) {
 					t.Errorf("it was told as a failure: %+v", conditions)
 				}
 				h.ends()
-				if got := sortedKeys(h.stored()); !slices.Equal(got, allSecrets) {
+				if got := tlstest.SortedKeys(h.stored()); !slices.Equal(got, allSecrets) {
 					t.Errorf("Secrets = %v", got)
 				}
 			})
@@ -271,11 +275,11 @@ func TestAFailureIsToldAndReturned(t *testing.T) {
 		}
 		return do()
 	}
-	_, err := h.r.Reconcile(t.Context(), ctrl.Request{NamespacedName: hippo})
+	_, err := h.r.Reconcile(t.Context(), ctrl.Request{NamespacedName: tlstest.Hippo})
 	if err == nil || strings.Count(err.Error(), "quota exceeded") != 1 || !strings.Contains(err.Error(), "hippo-a-1-tls") {
 		t.Errorf("err = %v, want it to say once what failed", err)
 	}
-	if c := h.cluster().Status.Conditions[0]; c.Reason != reasonFailed || c.Status != metav1.ConditionFalse || c.Message != err.Error() {
+	if c := h.cluster().Status.Conditions[0]; c.Reason != report.ReasonFailed || c.Status != metav1.ConditionFalse || c.Message != err.Error() {
 		t.Errorf("condition = %+v", c)
 	}
 	h.ends()
@@ -303,7 +307,7 @@ func TestAnImpossiblePolicyIsABlockerAndNoError(t *testing.T) {
 	if c := status.Conditions[0]; c.Reason != "PolicyInvalid" || !strings.Contains(c.Message, "renewBefore") {
 		t.Errorf("condition = %+v", c)
 	}
-	if status.TLS.State != string(rotation.Waiting) || len(status.TLS.Blockers) != 1 || status.TLS.Blockers[0].Party != hippo.Name {
+	if status.TLS.State != string(rotation.Waiting) || len(status.TLS.Blockers) != 1 || status.TLS.Blockers[0].Party != tlstest.Hippo.Name {
 		t.Errorf("status = %+v", status.TLS)
 	}
 	if events := h.events(); len(events) != 1 || !strings.Contains(events[0], "PolicyInvalid") {
@@ -314,7 +318,7 @@ func TestAnImpossiblePolicyIsABlockerAndNoError(t *testing.T) {
 	}
 	spec("5h")
 	h.reconcile()
-	if c := h.cluster().Status.Conditions[0]; c.Reason != reasonNoEndpoint {
+	if c := h.cluster().Status.Conditions[0]; c.Reason != report.ReasonNoEndpoint {
 		t.Errorf("mended, and the condition is %+v", c)
 	}
 }
@@ -331,7 +335,7 @@ func TestAnAuthorityWithoutItsLabelsIsNotLost(t *testing.T) {
 	}
 	h.pass(21 * 24 * time.Hour)
 	h.reconcile()
-	if m := h.r.inspectByName(t, h, instanceMaterial); m.Leaves[1].Serial == "" || m.Leaves[1].NotAfter.Before(h.now.Add(29*24*time.Hour)) {
+	if m := h.r.inspectByName(t, h, InstanceMaterial); m.Leaves[1].Serial == "" || m.Leaves[1].NotAfter.Before(h.now.Add(29*24*time.Hour)) {
 		t.Errorf("the client leaf was not renewed: %+v", m.Leaves[1])
 	}
 	if !cmp.Equal(before["hippo-client-ca-g1"].Data, h.secret("hippo-client-ca-g1").Data) {
@@ -340,7 +344,7 @@ func TestAnAuthorityWithoutItsLabelsIsNotLost(t *testing.T) {
 }
 
 func TestASecretInTheAuthoritysPlaceIsNamedAndNotFoughtOver(t *testing.T) {
-	foreign := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: hippo.Namespace, Name: "hippo-server-ca-g1"}}
+	foreign := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: tlstest.Hippo.Namespace, Name: "hippo-server-ca-g1"}}
 	h := newHouse(t, foreign)
 	h.reconcile()
 	result, writes := h.reconcile()
@@ -356,15 +360,15 @@ func TestMaterialThatCannotBeWrittenIsMadeAnew(t *testing.T) {
 	h := newHouse(t)
 	h.reconcile()
 	immutable := true
-	h.damage(instanceMaterial, func(s *corev1.Secret) {
+	h.damage(InstanceMaterial, func(s *corev1.Secret) {
 		s.Immutable = &immutable
 		s.Data[agentapi.ServerCertificate] = []byte("nonsense")
 	})
 	_, writes := h.reconcile()
-	if want := []string{"delete " + instanceMaterial, "create " + instanceMaterial}; len(writes) < 2 || !slices.Equal(writes[:2], want) {
+	if want := []string{"delete " + InstanceMaterial, "create " + InstanceMaterial}; len(writes) < 2 || !slices.Equal(writes[:2], want) {
 		t.Errorf("writes = %v, want first %v", writes, want)
 	}
-	if m := h.r.inspectByName(t, h, instanceMaterial); m.Leaves[0].Problem != "" {
+	if m := h.r.inspectByName(t, h, InstanceMaterial); m.Leaves[0].Problem != "" {
 		t.Errorf("material = %+v", m)
 	}
 }
@@ -373,10 +377,10 @@ func TestMaterialThatCanNeitherBeWrittenNorGoIsTold(t *testing.T) {
 	h := newHouse(t)
 	h.reconcile()
 	immutable := true
-	h.damage(instanceMaterial, func(s *corev1.Secret) {
+	h.damage(InstanceMaterial, func(s *corev1.Secret) {
 		s.Immutable, s.Finalizers, s.Data = &immutable, []string{"somebody.else/holds"}, nil
 	})
-	_, err := h.r.Reconcile(t.Context(), ctrl.Request{NamespacedName: hippo})
+	_, err := h.r.Reconcile(t.Context(), ctrl.Request{NamespacedName: tlstest.Hippo})
 	if err == nil || !strings.Contains(err.Error(), "somebody.else/holds") {
 		t.Errorf("err = %v, want it to name the finalizer", err)
 	}
@@ -385,18 +389,18 @@ func TestMaterialThatCanNeitherBeWrittenNorGoIsTold(t *testing.T) {
 func TestWhatOthersNoteOnMaterialIsTheirs(t *testing.T) {
 	h := newHouse(t)
 	h.reconcile()
-	h.damage(instanceMaterial, func(s *corev1.Secret) {
+	h.damage(InstanceMaterial, func(s *corev1.Secret) {
 		metav1.SetMetaDataLabel(&s.ObjectMeta, "team", "zoo")
 		metav1.SetMetaDataAnnotation(&s.ObjectMeta, "backup", "yes")
 		s.Finalizers = []string{"somebody.else/holds"}
 		delete(s.Data, agentapi.ServerKey)
 	})
 	h.reconcile()
-	after := h.secret(instanceMaterial)
+	after := h.secret(InstanceMaterial)
 	if after.Labels["team"] != "zoo" || after.Annotations["backup"] != "yes" || len(after.Finalizers) != 1 {
 		t.Errorf("metadata = %+v", after.ObjectMeta)
 	}
-	if after.Annotations[revisionAnnotation] != h.r.inspectByName(t, h, instanceMaterial).Revision {
+	if after.Annotations[material.RevisionAnnotation] != h.r.inspectByName(t, h, InstanceMaterial).Revision {
 		t.Error("the annotation names another revision than the content")
 	}
 }
@@ -421,7 +425,7 @@ func TestAClusterMadeAgainUnderItsNameGetsItsOwnAuthority(t *testing.T) {
 	if cmp.Equal(old.Data, h.secret("hippo-server-ca-g1").Data) {
 		t.Error("it uses the earlier cluster's key")
 	}
-	if got := sortedKeys(h.stored()); !slices.Equal(got, allSecrets) {
+	if got := tlstest.SortedKeys(h.stored()); !slices.Equal(got, allSecrets) {
 		t.Errorf("Secrets = %v", got)
 	}
 }
@@ -442,7 +446,7 @@ func TestAuthoritiesAreLetGoOfWhileTheirClusterIsBeingDeleted(t *testing.T) {
 	h.reconcile()
 	stored := h.stored()
 	if stored["hippo-server-ca-g1"] != nil || stored["hippo-client-ca-g1"] == nil {
-		t.Errorf("Secrets = %v, want the deleted one gone and the other kept", sortedKeys(stored))
+		t.Errorf("Secrets = %v, want the deleted one gone and the other kept", tlstest.SortedKeys(stored))
 	}
 }
 
@@ -460,7 +464,7 @@ func TestAConflictWhileLettingGoIsNoFailure(t *testing.T) {
 	h.around = nil
 	h.reconcile()
 	var gone corev1.Secret
-	if err := h.client.Get(t.Context(), client.ObjectKey{Namespace: hippo.Namespace, Name: "hippo-server-ca-g1"}, &gone); !apierrors.IsNotFound(err) {
+	if err := h.client.Get(t.Context(), client.ObjectKey{Namespace: tlstest.Hippo.Namespace, Name: "hippo-server-ca-g1"}, &gone); !apierrors.IsNotFound(err) {
 		t.Errorf("err = %v, want it gone", err)
 	}
 }

@@ -16,6 +16,11 @@ import (
 
 	"pgtls.dev/pgtls/api/v1beta1"
 	"pgtls.dev/pgtls/internal/agentapi"
+	"pgtls.dev/pgtls/internal/controller/tls/material"
+	"pgtls.dev/pgtls/internal/controller/tls/report"
+	"pgtls.dev/pgtls/internal/controller/tls/snapshot"
+	"pgtls.dev/pgtls/internal/controller/tls/tlstest"
+	"pgtls.dev/pgtls/internal/controller/tls/wanted"
 	"pgtls.dev/pgtls/internal/custom"
 	"pgtls.dev/pgtls/internal/desired"
 	"pgtls.dev/pgtls/internal/pki"
@@ -26,8 +31,8 @@ func TestACustomCertificateIsTrustedFirstAndThenPresentedPodByPod(t *testing.T) 
 	bubble(t, func(t *testing.T) {
 		h, pods := hippos(t)
 		theirs := company(t, "Company CA")
-		pair := h.bring(serverSlot, theirs)
-		h.change(naming(serverSlot, brought))
+		pair := h.bring(ServerSlot, theirs)
+		h.change(Naming(ServerSlot, brought))
 
 		h.onTheWay(pods)
 		if got := h.trusted(rotation.Server, theirs); got != "all" {
@@ -39,7 +44,7 @@ func TestACustomCertificateIsTrustedFirstAndThenPresentedPodByPod(t *testing.T) 
 		if names := serversOf(pods, pair); len(names) > 0 {
 			t.Errorf("%v present it, and nobody had the time to take its authority", names)
 		}
-		h.wants(serverSlot.condition, metav1.ConditionFalse, reasonAdopting, "Secret company-tls", "Company CA", "clients that hold only the present issuer refuse the new one")
+		h.wants(ServerSlot.Condition, metav1.ConditionFalse, report.ReasonAdopting, "Secret company-tls", "Company CA", "clients that hold only the present issuer refuse the new one")
 		if status := h.cluster().Status; status.TLS.State != string(rotation.Steady) || status.Conditions[0].Status != metav1.ConditionTrue {
 			t.Errorf("giving clients time is no trouble: %s, %+v", status.TLS.State, status.Conditions[0])
 		}
@@ -56,9 +61,9 @@ func TestACustomCertificateIsTrustedFirstAndThenPresentedPodByPod(t *testing.T) 
 		if names := serversOf(pods, pair); !slices.Equal(names, instancePods) {
 			t.Errorf("it is presented by %v", names)
 		}
-		h.wants(serverSlot.condition, metav1.ConditionTrue, reasonPresented, "Secret company-tls", "valid until")
+		h.wants(ServerSlot.Condition, metav1.ConditionTrue, report.ReasonPresented, "Secret company-tls", "valid until")
 		told = h.events()
-		if presented := eventsOf(told, reasonPresented); len(presented) != 1 || !strings.HasPrefix(presented[0], "Normal") {
+		if presented := eventsOf(told, report.ReasonPresented); len(presented) != 1 || !strings.HasPrefix(presented[0], "Normal") {
 			t.Errorf("events = %q, want one that it is presented", presented)
 		}
 
@@ -73,12 +78,12 @@ func TestACustomCertificateIsTrustedFirstAndThenPresentedPodByPod(t *testing.T) 
 func TestHowLongClientsAreGivenIsTheUsersToSay(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h, pods := hippos(t)
-		pair := h.bring(serverSlot, company(t, "Company CA"))
+		pair := h.bring(ServerSlot, company(t, "Company CA"))
 		h.change(adoption(""))
 		h.change(func(c *v1beta1.PostgresCluster) {
 			c.Spec.TLS.TrustPropagationDelay = ptr.To(v1beta1.SoakDuration("1h"))
 		})
-		h.change(naming(serverSlot, brought))
+		h.change(Naming(ServerSlot, brought))
 		h.onTheWay(pods)
 		h.pass(59 * time.Minute)
 		h.onTheWay(pods)
@@ -95,17 +100,17 @@ func TestHowLongClientsAreGivenIsTheUsersToSay(t *testing.T) {
 }
 
 func TestTheConditionSaysPresentedWhenThePodsPresentIt(t *testing.T) {
-	for _, s := range slots {
-		t.Run(string(s.role), func(t *testing.T) {
+	for _, s := range wanted.Slots() {
+		t.Run(string(s.Role), func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				h, pods := hippos(t)
 				h.bring(s, company(t, "Company CA"))
-				h.change(naming(s, brought))
+				h.change(Naming(s, brought))
 				h.onTheWay(pods)
 				h.follow()
 				for range 40 {
 					asked := h.asks(pods)
-					c := h.conditionOf(s.condition)
+					c := h.conditionOf(s.Condition)
 					if len(asked) == 0 && len(h.writes) == 0 {
 						break
 					}
@@ -116,7 +121,7 @@ func TestTheConditionSaysPresentedWhenThePodsPresentIt(t *testing.T) {
 						pods[name].install()
 					}
 				}
-				h.wants(s.condition, metav1.ConditionTrue, reasonPresented)
+				h.wants(s.Condition, metav1.ConditionTrue, report.ReasonPresented)
 			})
 		})
 	}
@@ -125,15 +130,15 @@ func TestTheConditionSaysPresentedWhenThePodsPresentIt(t *testing.T) {
 func TestARenewalByTheSameIssuerWaitsForNobody(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		theirs := company(t, "Company CA")
-		h, pods, first := adopted(t, serverSlot, theirs)
+		h, pods, first := adopted(t, ServerSlot, theirs)
 		h.pass(time.Hour)
-		second := h.bring(serverSlot, theirs)
+		second := h.bring(ServerSlot, theirs)
 		h.onTheWay(pods)
 		if got := serversOf(pods, second); !slices.Equal(got, instancePods) || len(serversOf(pods, first)) > 0 {
 			t.Errorf("the new one is presented by %v", got)
 		}
-		h.wants(serverSlot.condition, metav1.ConditionTrue, reasonPresented)
-		if presented := eventsOf(h.events(), reasonPresented); len(presented) != 1 {
+		h.wants(ServerSlot.Condition, metav1.ConditionTrue, report.ReasonPresented)
+		if presented := eventsOf(h.events(), report.ReasonPresented); len(presented) != 1 {
 			t.Errorf("events = %q, want one", presented)
 		}
 	})
@@ -147,12 +152,12 @@ func TestWhatIsRefusedChangesNothing(t *testing.T) {
 		says   string
 	}{
 		"the key of another": {reason: custom.KeyMismatch, says: "key tls.key", how: func(h *house) {
-			data := filesOf(t, h.leafOf(theirs, serverSlot), theirs)
-			data["tls.key"] = filesOf(t, h.leafOf(theirs, serverSlot))["tls.key"]
+			data := filesOf(t, h.leafOf(theirs, ServerSlot), theirs)
+			data["tls.key"] = filesOf(t, h.leafOf(theirs, ServerSlot))["tls.key"]
 			h.put(brought, data)
 		}},
 		"another authority's": {reason: custom.UnknownAuthority, says: "tls.crt", how: func(h *house) {
-			h.put(brought, filesOf(t, h.leafOf(other, serverSlot), theirs))
+			h.put(brought, filesOf(t, h.leafOf(other, ServerSlot), theirs))
 		}},
 		"no names": {reason: custom.NameMissing, says: "hippo-primary.zoo.svc", how: func(h *house) {
 			pair, err := theirs.Issue(pki.LeafRequest{CommonName: "x", DNSNames: []string{"x.example"}, Usage: pki.ServerAuth, NotBefore: h.clock(), NotAfter: h.clock().Add(1000 * time.Hour)})
@@ -165,8 +170,8 @@ func TestWhatIsRefusedChangesNothing(t *testing.T) {
 			h.put(brought, map[string][]byte{"tls.crt": []byte("x"), "tls.key": []byte("y"), "ca.crt": []byte("z")})
 		}},
 		"emptied": {reason: custom.NoCertificate, says: "it is missing", how: func(h *house) { h.put(brought, nil) }},
-		"gone":    {reason: sourceMissing, says: "there is none in namespace zoo", how: func(h *house) { h.delete(h.secret(brought)) }},
-		"unreadable": {reason: sourceUnreadable, says: "the API server is away", how: func(h *house) {
+		"gone":    {reason: snapshot.SourceMissing, says: "there is none in namespace zoo", how: func(h *house) { h.delete(h.secret(brought)) }},
+		"unreadable": {reason: snapshot.SourceUnreadable, says: "the API server is away", how: func(h *house) {
 			h.reading = func(key client.ObjectKey, _ client.Object) error {
 				if key.Name == brought {
 					return errors.New("the API server is away")
@@ -174,24 +179,24 @@ func TestWhatIsRefusedChangesNothing(t *testing.T) {
 				return nil
 			}
 		}},
-		"the operator's own": {reason: sourceReserved, says: "the operator writes it", how: func(h *house) {
-			h.change(naming(serverSlot, instanceMaterial))
+		"the operator's own": {reason: snapshot.SourceReserved, says: "the operator writes it", how: func(h *house) {
+			h.change(Naming(ServerSlot, InstanceMaterial))
 		}},
-		"named like an authority of the cluster": {reason: anchorReserved, says: "CN=hippo server ca g7", how: func(h *house) {
-			h.bring(serverSlot, company(t, "hippo server ca g7"))
+		"named like an authority of the cluster": {reason: snapshot.AnchorReserved, says: "CN=hippo server ca g7", how: func(h *house) {
+			h.bring(ServerSlot, company(t, "hippo server ca g7"))
 		}},
-		"named so in other letters": {reason: anchorReserved, says: "CN=Hippo Server  CA g7", how: func(h *house) {
-			h.bring(serverSlot, company(t, "Hippo Server  CA g7"))
+		"named so in other letters": {reason: snapshot.AnchorReserved, says: "CN=Hippo Server  CA g7", how: func(h *house) {
+			h.bring(ServerSlot, company(t, "Hippo Server  CA g7"))
 		}},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				h, pods, pair := adopted(t, serverSlot, theirs)
+				h, pods, pair := adopted(t, ServerSlot, theirs)
 				before := h.recorded()
 				c.how(h)
 				h.onTheWay(pods)
-				h.wants(serverSlot.condition, metav1.ConditionFalse, string(c.reason), c.says, "goes on being presented")
+				h.wants(ServerSlot.Condition, metav1.ConditionFalse, string(c.reason), c.says, "goes on being presented")
 				told := eventsOf(h.events(), string(c.reason))
 				if len(told) != 1 || !strings.HasPrefix(told[0], "Warning") {
 					t.Errorf("events = %q, want one warning", told)
@@ -209,7 +214,7 @@ func TestWhatIsRefusedChangesNothing(t *testing.T) {
 				if got := h.trusted(rotation.Server, theirs); got != "all" || !slices.Equal(before, h.recorded()) {
 					t.Errorf("%s of the bundles hold its authority, and recorded is %v", got, h.recorded())
 				}
-				if result, _ := h.reconcile(); c.reason == sourceUnreadable && (result.RequeueAfter == 0 || result.RequeueAfter > retryMax) {
+				if result, _ := h.reconcile(); c.reason == snapshot.SourceUnreadable && (result.RequeueAfter == 0 || result.RequeueAfter > RetryMax) {
 					t.Errorf("it looks again after %s", result.RequeueAfter)
 				}
 				if told := eventsOf(h.events(), string(c.reason)); len(told) > 0 {
@@ -223,16 +228,16 @@ func TestWhatIsRefusedChangesNothing(t *testing.T) {
 func TestWhatIsRefusedFromTheStartLeavesTheOwnCertificate(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h, pods := hippos(t)
-		h.change(naming(serverSlot, brought))
+		h.change(Naming(ServerSlot, brought))
 		h.onTheWay(pods)
-		h.wants(serverSlot.condition, metav1.ConditionFalse, string(sourceMissing), "pgtls's own certificate is presented")
+		h.wants(ServerSlot.Condition, metav1.ConditionFalse, string(snapshot.SourceMissing), "pgtls's own certificate is presented")
 		if c := h.cluster().Status.Conditions[0]; c.Status != metav1.ConditionTrue {
 			t.Errorf("everything else is well: %+v", c)
 		}
 		if len(h.recorded()) > 0 {
 			t.Errorf("recorded: %v", h.recorded())
 		}
-		pair := h.bring(serverSlot, company(t, "Company CA"))
+		pair := h.bring(ServerSlot, company(t, "Company CA"))
 		h.onTheWay(pods)
 		h.follow()
 		h.onTheWay(pods)
@@ -260,13 +265,13 @@ func TestWhatCannotBeReadTakesNoTrustAway(t *testing.T) {
 	for name, how := range cases {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				h, pods, pair := adopted(t, serverSlot, theirs)
+				h, pods, pair := adopted(t, ServerSlot, theirs)
 				h.put(brought, filesOf(t, pair, theirs, next))
 				h.onTheWay(pods)
 				if got := h.trusted(rotation.Server, next); got != "all" {
 					t.Fatalf("%s of the bundles hold the second authority", got)
 				}
-				before := h.secret(desired.TrustRecord(hippo.Name))
+				before := h.secret(desired.TrustRecord(tlstest.Hippo.Name))
 				how(h)
 				h.onTheWay(pods)
 				h.pass(48 * time.Hour)
@@ -274,8 +279,8 @@ func TestWhatCannotBeReadTakesNoTrustAway(t *testing.T) {
 				if got := h.trusted(rotation.Server, next); got != "all" {
 					t.Errorf("%s of the bundles hold what the Secret held", got)
 				}
-				if after := h.secret(desired.TrustRecord(hippo.Name)); after.ResourceVersion != before.ResourceVersion {
-					t.Errorf("the record was written: %v", sortedKeys(after.Data))
+				if after := h.secret(desired.TrustRecord(tlstest.Hippo.Name)); after.ResourceVersion != before.ResourceVersion {
+					t.Errorf("the record was written: %v", tlstest.SortedKeys(after.Data))
 				}
 				h.reading = nil
 				h.put(brought, filesOf(t, pair, theirs))
@@ -290,12 +295,12 @@ func TestWhatCannotBeReadTakesNoTrustAway(t *testing.T) {
 
 func TestANewInstancePresentsTheLastGoodOne(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		h, pods, pair := adopted(t, serverSlot, company(t, "Company CA"))
+		h, pods, pair := adopted(t, ServerSlot, company(t, "Company CA"))
 		h.put(brought, map[string][]byte{"tls.crt": []byte("x")})
 		h.onTheWay(pods)
 		h.change(func(c *v1beta1.PostgresCluster) { c.Spec.Instances[0].Replicas = ptr.To(int32(4)) })
 		h.reconcile()
-		if !h.served("hippo-a-3-tls", serverSlot, pair) {
+		if !h.served("hippo-a-3-tls", ServerSlot, pair) {
 			t.Error("the new instance does not present what the others do")
 		}
 		pods["hippo-a-3-0"] = h.aPod("hippo-a-3-0", "hippo-a-3-tls", desired.InstanceComponent, "replica")
@@ -310,12 +315,12 @@ func TestAClusterIsBornWithItsCustomCertificates(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h := newHouse(t)
 		theirs := company(t, "Company CA")
-		pair := h.bring(serverSlot, theirs)
-		h.change(naming(serverSlot, brought))
-		h.change(naming(poolerSlot, brought))
+		pair := h.bring(ServerSlot, theirs)
+		h.change(Naming(ServerSlot, brought))
+		h.change(Naming(PoolerSlot, brought))
 		h.reconcile()
 		for _, party := range []string{"hippo-a-0-tls", "hippo-a-1-tls", "hippo-pgbouncer-tls"} {
-			if !h.served(party, serverSlot, pair) {
+			if !h.served(party, ServerSlot, pair) {
 				t.Errorf("%s presents something else: nobody knows the cluster yet, and nobody is waited for", party)
 			}
 		}
@@ -339,9 +344,9 @@ func TestAPoolerIsBornIntoARunningClusterWithItsCustomCertificate(t *testing.T) 
 			"hippo-a-1-0": h.aPod("hippo-a-1-0", "hippo-a-1-tls", desired.InstanceComponent, "replica"),
 		}
 		h.quiet()
-		pair := h.bring(poolerSlot, company(t, "Company CA"))
-		h.change(func(c *v1beta1.PostgresCluster) { c.Spec.Proxy = aCluster().Spec.Proxy })
-		h.change(naming(poolerSlot, brought))
+		pair := h.bring(PoolerSlot, company(t, "Company CA"))
+		h.change(func(c *v1beta1.PostgresCluster) { c.Spec.Proxy = tlstest.ACluster().Spec.Proxy })
+		h.change(Naming(PoolerSlot, brought))
 		h.onTheWay(pods)
 		pods["hippo-pgbouncer-x"] = h.aPod("hippo-pgbouncer-x", "hippo-pgbouncer-tls", desired.PoolerComponent, "")
 		h.follow()
@@ -349,22 +354,22 @@ func TestAPoolerIsBornIntoARunningClusterWithItsCustomCertificate(t *testing.T) 
 		if got := serversOf(pods, pair); !slices.Equal(got, []string{"hippo-pgbouncer-x"}) {
 			t.Errorf("it is presented by %v", got)
 		}
-		h.wants(poolerSlot.condition, metav1.ConditionTrue, reasonPresented)
+		h.wants(PoolerSlot.Condition, metav1.ConditionTrue, report.ReasonPresented)
 	})
 }
 
 func TestWhatThePoolerAndTheReplicasPresentIsBroughtToo(t *testing.T) {
-	for _, s := range []slot{poolerSlot, replicationSlot} {
-		t.Run(string(s.role), func(t *testing.T) {
+	for _, s := range []wanted.Slot{PoolerSlot, ReplicationSlot} {
+		t.Run(string(s.Role), func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				theirs := company(t, "Company CA")
 				h, _, pair := adopted(t, s, theirs)
 				for _, party := range []string{"hippo-a-0-tls", "hippo-a-1-tls", "hippo-a-2-tls", "hippo-pgbouncer-tls"} {
-					if concerned := (party == "hippo-pgbouncer-tls") == (s.kind == rotation.Pooler); concerned != h.served(party, s, pair) {
+					if concerned := (party == "hippo-pgbouncer-tls") == (s.Kind == rotation.Pooler); concerned != h.served(party, s, pair) {
 						t.Errorf("%s presents it: %v", party, !concerned)
 					}
 				}
-				if got := h.trusted(s.domain, theirs); got != "all" {
+				if got := h.trusted(s.Domain, theirs); got != "all" {
 					t.Errorf("%s of the bundles hold its authority", got)
 				}
 			})
@@ -373,13 +378,13 @@ func TestWhatThePoolerAndTheReplicasPresentIsBroughtToo(t *testing.T) {
 }
 
 func TestWithoutItTheOwnLeafComesBackAndTheTrustEnds(t *testing.T) {
-	for _, s := range slots {
-		t.Run(string(s.role), func(t *testing.T) {
+	for _, s := range wanted.Slots() {
+		t.Run(string(s.Role), func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				theirs := company(t, "Company CA")
 				h, pods, pair := adopted(t, s, theirs)
 				h.change(func(c *v1beta1.PostgresCluster) { soaking("1h")(c) })
-				h.change(naming(s, ""))
+				h.change(Naming(s, ""))
 				h.onTheWay(pods)
 				if got := serversOf(pods, pair); len(got) > 0 {
 					t.Errorf("it is presented by %v", got)
@@ -387,13 +392,13 @@ func TestWithoutItTheOwnLeafComesBackAndTheTrustEnds(t *testing.T) {
 				if !h.ownServed("hippo-a-0-tls", s) || !h.ownServed("hippo-pgbouncer-tls", s) {
 					t.Error("the own leaf is not what is presented")
 				}
-				if c := h.conditionOf(s.condition); c.Type != "" {
+				if c := h.conditionOf(s.Condition); c.Type != "" {
 					t.Errorf("the condition stays: %+v", c)
 				}
-				if got := h.trusted(s.domain, theirs); got != "all" {
+				if got := h.trusted(s.Domain, theirs); got != "all" {
 					t.Errorf("it soaks, and %s of the bundles hold the authority", got)
 				}
-				if keys := h.recorded(); len(keys) != 3 || !strings.HasSuffix(keys[2], unusedSuffix) {
+				if keys := h.recorded(); len(keys) != 3 || !strings.HasSuffix(keys[2], material.UnusedSuffix) {
 					t.Errorf("recorded: %v", keys)
 				}
 				result, _ := h.reconcile()
@@ -402,7 +407,7 @@ func TestWithoutItTheOwnLeafComesBackAndTheTrustEnds(t *testing.T) {
 				}
 				h.pass(time.Hour)
 				h.onTheWay(pods)
-				if got := h.trusted(s.domain, theirs); got != "none" || len(h.recorded()) > 0 {
+				if got := h.trusted(s.Domain, theirs); got != "none" || len(h.recorded()) > 0 {
 					t.Errorf("the soak is over: %s of the bundles hold the authority, recorded is %v", got, h.recorded())
 				}
 				told := h.events()
@@ -419,8 +424,8 @@ func TestWithoutItTheOwnLeafComesBackAndTheTrustEnds(t *testing.T) {
 func TestAnotherCompanyTakesTheirPlace(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		first, second := company(t, "Company CA"), company(t, "Other CA")
-		h, pods, _ := adopted(t, serverSlot, first)
-		pair := h.bring(serverSlot, second)
+		h, pods, _ := adopted(t, ServerSlot, first)
+		pair := h.bring(ServerSlot, second)
 		h.onTheWay(pods)
 		if h.trusted(rotation.Server, first) != "all" || h.trusted(rotation.Server, second) != "all" || len(serversOf(pods, pair)) > 0 {
 			t.Error("both are to be trusted before anything changes")
@@ -449,13 +454,13 @@ func TestWhatIsDamagedByHandIsMadeGood(t *testing.T) {
 		},
 	}
 	bubble(t, func(t *testing.T) {
-		h, pods, pair := adopted(t, serverSlot, company(t, "Company CA"))
-		before := h.secret(instanceMaterial).Data
+		h, pods, pair := adopted(t, ServerSlot, company(t, "Company CA"))
+		before := h.secret(InstanceMaterial).Data
 		for name, damage := range damages {
 			for _, key := range files {
-				h.damage(instanceMaterial, func(s *corev1.Secret) { damage(h, s, key) })
+				h.damage(InstanceMaterial, func(s *corev1.Secret) { damage(h, s, key) })
 				h.onTheWay(pods)
-				after := h.secret(instanceMaterial).Data
+				after := h.secret(InstanceMaterial).Data
 				for k := range before {
 					if !bytes.Equal(before[k], after[k]) {
 						t.Errorf("%s %s: %s is another than before", key, name, k)
@@ -473,33 +478,33 @@ func TestAPersonSaysWhenANewIssuersIsPresented(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h, pods := hippos(t)
 		theirs := company(t, "Company CA")
-		pair := h.bring(serverSlot, theirs)
+		pair := h.bring(ServerSlot, theirs)
 		h.change(adoption(v1beta1.AdoptManual))
-		h.change(naming(serverSlot, brought))
+		h.change(Naming(ServerSlot, brought))
 		h.onTheWay(pods)
 		h.pass(24 * time.Hour)
 		h.onTheWay(pods)
 		if got := serversOf(pods, pair); len(got) > 0 {
 			t.Errorf("nobody has said so, and it is presented by %v", got)
 		}
-		content := contentOf(pair)
-		h.wants(serverSlot.condition, metav1.ConditionFalse, string(rotation.AwaitingApproval), content)
+		content := material.ContentOf(pair)
+		h.wants(ServerSlot.Condition, metav1.ConditionFalse, string(rotation.AwaitingApproval), content)
 		if c := h.cluster().Status.Conditions[0]; c.Status != metav1.ConditionTrue {
 			t.Errorf("to wait for a person is no trouble: %+v", c)
 		}
 		if told := eventsOf(h.events(), string(rotation.AwaitingApproval)); len(told) == 0 {
 			t.Error("nobody was told")
 		}
-		h.annotate(adoptApprovedAnnotation, "another")
+		h.annotate(material.AdoptApprovedAnnotation, "another")
 		h.onTheWay(pods)
-		h.wants(serverSlot.condition, metav1.ConditionFalse, string(rotation.AwaitingApproval))
-		h.annotate(adoptApprovedAnnotation, "another, "+content)
+		h.wants(ServerSlot.Condition, metav1.ConditionFalse, string(rotation.AwaitingApproval))
+		h.annotate(material.AdoptApprovedAnnotation, "another, "+content)
 		h.onTheWay(pods)
 		if got := serversOf(pods, pair); len(got) != 3 {
 			t.Errorf("it was approved, and is presented by %v", got)
 		}
-		h.wants(serverSlot.condition, metav1.ConditionTrue, reasonPresented)
-		renewed := h.bring(serverSlot, theirs)
+		h.wants(ServerSlot.Condition, metav1.ConditionTrue, report.ReasonPresented)
+		renewed := h.bring(ServerSlot, theirs)
 		h.onTheWay(pods)
 		if got := serversOf(pods, renewed); len(got) != 3 {
 			t.Errorf("a renewal needs no approval, and is presented by %v", got)
@@ -511,29 +516,29 @@ func TestEachSlotWaitsForItsOwnApproval(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h, pods := hippos(t)
 		theirs := company(t, "Company CA")
-		server, client := h.leafOf(theirs, serverSlot), h.leafOf(theirs, replicationSlot)
+		server, client := h.leafOf(theirs, ServerSlot), h.leafOf(theirs, ReplicationSlot)
 		h.put(brought, filesOf(t, server, theirs))
 		h.put("replicas", filesOf(t, client, theirs))
 		h.change(adoption(v1beta1.AdoptManual))
-		h.change(naming(serverSlot, brought))
-		h.change(naming(replicationSlot, "replicas"))
-		h.annotate(adoptApprovedAnnotation, contentOf(server))
+		h.change(Naming(ServerSlot, brought))
+		h.change(Naming(ReplicationSlot, "replicas"))
+		h.annotate(material.AdoptApprovedAnnotation, material.ContentOf(server))
 		h.onTheWay(pods)
-		h.wants(serverSlot.condition, metav1.ConditionFalse, reasonAdopting)
-		h.wants(replicationSlot.condition, metav1.ConditionFalse, string(rotation.AwaitingApproval), contentOf(client))
+		h.wants(ServerSlot.Condition, metav1.ConditionFalse, report.ReasonAdopting)
+		h.wants(ReplicationSlot.Condition, metav1.ConditionFalse, string(rotation.AwaitingApproval), material.ContentOf(client))
 		h.follow()
 		h.onTheWay(pods)
-		h.wants(serverSlot.condition, metav1.ConditionTrue, reasonPresented)
-		h.wants(replicationSlot.condition, metav1.ConditionFalse, string(rotation.AwaitingApproval))
+		h.wants(ServerSlot.Condition, metav1.ConditionTrue, report.ReasonPresented)
+		h.wants(ReplicationSlot.Condition, metav1.ConditionFalse, string(rotation.AwaitingApproval))
 	})
 }
 
 func TestImmediateWaitsForNobody(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h, pods := hippos(t)
-		pair := h.bring(serverSlot, company(t, "Company CA"))
+		pair := h.bring(ServerSlot, company(t, "Company CA"))
 		h.change(adoption(v1beta1.AdoptImmediate))
-		h.change(naming(serverSlot, brought))
+		h.change(Naming(ServerSlot, brought))
 		for range 10 {
 			for _, name := range h.asks(pods) {
 				pods[name].install()
@@ -543,7 +548,7 @@ func TestImmediateWaitsForNobody(t *testing.T) {
 		if got := serversOf(pods, pair); len(got) != 3 {
 			t.Errorf("without any time passing it is presented by %v", got)
 		}
-		h.wants(serverSlot.condition, metav1.ConditionTrue, reasonPresented)
+		h.wants(ServerSlot.Condition, metav1.ConditionTrue, report.ReasonPresented)
 	})
 }
 
@@ -551,23 +556,23 @@ func TestItemsSayWhichKeysAreMeant(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h, pods := hippos(t)
 		theirs := company(t, "Company CA")
-		pair := h.leafOf(theirs, serverSlot)
+		pair := h.leafOf(theirs, ServerSlot)
 		files := filesOf(t, pair, theirs)
 		h.put(brought, map[string][]byte{"db.crt": files["tls.crt"], "db.key": files["tls.key"], "root.pem": files["ca.crt"], "tls.crt": []byte("old")})
 		items := []corev1.KeyToPath{{Key: "db.crt", Path: "tls.crt"}, {Key: "db.key", Path: "tls.key"}, {Key: "root.pem", Path: "ca.crt"}}
-		h.change(naming(serverSlot, brought, items...))
+		h.change(Naming(ServerSlot, brought, items...))
 		h.onTheWay(pods)
 		h.follow()
 		h.onTheWay(pods)
 		if got := serversOf(pods, pair); len(got) != 3 {
 			t.Errorf("it is presented by %v", got)
 		}
-		h.change(naming(serverSlot, brought, items[:2]...))
+		h.change(Naming(ServerSlot, brought, items[:2]...))
 		h.onTheWay(pods)
 		if got := serversOf(pods, pair); len(got) != 3 {
 			t.Errorf("without its authority it is presented by %v", got)
 		}
-		h.wants(serverSlot.condition, metav1.ConditionFalse, string(custom.UnknownAuthority), "db.crt")
+		h.wants(ServerSlot.Condition, metav1.ConditionFalse, string(custom.UnknownAuthority), "db.crt")
 	})
 }
 
@@ -575,12 +580,12 @@ func TestAPublicAuthorityIsTrustedOnlyWhereTheSpecSaysSo(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h, pods := hippos(t)
 		public, unused := company(t, "Public Root"), company(t, "Another Public Root")
-		h.r.options.SystemRoots = func() []*x509.Certificate { return []*x509.Certificate{public.Certificate, unused.Certificate} }
-		pair := h.leafOf(public, serverSlot)
+		h.r.Options.SystemRoots = func() []*x509.Certificate { return []*x509.Certificate{public.Certificate, unused.Certificate} }
+		pair := h.leafOf(public, ServerSlot)
 		h.put(brought, filesOf(t, pair))
-		h.change(naming(serverSlot, brought))
+		h.change(Naming(ServerSlot, brought))
 		h.onTheWay(pods)
-		h.wants(serverSlot.condition, metav1.ConditionFalse, string(custom.UnknownAuthority))
+		h.wants(ServerSlot.Condition, metav1.ConditionFalse, string(custom.UnknownAuthority))
 		h.change(func(c *v1beta1.PostgresCluster) {
 			c.Spec.TLS = &v1beta1.TLSSpec{Server: &v1beta1.ServerTLSSpec{SystemRoots: true}}
 		})
@@ -600,7 +605,7 @@ func TestAPublicAuthorityIsTrustedOnlyWhereTheSpecSaysSo(t *testing.T) {
 func TestNearItsEndTheOwnLeafTakesItsPlace(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		theirs := company(t, "Company CA")
-		h, pods, _ := adopted(t, serverSlot, theirs)
+		h, pods, _ := adopted(t, ServerSlot, theirs)
 		pair, err := theirs.Issue(pki.LeafRequest{CommonName: "x", DNSNames: hostsOfHippo, Usage: pki.ServerAuth, NotBefore: h.clock(), NotAfter: h.clock().Add(6 * time.Hour)})
 		if err != nil {
 			t.Fatal(err)
@@ -624,9 +629,9 @@ func TestNearItsEndTheOwnLeafTakesItsPlace(t *testing.T) {
 		if got := serversOf(pods, pair); len(got) > 0 {
 			t.Errorf("nine minutes before its end it is presented by %v", got)
 		}
-		h.wants(serverSlot.condition, metav1.ConditionFalse, string(rotation.CustomEnded), "pgtls's own certificate is presented")
+		h.wants(ServerSlot.Condition, metav1.ConditionFalse, string(rotation.CustomEnded), "pgtls's own certificate is presented")
 		h.pass(10 * time.Minute)
 		h.onTheWay(pods)
-		h.wants(serverSlot.condition, metav1.ConditionFalse, string(custom.Expired), "pgtls's own certificate is presented")
+		h.wants(ServerSlot.Condition, metav1.ConditionFalse, string(custom.Expired), "pgtls's own certificate is presented")
 	})
 }

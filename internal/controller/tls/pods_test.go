@@ -24,6 +24,8 @@ import (
 
 	"pgtls.dev/pgtls/internal/agentapi"
 	"pgtls.dev/pgtls/internal/controller/tls/evidence/agenttest"
+	"pgtls.dev/pgtls/internal/controller/tls/material"
+	"pgtls.dev/pgtls/internal/controller/tls/tlstest"
 	"pgtls.dev/pgtls/internal/desired"
 	"pgtls.dev/pgtls/internal/pki"
 	"pgtls.dev/pgtls/internal/probe"
@@ -63,9 +65,9 @@ func (h *house) aPod(name, party, component, role string) *simPod {
 	}
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: hippo.Namespace, Name: name, UID: types.UID(name + "-uid"),
+			Namespace: tlstest.Hippo.Namespace, Name: name, UID: types.UID(name + "-uid"),
 			Labels: map[string]string{
-				desired.ClusterLabel: hippo.Name, desired.ComponentLabel: component,
+				desired.ClusterLabel: tlstest.Hippo.Name, desired.ComponentLabel: component,
 				desired.InstanceLabel: strings.TrimSuffix(party, "-tls"), desired.RoleLabel: role,
 			},
 		},
@@ -129,14 +131,14 @@ func (p *simPod) install() {
 		r.RevocationLists = numbers
 		r.ServerLeaf, r.ClientLeaf = server, leafOf(client)
 		r.ServedLeaf, r.PresentedLeaf = leafOf(pairIn(agentapi.ServedCertificate, agentapi.ServedKey)), leafOf(pairIn(agentapi.PresentedCertificate, agentapi.PresentedKey))
-		r.ServerAnchors, r.ClientAnchors = fingerprints(servers), fingerprints(anchors)
+		r.ServerAnchors, r.ClientAnchors = material.Fingerprints(servers), material.Fingerprints(anchors)
 	})
 }
 
 func (p *simPod) object() *corev1.Pod {
 	p.h.t.Helper()
 	var pod corev1.Pod
-	if err := p.h.client.Get(p.h.t.Context(), types.NamespacedName{Namespace: hippo.Namespace, Name: p.name}, &pod); err != nil {
+	if err := p.h.client.Get(p.h.t.Context(), types.NamespacedName{Namespace: tlstest.Hippo.Namespace, Name: p.name}, &pod); err != nil {
 		p.h.t.Fatal(err)
 	}
 	return &pod
@@ -158,7 +160,7 @@ func (p *simPod) change(how func(*corev1.Pod)) {
 
 // asked reports whether the pod is asked for something that it does not use.
 func (p *simPod) asked() bool {
-	asked := p.object().Annotations[activateAnnotation]
+	asked := p.object().Annotations[material.ActivateAnnotation]
 	return asked != "" && asked != p.agent.Report().Active
 }
 
@@ -248,7 +250,7 @@ func (h *house) asks(pods map[string]*simPod) []string {
 	synctest.Wait()
 	h.reconcile()
 	var asked []string
-	for _, name := range sortedKeys(pods) {
+	for _, name := range tlstest.SortedKeys(pods) {
 		if pods[name].asked() {
 			asked = append(asked, name)
 		}
@@ -259,7 +261,7 @@ func (h *house) asks(pods map[string]*simPod) []string {
 func (h *house) request(value string) {
 	h.t.Helper()
 	cluster := h.cluster()
-	metav1.SetMetaDataAnnotation(&cluster.ObjectMeta, renewRequestAnnotation, value)
+	metav1.SetMetaDataAnnotation(&cluster.ObjectMeta, material.RenewRequestAnnotation, value)
 	if err := h.client.Update(h.t.Context(), cluster); err != nil {
 		h.t.Fatal(err)
 	}
@@ -283,5 +285,5 @@ func bubble(t *testing.T, test func(*testing.T)) {
 }
 
 func (h *house) key(name string) client.ObjectKey {
-	return client.ObjectKey{Namespace: hippo.Namespace, Name: name}
+	return client.ObjectKey{Namespace: tlstest.Hippo.Namespace, Name: name}
 }

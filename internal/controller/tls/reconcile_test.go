@@ -2,7 +2,6 @@ package tls
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -28,6 +27,9 @@ import (
 	"pgtls.dev/pgtls/internal/certmanager"
 	"pgtls.dev/pgtls/internal/controller/tls/evidence"
 	"pgtls.dev/pgtls/internal/controller/tls/evidence/agenttest"
+	"pgtls.dev/pgtls/internal/controller/tls/gather"
+	"pgtls.dev/pgtls/internal/controller/tls/material"
+	"pgtls.dev/pgtls/internal/controller/tls/tlstest"
 	"pgtls.dev/pgtls/internal/desired"
 	"pgtls.dev/pgtls/internal/pki"
 	"pgtls.dev/pgtls/internal/postgres"
@@ -69,8 +71,6 @@ func (h *house) write(what string, do func() error) error {
 	return do()
 }
 
-var hippo = types.NamespacedName{Namespace: "zoo", Name: "hippo"}
-
 func newHouse(t *testing.T, objects ...client.Object) *house {
 	t.Helper()
 	scheme := runtime.NewScheme()
@@ -81,8 +81,8 @@ func newHouse(t *testing.T, objects ...client.Object) *house {
 	}
 	h := &house{t: t, now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), wire: agenttest.NewWire(), pods: map[string]*simPod{}}
 	base := fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(&v1beta1.PostgresCluster{}, &corev1.Pod{}, &corev1.Service{}).
-		WithIndex(&v1beta1.PostgresCluster{}, referenceIndex, referencesIn).
-		WithObjects(append(objects, append(someServices(), aCluster())...)...).Build()
+		WithIndex(&v1beta1.PostgresCluster{}, referenceIndex, ReferencesIn).
+		WithObjects(append(objects, append(tlstest.SomeServices(), tlstest.ACluster())...)...).Build()
 	h.client = interceptor.NewClient(base, interceptor.Funcs{
 		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, obj client.Object, opts ...client.GetOption) error {
 			if h.reading != nil {
@@ -132,12 +132,12 @@ func (h *house) restart() {
 	ctx, stop := context.WithCancel(h.t.Context())
 	h.stop, h.told = stop, events.NewFakeRecorder(1000)
 	h.r = &Reconciler{
-		client: h.client, live: h.client, events: h.told, options: Options{ClusterDomain: "cluster.local", Now: now},
-		applier: newApplier(h.client),
-		agents:  evidence.NewAgents(ctx, now, func(types.NamespacedName) {}, h.wire.Dial), proofs: evidence.NewProofs(h.probe), nudges: newNudges(), retries: newRetries(), sweeps: newSweeps(),
+		Client: h.client, Live: h.client, Events: h.told, Options: Options{ClusterDomain: "cluster.local", Now: now},
+		Applier: newApplier(h.client),
+		Agents:  evidence.NewAgents(ctx, now, func(types.NamespacedName) {}, h.wire.Dial), Proofs: evidence.NewProofs(h.probe), Nudges: evidence.NewNudges(), retries: newRetries(), Sweeps: evidence.NewSweeps(),
 	}
-	h.r.sessions = func(context.Context, postgres.Server) ([]postgres.Session, error) { return h.sessions, nil }
-	h.r.endSessions = h.endSessions
+	h.r.Sessions = func(context.Context, postgres.Server) ([]postgres.Session, error) { return h.sessions, nil }
+	h.r.EndSessions = h.endSessions
 }
 
 // probe is the operator's handshake, as the test has it.
@@ -174,35 +174,11 @@ func (h *house) events() []string {
 	}
 }
 
-func aCluster() *v1beta1.PostgresCluster {
-	two, one := int32(2), int32(1)
-	return &v1beta1.PostgresCluster{
-		ObjectMeta: metav1.ObjectMeta{Namespace: hippo.Namespace, Name: hippo.Name, UID: "hippo-uid"},
-		Spec: v1beta1.PostgresClusterSpec{
-			PostgresVersion: 17,
-			Instances:       []v1beta1.InstanceSetSpec{{Name: "a", Replicas: &two}},
-			Proxy:           &v1beta1.ProxySpec{PGBouncer: &v1beta1.PGBouncerSpec{Replicas: &one}},
-		},
-	}
-}
-
-// someServices are those that lead to the parties; the cluster controller makes them.
-func someServices() []client.Object {
-	var services []client.Object
-	for i, name := range []string{"hippo-primary", "hippo-replicas", "hippo-pgbouncer"} {
-		services = append(services, &corev1.Service{
-			ObjectMeta: metav1.ObjectMeta{Namespace: hippo.Namespace, Name: name, Labels: desired.ClusterLabels(hippo.Name)},
-			Spec:       corev1.ServiceSpec{ClusterIP: fmt.Sprintf("10.96.0.%d", i+1)},
-		})
-	}
-	return services
-}
-
 // reconcile runs one reconciliation that must go well, and returns the writes that it took.
 func (h *house) reconcile() (ctrl.Result, []string) {
 	h.t.Helper()
 	h.writes = nil
-	result, err := h.r.Reconcile(h.t.Context(), ctrl.Request{NamespacedName: hippo})
+	result, err := h.r.Reconcile(h.t.Context(), ctrl.Request{NamespacedName: tlstest.Hippo})
 	if err != nil {
 		h.t.Fatalf("reconciling: %v", err)
 	}
@@ -212,7 +188,7 @@ func (h *house) reconcile() (ctrl.Result, []string) {
 func (h *house) secret(name string) *corev1.Secret {
 	h.t.Helper()
 	var secret corev1.Secret
-	if err := h.client.Get(h.t.Context(), types.NamespacedName{Namespace: hippo.Namespace, Name: name}, &secret); err != nil {
+	if err := h.client.Get(h.t.Context(), types.NamespacedName{Namespace: tlstest.Hippo.Namespace, Name: name}, &secret); err != nil {
 		h.t.Fatalf("Secret %s: %v", name, err)
 	}
 	return &secret
@@ -230,13 +206,13 @@ func (h *house) damage(name string, how func(*corev1.Secret)) {
 func (h *house) cluster() *v1beta1.PostgresCluster {
 	h.t.Helper()
 	var cluster v1beta1.PostgresCluster
-	if err := h.client.Get(h.t.Context(), hippo, &cluster); err != nil {
+	if err := h.client.Get(h.t.Context(), tlstest.Hippo, &cluster); err != nil {
 		h.t.Fatal(err)
 	}
 	return &cluster
 }
 
-const instanceMaterial = "hippo-a-0-tls"
+const InstanceMaterial = "hippo-a-0-tls"
 
 var materials = []string{"hippo-a-0-tls", "hippo-a-1-tls", "hippo-operator-tls", "hippo-pgbouncer-tls"}
 
@@ -245,7 +221,7 @@ func TestANewClusterGetsAuthoritiesAndMaterialAndThenRest(t *testing.T) {
 	result, _ := h.reconcile()
 	for _, name := range []string{"hippo-server-ca-g1", "hippo-client-ca-g1"} {
 		secret := h.secret(name)
-		if secret.Immutable == nil || !*secret.Immutable || !slices.Contains(secret.Finalizers, authorityFinalizer) {
+		if secret.Immutable == nil || !*secret.Immutable || !slices.Contains(secret.Finalizers, material.AuthorityFinalizer) {
 			t.Errorf("%s: want it immutable and held by a finalizer, got %+v", name, secret.ObjectMeta)
 		}
 	}
@@ -271,11 +247,11 @@ func TestANewClusterGetsAuthoritiesAndMaterialAndThenRest(t *testing.T) {
 
 func (r *Reconciler) inspectByName(t *testing.T, h *house, name string) rotation.Material {
 	t.Helper()
-	v, err := r.observe(t.Context(), h.cluster())
+	v, err := gather.observe(t.Context(), h.cluster())
 	if err != nil {
 		t.Fatal(err)
 	}
-	party := v.party(name)
+	party := v.Party(name)
 	if party == nil {
 		t.Fatalf("no party %s", name)
 	}
@@ -285,14 +261,14 @@ func (r *Reconciler) inspectByName(t *testing.T, h *house, name string) rotation
 func TestAPartyIsIssuedForOnceItsAddressesAreKnown(t *testing.T) {
 	h := newHouse(t)
 	var primary corev1.Service
-	if err := h.client.Get(t.Context(), types.NamespacedName{Namespace: hippo.Namespace, Name: "hippo-primary"}, &primary); err != nil {
+	if err := h.client.Get(t.Context(), types.NamespacedName{Namespace: tlstest.Hippo.Namespace, Name: "hippo-primary"}, &primary); err != nil {
 		t.Fatal(err)
 	}
 	if err := h.client.Delete(t.Context(), &primary); err != nil {
 		t.Fatal(err)
 	}
 	_, writes := h.reconcile()
-	if slices.Contains(writes, "create "+instanceMaterial) {
+	if slices.Contains(writes, "create "+InstanceMaterial) {
 		t.Error("a leaf was issued that lacks the primary's address")
 	}
 	if !slices.Contains(writes, "create hippo-pgbouncer-tls") {
@@ -302,7 +278,7 @@ func TestAPartyIsIssuedForOnceItsAddressesAreKnown(t *testing.T) {
 	if err := h.client.Create(t.Context(), &primary); err != nil {
 		t.Fatal(err)
 	}
-	if _, writes := h.reconcile(); !slices.Contains(writes, "create "+instanceMaterial) {
+	if _, writes := h.reconcile(); !slices.Contains(writes, "create "+InstanceMaterial) {
 		t.Errorf("the address is known and there is no material: %v", writes)
 	}
 }
@@ -334,12 +310,12 @@ func TestMaterialThatIsDamagedIsRepairedAndNothingElse(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			h := newHouse(t)
 			h.reconcile()
-			before := h.secret(instanceMaterial)
+			before := h.secret(InstanceMaterial)
 			untouched := other(h).ResourceVersion
-			h.damage(instanceMaterial, func(s *corev1.Secret) { c.how(h, s) })
+			h.damage(InstanceMaterial, func(s *corev1.Secret) { c.how(h, s) })
 			h.reconcile()
-			after := h.secret(instanceMaterial)
-			if m := h.r.inspectByName(t, h, instanceMaterial); m.Altered || m.Anchors.Server == nil || m.Anchors.Client == nil || m.Leaves[0].Problem+m.Leaves[1].Problem != "" {
+			after := h.secret(InstanceMaterial)
+			if m := h.r.inspectByName(t, h, InstanceMaterial); m.Altered || m.Anchors.Server == nil || m.Anchors.Client == nil || m.Leaves[0].Problem+m.Leaves[1].Problem != "" {
 				t.Errorf("after repair: %+v", m)
 			}
 			if c.kept != "" && !cmp.Equal(before.Data[c.kept], after.Data[c.kept]) {
@@ -358,10 +334,10 @@ func TestMaterialThatIsDamagedIsRepairedAndNothingElse(t *testing.T) {
 func TestARenewalIsAskedForOncePerValue(t *testing.T) {
 	h := newHouse(t)
 	h.reconcile()
-	serial := func() string { return h.r.inspectByName(t, h, instanceMaterial).Leaves[0].Serial }
+	serial := func() string { return h.r.inspectByName(t, h, InstanceMaterial).Leaves[0].Serial }
 	ask := func(value string) {
 		cluster := h.cluster()
-		cluster.Annotations = map[string]string{renewRequestAnnotation: value}
+		cluster.Annotations = map[string]string{material.RenewRequestAnnotation: value}
 		if err := h.client.Update(t.Context(), cluster); err != nil {
 			t.Fatal(err)
 		}
@@ -397,16 +373,16 @@ func TestALeafIsRenewedAtItsTime(t *testing.T) {
 }
 
 func TestASecretOfSomebodyElseIsLeftAloneAndTheRestGoesOn(t *testing.T) {
-	foreign := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: hippo.Namespace, Name: instanceMaterial},
+	foreign := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: tlstest.Hippo.Namespace, Name: InstanceMaterial},
 		Data: map[string][]byte{"precious": []byte("yes")}}
 	h := newHouse(t, foreign)
 	h.reconcile()
-	if got := h.secret(instanceMaterial).Data; !cmp.Equal(got, foreign.Data) {
+	if got := h.secret(InstanceMaterial).Data; !cmp.Equal(got, foreign.Data) {
 		t.Errorf("the foreign Secret was overwritten: %v", got)
 	}
 	h.secret("hippo-a-1-tls") // was made all the same
 	condition := h.cluster().Status.Conditions[0]
-	if condition.Status != metav1.ConditionFalse || condition.Reason != string(rotation.ForeignSecret) || !strings.Contains(condition.Message, instanceMaterial) {
+	if condition.Status != metav1.ConditionFalse || condition.Reason != string(rotation.ForeignSecret) || !strings.Contains(condition.Message, InstanceMaterial) {
 		t.Errorf("condition = %+v, want it to name the Secret", condition)
 	}
 }
@@ -428,7 +404,7 @@ func TestADeletedAuthorityIsRestoredWithTheSameKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, s := range secrets.Items {
-		if strings.HasSuffix(s.Name, copySuffix) {
+		if strings.HasSuffix(s.Name, material.CopySuffix) {
 			t.Errorf("%s was left behind", s.Name)
 		}
 	}
@@ -479,11 +455,11 @@ func TestPublicTrustFollowsTheAuthority(t *testing.T) {
 	h := newHouse(t)
 	h.reconcile()
 	var config corev1.ConfigMap
-	key := types.NamespacedName{Namespace: hippo.Namespace, Name: desired.CAConfigMap(hippo.Name)}
+	key := types.NamespacedName{Namespace: tlstest.Hippo.Namespace, Name: desired.CAConfigMap(tlstest.Hippo.Name)}
 	if err := h.client.Get(t.Context(), key, &config); err != nil {
 		t.Fatal(err)
 	}
-	want := string(h.secret("hippo-server-ca-g1").Data[authorityCertificate])
+	want := string(h.secret("hippo-server-ca-g1").Data[material.AuthorityCertificate])
 	if config.Data["ca.crt"] != want {
 		t.Errorf("ca.crt = %q, want the server authority", config.Data["ca.crt"])
 	}
@@ -497,29 +473,11 @@ func TestPublicTrustFollowsTheAuthority(t *testing.T) {
 	}
 }
 
-func TestDefaultLivesAreThoseOfTheDesign(t *testing.T) {
-	got := map[string]rotation.CertificatePolicy{}
-	for _, p := range partiesOf(aCluster(), "cluster.local", nil) {
-		for _, w := range p.Wants {
-			got[p.Name+" "+string(w.Domain)] = w.CertificatePolicy
-		}
-	}
-	server := rotation.CertificatePolicy{Life: 90 * 24 * time.Hour, RenewBefore: 30 * 24 * time.Hour, Algorithm: pki.ECDSAP256}
-	client := rotation.CertificatePolicy{Life: 30 * 24 * time.Hour, RenewBefore: 10 * 24 * time.Hour, Algorithm: pki.ECDSAP256}
-	want := map[string]rotation.CertificatePolicy{
-		"hippo-a-0-tls server": server, "hippo-a-1-tls server": server, "hippo-pgbouncer-tls server": server,
-		"hippo-a-0-tls client": client, "hippo-a-1-tls client": client, "hippo-pgbouncer-tls client": client, "hippo-operator-tls client": client,
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("policies (-want +got):\n%s", diff)
-	}
-}
-
 func TestMaterialOfAnInstanceThatIsGoneIsDiscarded(t *testing.T) {
 	h := newHouse(t)
 	h.reconcile()
 	const material = "hippo-a-1-tls"
-	set := &appsv1.StatefulSet{ObjectMeta: metav1.ObjectMeta{Namespace: hippo.Namespace, Name: "hippo-a-1"}}
+	set := &appsv1.StatefulSet{ObjectMeta: metav1.ObjectMeta{Namespace: tlstest.Hippo.Namespace, Name: "hippo-a-1"}}
 	if err := h.client.Create(t.Context(), set); err != nil {
 		t.Fatal(err)
 	}
@@ -535,9 +493,9 @@ func TestMaterialOfAnInstanceThatIsGoneIsDiscarded(t *testing.T) {
 	}
 	h.reconcile()
 	var gone corev1.Secret
-	key := types.NamespacedName{Namespace: hippo.Namespace, Name: material}
+	key := types.NamespacedName{Namespace: tlstest.Hippo.Namespace, Name: material}
 	if err := h.client.Get(t.Context(), key, &gone); !apierrors.IsNotFound(err) {
 		t.Errorf("the key of an instance that is gone is still stored: %v", err)
 	}
-	h.secret(instanceMaterial)
+	h.secret(InstanceMaterial)
 }

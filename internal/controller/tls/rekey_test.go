@@ -17,6 +17,9 @@ import (
 
 	"pgtls.dev/pgtls/api/v1beta1"
 	"pgtls.dev/pgtls/internal/agentapi"
+	"pgtls.dev/pgtls/internal/controller/tls/gather"
+	"pgtls.dev/pgtls/internal/controller/tls/material"
+	"pgtls.dev/pgtls/internal/controller/tls/tlstest"
 	"pgtls.dev/pgtls/internal/pki"
 	"pgtls.dev/pgtls/internal/rotation"
 )
@@ -48,7 +51,7 @@ func aRekey(t *testing.T, domain string) *house {
 	h := newHouse(t)
 	h.reconcile()
 	h.change(soaking("0s"))
-	h.annotate(rotateRequestAnnotation, domain+":1")
+	h.annotate(material.RotateRequestAnnotation, domain+":1")
 	return h
 }
 
@@ -62,19 +65,19 @@ func TestACrashDuringARekeyIsMadeGood(t *testing.T) {
 				var key []byte
 				crashed := h.crashAfter(n, func() {
 					if secret := h.stored()[name]; secret != nil {
-						key = secret.Data[authorityKey]
+						key = secret.Data[material.AuthorityKey]
 					}
 				})
-				_, err := h.r.Reconcile(t.Context(), ctrl.Request{NamespacedName: hippo})
+				_, err := h.r.Reconcile(t.Context(), ctrl.Request{NamespacedName: tlstest.Hippo})
 				if *crashed && !errors.Is(err, errCrash) {
 					t.Errorf("err = %v, want the crash", err)
 				}
 				h.ends()
 				after := h.stored()
 				if after[name] == nil || after["hippo-"+domain+"-ca-g1"] != nil {
-					t.Fatalf("Secrets = %v", sortedKeys(after))
+					t.Fatalf("Secrets = %v", tlstest.SortedKeys(after))
 				}
-				if key != nil && !bytes.Equal(key, after[name].Data[authorityKey]) {
+				if key != nil && !bytes.Equal(key, after[name].Data[material.AuthorityKey]) {
 					t.Error("the generation has a second key")
 				}
 				for secret, issuer := range issuersOf(t, after, domain) {
@@ -133,7 +136,7 @@ func TestWhoHoldsTheOldAuthorityIsLedToTheNew(t *testing.T) {
 		if generation == 4 {
 			return
 		}
-		h.annotate(rotateRequestAnnotation, "server:"+strings.Repeat("x", generation))
+		h.annotate(material.RotateRequestAnnotation, "server:"+strings.Repeat("x", generation))
 		h.reconcile()
 	}
 }
@@ -175,9 +178,9 @@ func TestARollBackIsNotTriedAgain(t *testing.T) {
 	h := aRekey(t, "server")
 	h.change(soaking("1h"))
 	h.reconcile()
-	h.annotate(rollbackAnnotation, "server:1")
+	h.annotate(material.RollbackAnnotation, "server:1")
 	h.reconcile()
-	if got := sortedKeys(h.stored()); !slices.Equal(got, allSecrets) {
+	if got := tlstest.SortedKeys(h.stored()); !slices.Equal(got, allSecrets) {
 		t.Errorf("Secrets = %v, want %v", got, allSecrets)
 	}
 	if !slices.ContainsFunc(h.events(), func(e string) bool { return strings.Contains(e, "RollBack") && strings.Contains(e, "Warning") }) {
@@ -186,10 +189,10 @@ func TestARollBackIsNotTriedAgain(t *testing.T) {
 	if _, writes := h.reconcile(); len(writes) > 0 {
 		t.Errorf("wrote %q after it", writes)
 	}
-	h.annotate(rotateRequestAnnotation, "server:2")
+	h.annotate(material.RotateRequestAnnotation, "server:2")
 	h.reconcile()
 	if stored := h.stored(); stored["hippo-server-ca-g3"] == nil || stored["hippo-server-ca-g2"] != nil {
-		t.Errorf("Secrets = %v, want g3 next", sortedKeys(stored))
+		t.Errorf("Secrets = %v, want g3 next", tlstest.SortedKeys(stored))
 	}
 }
 
@@ -197,13 +200,13 @@ func TestATaintedAuthorityGoesWithoutBridgeAndSoak(t *testing.T) {
 	h := newHouse(t)
 	h.reconcile()
 	old := h.secret("hippo-a-0-tls").Data[agentapi.ServerBundle]
-	h.annotate(taintAnnotation, "server-g1")
+	h.annotate(material.TaintAnnotation, "server-g1")
 	h.reconcile()
 	stored := h.stored()
 	if stored["hippo-server-ca-g1"] != nil || stored["hippo-server-ca-g2"] == nil {
-		t.Fatalf("Secrets = %v", sortedKeys(stored))
+		t.Fatalf("Secrets = %v", tlstest.SortedKeys(stored))
 	}
-	if stored["hippo-server-ca-g2"].Data[forwardBridge] != nil {
+	if stored["hippo-server-ca-g2"].Data[material.ForwardBridge] != nil {
 		t.Error("the tainted authority vouches for its successor")
 	}
 	pair, err := pki.ParseKeyPair(stored["hippo-a-0-tls"].Data[agentapi.ServerCertificate], stored["hippo-a-0-tls"].Data[agentapi.ServerKey])
@@ -240,19 +243,19 @@ func TestALostAuthorityIsTrustedUntilItIsDropped(t *testing.T) {
 	crashes(t, func(t *testing.T, n int) bool {
 		h := aRekey(t, "server")
 		crashed := h.crashAfter(n, nil)
-		_, _ = h.r.Reconcile(t.Context(), ctrl.Request{NamespacedName: hippo})
+		_, _ = h.r.Reconcile(t.Context(), ctrl.Request{NamespacedName: tlstest.Hippo})
 		h.around = nil
 		h.restart()
 		before := h.stored()
-		if before["hippo-server-ca-g1"] == nil || before["hippo-server-ca-g2"] == nil || before["hippo-server-ca-g2"].Annotations[retiredAnnotation] != "" {
+		if before["hippo-server-ca-g1"] == nil || before["hippo-server-ca-g2"] == nil || before["hippo-server-ca-g2"].Annotations[material.RetiredAnnotation] != "" {
 			return *crashed
 		}
 		h.lose("hippo-server-ca-g1")
-		v, err := h.r.observe(t.Context(), h.cluster())
+		v, err := gather.observe(t.Context(), h.cluster())
 		if err != nil {
 			t.Fatal(err)
 		}
-		if a := v.authority(rotation.Step{Domain: rotation.Server, Generation: 1}); a == nil || a.facts.Problem != rotation.AuthorityLost {
+		if a := v.Authority(rotation.Server, 1); a == nil || a.Facts.Problem != rotation.AuthorityLost {
 			t.Errorf("g1 is forgotten: %+v", a)
 		}
 		issuers := slices.Collect(maps.Values(issuersOf(t, before, "server")))

@@ -16,6 +16,8 @@ import (
 
 	"pgtls.dev/pgtls/api/v1beta1"
 	"pgtls.dev/pgtls/internal/certmanager"
+	"pgtls.dev/pgtls/internal/controller/tls/report"
+	"pgtls.dev/pgtls/internal/controller/tls/snapshot"
 )
 
 // issuedBy has the spec name issuers; "": none.
@@ -99,7 +101,7 @@ func TestWhatTheSpecNoLongerWantsIsTakenBack(t *testing.T) {
 	h.change(issuedBy("company", "clients"))
 	h.reconcile()
 	h.change(issuedBy("company", ""))
-	h.change(naming(serverSlot, brought)) // in the issuer's place
+	h.change(Naming(ServerSlot, brought)) // in the issuer's place
 	h.reconcile()
 	if h.certificate("hippo-replication-cert") != nil || h.certificate("hippo-instances-cert") != nil || h.certificate("hippo-pgbouncer-cert") == nil {
 		t.Error("the pooler's alone is to stay")
@@ -125,7 +127,7 @@ func TestWhatAnIssuerIssuesIsPresentedLikeAnyOther(t *testing.T) {
 		h.change(issuedBy("company", ""))
 		h.onTheWay(pods)
 		certificate := h.certificate("hippo-instances-cert")
-		h.wants(serverSlot.condition, metav1.ConditionFalse, string(awaitingIssuer), "hippo-instances-cert", "company has not issued it yet", "kubectl describe certificate")
+		h.wants(ServerSlot.Condition, metav1.ConditionFalse, string(snapshot.AwaitingIssuer), "hippo-instances-cert", "company has not issued it yet", "kubectl describe certificate")
 		condition := map[string]any{"type": "Issuing", "status": "True", "reason": "Pending", "message": "the order waits for its challenge"}
 		if err := unstructured.SetNestedSlice(certificate.Object, []any{condition}, "status", "conditions"); err != nil {
 			t.Fatal(err)
@@ -134,12 +136,12 @@ func TestWhatAnIssuerIssuesIsPresentedLikeAnyOther(t *testing.T) {
 			t.Fatal(err)
 		}
 		result, _ := h.reconcile()
-		if result.RequeueAfter == 0 || result.RequeueAfter > retryMax {
+		if result.RequeueAfter == 0 || result.RequeueAfter > RetryMax {
 			t.Errorf("nothing tells of a Certificate, and it looks again after %s", result.RequeueAfter)
 		}
-		h.wants(serverSlot.condition, metav1.ConditionFalse, string(awaitingIssuer), "Pending: the order waits for its challenge")
+		h.wants(ServerSlot.Condition, metav1.ConditionFalse, string(snapshot.AwaitingIssuer), "Pending: the order waits for its challenge")
 		theirs := company(t, "Company CA")
-		pair := h.leafOf(theirs, serverSlot)
+		pair := h.leafOf(theirs, ServerSlot)
 		h.put("hippo-instances-cert", filesOf(t, pair, theirs))
 		h.onTheWay(pods)
 		h.follow()
@@ -147,7 +149,7 @@ func TestWhatAnIssuerIssuesIsPresentedLikeAnyOther(t *testing.T) {
 		if got := serversOf(pods, pair); !slices.Equal(got, instancePods) {
 			t.Errorf("it is presented by %v", got)
 		}
-		h.wants(serverSlot.condition, metav1.ConditionTrue, reasonPresented, "Secret hippo-instances-cert")
+		h.wants(ServerSlot.Condition, metav1.ConditionTrue, report.ReasonPresented, "Secret hippo-instances-cert")
 	})
 }
 
@@ -169,13 +171,13 @@ func TestWithoutCertManagerTheOwnCertificateIsPresented(t *testing.T) {
 		}
 		h.change(issuedBy("company", ""))
 		h.onTheWay(pods)
-		h.wants(serverSlot.condition, metav1.ConditionFalse, string(issuerUnavailable), "Issuer company", "install cert-manager", "pgtls's own certificate is presented")
-		if result, _ := h.reconcile(); result.RequeueAfter == 0 || result.RequeueAfter > retryMax {
+		h.wants(ServerSlot.Condition, metav1.ConditionFalse, string(snapshot.IssuerUnavailable), "Issuer company", "install cert-manager", "pgtls's own certificate is presented")
+		if result, _ := h.reconcile(); result.RequeueAfter == 0 || result.RequeueAfter > RetryMax {
 			t.Errorf("it looks again after %s", result.RequeueAfter)
 		}
 		h.change(issuedBy("", ""))
 		h.onTheWay(pods)
-		if c := h.conditionOf(serverSlot.condition); c.Type != "" {
+		if c := h.conditionOf(ServerSlot.Condition); c.Type != "" {
 			t.Errorf("the condition stays: %+v", c)
 		}
 	})
@@ -202,7 +204,7 @@ func TestAnIssuerThatCannotBeAskedHoldsUpNothingElse(t *testing.T) {
 				for range 3 {
 					h.asks(pods)
 				}
-				h.wants(serverSlot.condition, metav1.ConditionFalse, string(awaitingIssuer), "Certificate hippo-instances-cert", "the operator tries again")
+				h.wants(ServerSlot.Condition, metav1.ConditionFalse, string(snapshot.AwaitingIssuer), "Certificate hippo-instances-cert", "the operator tries again")
 				h.request("monday")
 				var order []string
 				for range 20 {
@@ -214,7 +216,7 @@ func TestAnIssuerThatCannotBeAskedHoldsUpNothingElse(t *testing.T) {
 				if !slices.Equal(order, inOrder) {
 					t.Errorf("renewed meanwhile: %v", order)
 				}
-				if result, _ := h.reconcile(); result.RequeueAfter == 0 || result.RequeueAfter > retryMax {
+				if result, _ := h.reconcile(); result.RequeueAfter == 0 || result.RequeueAfter > RetryMax {
 					t.Errorf("it looks again after %s", result.RequeueAfter)
 				}
 				h.around = nil
@@ -239,13 +241,13 @@ func TestACertificateThatCannotBeTakenBackIsNotForgotten(t *testing.T) {
 	}
 	h.change(issuedBy("", ""))
 	result, _ := h.reconcile()
-	h.wants(replicationSlot.condition, metav1.ConditionFalse, string(awaitingIssuer), "Certificate hippo-replication-cert", "not now")
-	if result.RequeueAfter == 0 || result.RequeueAfter > retryMax {
+	h.wants(ReplicationSlot.Condition, metav1.ConditionFalse, string(snapshot.AwaitingIssuer), "Certificate hippo-replication-cert", "not now")
+	if result.RequeueAfter == 0 || result.RequeueAfter > RetryMax {
 		t.Errorf("it looks again after %s", result.RequeueAfter)
 	}
 	h.around = nil
 	h.reconcile()
-	if h.certificate("hippo-replication-cert") != nil || h.conditionOf(replicationSlot.condition).Type != "" {
+	if h.certificate("hippo-replication-cert") != nil || h.conditionOf(ReplicationSlot.Condition).Type != "" {
 		t.Error("it can be taken back now, and is still there")
 	}
 }
@@ -255,7 +257,7 @@ func TestWhatWasIssuedStaysWhileTheIssuerIsAway(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h, pods := hippos(t)
 		theirs := company(t, "Company CA")
-		pair := h.leafOf(theirs, poolerSlot)
+		pair := h.leafOf(theirs, PoolerSlot)
 		h.put("hippo-pgbouncer-cert", filesOf(t, pair, theirs))
 		h.put("hippo-instances-cert", filesOf(t, pair, theirs))
 		h.change(issuedBy("company", ""))
@@ -272,9 +274,9 @@ func TestWhatWasIssuedStaysWhileTheIssuerIsAway(t *testing.T) {
 		if got := serversOf(pods, pair); len(got) != 5 {
 			t.Errorf("it is presented by %v", got)
 		}
-		h.wants(poolerSlot.condition, metav1.ConditionTrue, reasonPresented, "warning: Certificate hippo-pgbouncer-cert", "timeout")
+		h.wants(PoolerSlot.Condition, metav1.ConditionTrue, report.ReasonPresented, "warning: Certificate hippo-pgbouncer-cert", "timeout")
 		h.delete(h.secret("hippo-instances-cert"))
 		h.onTheWay(pods)
-		h.wants(serverSlot.condition, metav1.ConditionFalse, string(awaitingIssuer), "timeout", "goes on being presented")
+		h.wants(ServerSlot.Condition, metav1.ConditionFalse, string(snapshot.AwaitingIssuer), "timeout", "goes on being presented")
 	})
 }

@@ -1,7 +1,6 @@
 package tls
 
 import (
-	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -16,10 +15,11 @@ import (
 	"pgtls.dev/pgtls/api/v1beta1"
 	"pgtls.dev/pgtls/internal/agentapi"
 	"pgtls.dev/pgtls/internal/controller/tls/evidence/agenttest"
+	"pgtls.dev/pgtls/internal/controller/tls/material"
+	"pgtls.dev/pgtls/internal/controller/tls/report"
+	"pgtls.dev/pgtls/internal/controller/tls/wanted"
 	"pgtls.dev/pgtls/internal/rotation"
 )
-
-func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
 // inOrder is canary, replica, poolers, primary.
 var inOrder = []string{"hippo-a-1-0", "hippo-a-2-0", "hippo-pgbouncer-x", "hippo-pgbouncer-y", "hippo-a-0-0"}
@@ -41,7 +41,7 @@ func TestPodsAreAskedOneByOneAndEachIsProvenBeforeTheNext(t *testing.T) {
 			t.Errorf("all have answered, and asked are %v", got)
 		}
 		h.quiet()
-		if c := h.cluster().Status.Conditions[0]; c.Status != metav1.ConditionTrue || c.Reason != reasonProven {
+		if c := h.cluster().Status.Conditions[0]; c.Status != metav1.ConditionTrue || c.Reason != report.ReasonProven {
 			t.Errorf("condition = %+v", c)
 		}
 	})
@@ -105,17 +105,17 @@ func TestAPodThatDoesNotConfirmStopsTheStageAndIsNamed(t *testing.T) {
 				h, pods := hippos(t)
 				before := map[string]string{}
 				for name, p := range pods {
-					before[name] = p.object().Annotations[activateAnnotation]
+					before[name] = p.object().Annotations[material.ActivateAnnotation]
 				}
 				h.request("monday")
 				h.asks(pods)
 				c.how(pods["hippo-a-1-0"])
 				for range 5 {
 					h.asks(pods)
-					h.pass(retryMax)
+					h.pass(RetryMax)
 				}
 				for name, p := range pods {
-					if got := p.object().Annotations[activateAnnotation]; name != "hippo-a-1-0" && got != before[name] {
+					if got := p.object().Annotations[material.ActivateAnnotation]; name != "hippo-a-1-0" && got != before[name] {
 						t.Errorf("%s was asked although the canary has not confirmed", name)
 					}
 				}
@@ -155,7 +155,7 @@ func TestWaitingWritesNothingAndPausesGrow(t *testing.T) {
 			pauses = append(pauses, result.RequeueAfter)
 			h.pass(result.RequeueAfter)
 		}
-		if !slices.IsSorted(pauses) || pauses[0] > 4*time.Second || pauses[6] != retryMax {
+		if !slices.IsSorted(pauses) || pauses[0] > 4*time.Second || pauses[6] != RetryMax {
 			t.Errorf("pauses %v do not grow from a second to half a minute", pauses)
 		}
 		if events := h.events(); len(events) > 0 {
@@ -242,7 +242,7 @@ func TestTheStatusSaysWhatIsServed(t *testing.T) {
 			p := pods[pod]
 			return v1beta1.EndpointStatus{
 				Name: pod + ":" + port, Serial: p.facts.Serial, Issuer: "CN=hippo server ca g1",
-				NotAfter: &metav1.Time{Time: p.facts.NotAfter.Local()}, Revision: h.secret(p.party).Annotations[revisionAnnotation],
+				NotAfter: &metav1.Time{Time: p.facts.NotAfter.Local()}, Revision: h.secret(p.party).Annotations[material.RevisionAnnotation],
 				ProvenSince: &metav1.Time{Time: h.now.Local()},
 			}
 		}
@@ -256,7 +256,7 @@ func TestTheStatusSaysWhatIsServed(t *testing.T) {
 		var authorities []string
 		for _, a := range status.Authorities {
 			authorities = append(authorities, a.Name)
-			if left := a.NotAfter.Sub(h.now); left != authorityLife {
+			if left := a.NotAfter.Sub(h.now); left != wanted.AuthorityLife {
 				t.Errorf("%s ends in %s", a.Name, left)
 			}
 		}

@@ -15,6 +15,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"pgtls.dev/pgtls/api/v1beta1"
+	"pgtls.dev/pgtls/internal/controller/tls/material"
+	"pgtls.dev/pgtls/internal/controller/tls/report"
+	"pgtls.dev/pgtls/internal/controller/tls/snapshot"
+	"pgtls.dev/pgtls/internal/controller/tls/tlstest"
 	"pgtls.dev/pgtls/internal/custom"
 	"pgtls.dev/pgtls/internal/desired"
 	"pgtls.dev/pgtls/internal/pki"
@@ -23,7 +27,7 @@ import (
 )
 
 // record is the Secret of what is trusted from elsewhere.
-var record = desired.TrustRecord(hippo.Name)
+var record = desired.TrustRecord(tlstest.Hippo.Name)
 
 // lost are the ways in which a record is no record any more.
 var lost = map[string]func(h *house){
@@ -44,8 +48,8 @@ func TestALostRecordIsMadeAgainAndNothingIsDropped(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				theirs := company(t, "Company CA")
-				h, pods, pair := adopted(t, serverSlot, theirs)
-				before := slices.DeleteFunc(h.recorded(), func(key string) bool { return !strings.HasSuffix(key, anchorSuffix) })
+				h, pods, pair := adopted(t, ServerSlot, theirs)
+				before := slices.DeleteFunc(h.recorded(), func(key string) bool { return !strings.HasSuffix(key, material.AnchorSuffix) })
 				lose(h)
 				h.onTheWay(pods)
 				if got := h.recorded(); !slices.Contains(got, before[0]) {
@@ -68,7 +72,7 @@ func TestALostRecordIsNoReasonToDropWhatIsPresented(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				theirs := company(t, "Company CA")
-				h, pods, pair := adopted(t, serverSlot, theirs)
+				h, pods, pair := adopted(t, ServerSlot, theirs)
 				h.put(brought, map[string][]byte{"tls.crt": []byte("x")})
 				h.onTheWay(pods)
 				lose(h)
@@ -92,9 +96,9 @@ func TestARecordThatIsLostOnTheWayChangesNoOutcome(t *testing.T) {
 				bubble(t, func(t *testing.T) {
 					h, pods := hippos(t)
 					theirs := company(t, "Company CA")
-					pair := h.bring(serverSlot, theirs)
+					pair := h.bring(ServerSlot, theirs)
 					h.change(adoption(""))
-					h.change(naming(serverSlot, brought))
+					h.change(Naming(ServerSlot, brought))
 					// follows what onTheWay does, and loses the record after the nth round.
 					rounds := 0
 					through := func() {
@@ -121,7 +125,7 @@ func TestARecordThatIsLostOnTheWayChangesNoOutcome(t *testing.T) {
 					if got := serversOf(pods, pair); len(got) != 3 {
 						t.Errorf("presented by %v", got)
 					}
-					h.change(naming(serverSlot, ""))
+					h.change(Naming(ServerSlot, ""))
 					through()
 					if got := h.trusted(rotation.Server, theirs); got != "none" || len(h.recorded()) > 0 {
 						t.Errorf("in the end %s of the bundles hold the authority, recorded is %v", got, h.recorded())
@@ -135,9 +139,9 @@ func TestARecordThatIsLostOnTheWayChangesNoOutcome(t *testing.T) {
 func TestASoakThatNobodyRemembersBeginsAnew(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		theirs := company(t, "Company CA")
-		h, pods, _ := adopted(t, serverSlot, theirs)
+		h, pods, _ := adopted(t, ServerSlot, theirs)
 		h.change(soaking("1h"))
-		h.change(naming(serverSlot, ""))
+		h.change(Naming(ServerSlot, ""))
 		h.onTheWay(pods)
 		h.pass(50 * time.Minute)
 		h.delete(h.secret(record))
@@ -159,14 +163,14 @@ func TestASoakThatNobodyRemembersBeginsAnew(t *testing.T) {
 func TestAForeignSecretInThePlaceOfTheRecordStopsNothingElse(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h, pods := hippos(t)
-		foreign := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: hippo.Namespace, Name: record}, Data: map[string][]byte{"precious": []byte("yes")}}
+		foreign := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: tlstest.Hippo.Namespace, Name: record}, Data: map[string][]byte{"precious": []byte("yes")}}
 		if err := h.client.Create(t.Context(), foreign); err != nil {
 			t.Fatal(err)
 		}
-		pair := h.bring(serverSlot, company(t, "Company CA"))
-		h.change(naming(serverSlot, brought))
+		pair := h.bring(ServerSlot, company(t, "Company CA"))
+		h.change(Naming(ServerSlot, brought))
 		h.onTheWay(pods)
-		h.wants(serverSlot.condition, metav1.ConditionFalse, string(rotation.ForeignSecret), "Secret hippo-trust", "rename or delete it", "pgtls's own certificate is presented")
+		h.wants(ServerSlot.Condition, metav1.ConditionFalse, string(rotation.ForeignSecret), "Secret hippo-trust", "rename or delete it", "pgtls's own certificate is presented")
 		h.request("monday")
 		if order := h.onTheWay(pods); !slices.Equal(order, inOrder) {
 			t.Errorf("renewed meanwhile: %v", order)
@@ -174,7 +178,7 @@ func TestAForeignSecretInThePlaceOfTheRecordStopsNothingElse(t *testing.T) {
 		if got := h.secret(record); got.ResourceVersion != foreign.ResourceVersion {
 			t.Error("the foreign Secret was written to")
 		}
-		if result, _ := h.reconcile(); result.RequeueAfter > retryMax {
+		if result, _ := h.reconcile(); result.RequeueAfter > RetryMax {
 			t.Errorf("nobody tells when it is gone, and it looks again after %s", result.RequeueAfter)
 		}
 		h.delete(foreign)
@@ -187,8 +191,8 @@ func TestAForeignSecretInThePlaceOfTheRecordStopsNothingElse(t *testing.T) {
 	})
 }
 
-// trusting names keys of a Secret, of a ConfigMap, or of both, in a domain.
-func trusting(domain rotation.Domain, sources ...v1beta1.TrustSource) func(*v1beta1.PostgresCluster) {
+// Trusting names keys of a Secret, of a ConfigMap, or of both, in a domain.
+func Trusting(domain rotation.Domain, sources ...v1beta1.TrustSource) func(*v1beta1.PostgresCluster) {
 	return func(c *v1beta1.PostgresCluster) {
 		adoption("")(c)
 		if domain == rotation.Server {
@@ -200,14 +204,14 @@ func trusting(domain rotation.Domain, sources ...v1beta1.TrustSource) func(*v1be
 }
 
 var (
-	inSecret    = v1beta1.TrustSource{Secret: &v1beta1.TrustKey{Name: "partners", Key: "ca.crt"}}
-	inConfigMap = v1beta1.TrustSource{ConfigMap: &v1beta1.TrustKey{Name: "bundle", Key: "trust.pem"}}
+	InSecret    = v1beta1.TrustSource{Secret: &v1beta1.TrustKey{Name: "partners", Key: "ca.crt"}}
+	InConfigMap = v1beta1.TrustSource{ConfigMap: &v1beta1.TrustKey{Name: "bundle", Key: "trust.pem"}}
 )
 
 // bundle is a ConfigMap as trust-manager keeps it.
 func (h *house) bundle(authorities ...*pki.Authority) *corev1.ConfigMap {
 	h.t.Helper()
-	config := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: hippo.Namespace, Name: "bundle"}, Data: map[string]string{}}
+	config := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: tlstest.Hippo.Namespace, Name: "bundle"}, Data: map[string]string{}}
 	for _, a := range authorities {
 		config.Data["trust.pem"] += string(a.EncodeCertificate())
 	}
@@ -225,7 +229,7 @@ func TestWhatTheSpecTrustsBesidesJoinsTheBundlesOfItsDomain(t *testing.T) {
 				one, two, both := company(t, "One CA"), company(t, "Two CA"), company(t, "Both CA")
 				h.put("partners", map[string][]byte{"ca.crt": append(one.EncodeCertificate(), both.EncodeCertificate()...)})
 				config := h.bundle(two, both)
-				h.change(trusting(domain, inSecret, inConfigMap))
+				h.change(Trusting(domain, InSecret, InConfigMap))
 				h.onTheWay(pods)
 				other := map[rotation.Domain]rotation.Domain{rotation.Server: rotation.Client, rotation.Client: rotation.Server}[domain]
 				for _, a := range []*pki.Authority{one, two, both} {
@@ -233,21 +237,21 @@ func TestWhatTheSpecTrustsBesidesJoinsTheBundlesOfItsDomain(t *testing.T) {
 						t.Errorf("%s: %s of the bundles, and %s of the other domain's", a.Certificate.Subject, h.trusted(domain, a), h.trusted(other, a))
 					}
 				}
-				h.wants(trustConditions[domain], metav1.ConditionTrue, reasonAccepted)
+				h.wants(report.TrustConditions[domain], metav1.ConditionTrue, report.ReasonAccepted)
 				// One is gone: what it held before is held.
 				h.delete(config)
 				h.onTheWay(pods)
 				h.pass(48 * time.Hour)
 				h.onTheWay(pods)
-				h.wants(trustConditions[domain], metav1.ConditionFalse, string(sourceMissing), "ConfigMap bundle", "goes on being trusted")
-				if told := eventsOf(h.events(), string(sourceMissing)); len(told) != 1 {
+				h.wants(report.TrustConditions[domain], metav1.ConditionFalse, string(snapshot.SourceMissing), "ConfigMap bundle", "goes on being trusted")
+				if told := eventsOf(h.events(), string(snapshot.SourceMissing)); len(told) != 1 {
 					t.Errorf("events = %q, want one", told)
 				}
 				if h.trusted(domain, two) != "all" || h.trusted(domain, one) != "all" {
 					t.Error("one source is missing, and trust was taken away")
 				}
 				// The spec names it no longer: what it alone held is dropped.
-				h.change(trusting(domain, inSecret))
+				h.change(Trusting(domain, InSecret))
 				h.onTheWay(pods)
 				if h.trusted(domain, two) != "none" || h.trusted(domain, one) != "all" || h.trusted(domain, both) != "all" {
 					t.Error("what the spec names is to be trusted, and nothing else")
@@ -264,14 +268,14 @@ func TestASourceOfTrustThatIsRefusedHoldsWhatWasTrusted(t *testing.T) {
 		reason custom.Reason
 	}{
 		"nonsense":        {reason: custom.NotPEM, how: func(h *house) { h.put("partners", map[string][]byte{"ca.crt": []byte("x")}) }},
-		"without the key": {reason: sourceMissing, how: func(h *house) { h.put("partners", map[string][]byte{"other": []byte("x")}) }},
-		"the operator's": {reason: sourceReserved, how: func(h *house) {
-			h.change(trusting(rotation.Client, v1beta1.TrustSource{ConfigMap: &v1beta1.TrustKey{Name: "hippo-ca", Key: "ca.crt"}}))
+		"without the key": {reason: snapshot.SourceMissing, how: func(h *house) { h.put("partners", map[string][]byte{"other": []byte("x")}) }},
+		"the operator's": {reason: snapshot.SourceReserved, how: func(h *house) {
+			h.change(Trusting(rotation.Client, v1beta1.TrustSource{ConfigMap: &v1beta1.TrustKey{Name: "hippo-ca", Key: "ca.crt"}}))
 		}},
-		"named like its own": {reason: anchorReserved, how: func(h *house) {
+		"named like its own": {reason: snapshot.AnchorReserved, how: func(h *house) {
 			h.put("partners", map[string][]byte{"ca.crt": company(t, "hippo client ca g2").EncodeCertificate()})
 		}},
-		"unreadable": {reason: sourceUnreadable, how: func(h *house) {
+		"unreadable": {reason: snapshot.SourceUnreadable, how: func(h *house) {
 			h.reading = func(key client.ObjectKey, _ client.Object) error {
 				if key.Name == "partners" {
 					return errors.New("the API server is away")
@@ -285,18 +289,18 @@ func TestASourceOfTrustThatIsRefusedHoldsWhatWasTrusted(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				h, pods := hippos(t)
 				h.put("partners", map[string][]byte{"ca.crt": one.EncodeCertificate()})
-				h.change(trusting(rotation.Client, inSecret))
+				h.change(Trusting(rotation.Client, InSecret))
 				h.onTheWay(pods)
 				before := h.secret(record).ResourceVersion
 				c.how(h)
 				h.onTheWay(pods)
 				h.pass(48 * time.Hour)
 				h.onTheWay(pods)
-				h.wants(trustConditions[rotation.Client], metav1.ConditionFalse, string(c.reason))
+				h.wants(report.TrustConditions[rotation.Client], metav1.ConditionFalse, string(c.reason))
 				if h.trusted(rotation.Client, one) != "all" || h.secret(record).ResourceVersion != before {
 					t.Error("what was trusted is to be held, and nothing is to be noted")
 				}
-				if result, _ := h.reconcile(); c.reason == sourceUnreadable && (result.RequeueAfter == 0 || result.RequeueAfter > retryMax) {
+				if result, _ := h.reconcile(); c.reason == snapshot.SourceUnreadable && (result.RequeueAfter == 0 || result.RequeueAfter > RetryMax) {
 					t.Errorf("it looks again after %s", result.RequeueAfter)
 				}
 			})
@@ -310,7 +314,7 @@ func TestWhatSoaksIsNotAdmittedAnew(t *testing.T) {
 		h, pods := hippos(t)
 		one, two := company(t, "One CA"), company(t, "Two CA")
 		h.put("partners", map[string][]byte{"ca.crt": append(one.EncodeCertificate(), two.EncodeCertificate()...)})
-		h.change(trusting(rotation.Server, inSecret))
+		h.change(Trusting(rotation.Server, InSecret))
 		h.change(func(c *v1beta1.PostgresCluster) { c.Spec.TLS.Rotation = nil }) // 24 hours
 		h.onTheWay(pods)
 		h.put("partners", map[string][]byte{"ca.crt": one.EncodeCertificate()})
@@ -319,7 +323,7 @@ func TestWhatSoaksIsNotAdmittedAnew(t *testing.T) {
 		h.put("partners", nil)
 		h.onTheWay(pods)
 		if after := h.secret(record).Data; !maps.EqualFunc(before, after, slices.Equal) {
-			t.Errorf("the record is another: %v", sortedKeys(after))
+			t.Errorf("the record is another: %v", tlstest.SortedKeys(after))
 		}
 		h.pass(15 * 24 * time.Hour)
 		h.onTheWay(pods)
@@ -339,10 +343,10 @@ func TestASessionHoldsUpTheEndOfAForeignClientAuthority(t *testing.T) {
 		h, pods := hippos(t)
 		one := company(t, "One CA")
 		h.put("partners", map[string][]byte{"ca.crt": one.EncodeCertificate()})
-		h.change(trusting(rotation.Client, inSecret))
+		h.change(Trusting(rotation.Client, InSecret))
 		h.onTheWay(pods)
 		h.sessions = []postgres.Session{{User: "ann", Address: "10.9.9.9", IssuerDN: "/CN=One CA"}}
-		h.change(trusting(rotation.Client))
+		h.change(Trusting(rotation.Client))
 		h.onTheWay(pods)
 		h.pass(48 * time.Hour)
 		h.onTheWay(pods)
@@ -355,7 +359,7 @@ func TestASessionHoldsUpTheEndOfAForeignClientAuthority(t *testing.T) {
 		}) {
 			t.Errorf("blockers = %+v", blockers)
 		}
-		h.r.sessions = func(context.Context, postgres.Server) ([]postgres.Session, error) {
+		h.r.Sessions = func(context.Context, postgres.Server) ([]postgres.Session, error) {
 			return nil, errors.New("no answer")
 		}
 		h.reconcile()
@@ -380,14 +384,14 @@ func TestACrashDuringAnAdoptionIsMadeGood(t *testing.T) {
 			if !end {
 				h.reconcile()
 			}
-			pair := h.bring(serverSlot, theirs)
-			h.change(naming(serverSlot, brought))
+			pair := h.bring(ServerSlot, theirs)
+			h.change(Naming(ServerSlot, brought))
 			if end {
 				h.reconcile()
-				h.change(naming(serverSlot, ""))
+				h.change(Naming(ServerSlot, ""))
 			}
 			crashed := h.crashAfter(n, func() { h.trustedBeforePresented(theirs) })
-			_, err := h.r.Reconcile(t.Context(), ctrl.Request{NamespacedName: hippo})
+			_, err := h.r.Reconcile(t.Context(), ctrl.Request{NamespacedName: tlstest.Hippo})
 			if *crashed && !errors.Is(err, errCrash) {
 				t.Errorf("err = %v, want the crash", err)
 			}
@@ -401,7 +405,7 @@ func TestACrashDuringAnAdoptionIsMadeGood(t *testing.T) {
 				t.Errorf("%s of the bundles hold the authority, recorded is %v", got, h.recorded())
 			}
 			for _, party := range []string{"hippo-a-0-tls", "hippo-a-1-tls"} {
-				if presented := h.served(party, serverSlot, pair); presented == end || !end == h.ownServed(party, serverSlot) {
+				if presented := h.served(party, ServerSlot, pair); presented == end || !end == h.ownServed(party, ServerSlot) {
 					t.Errorf("%s presents it: %v", party, presented)
 				}
 			}

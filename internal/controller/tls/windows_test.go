@@ -11,6 +11,8 @@ import (
 
 	"pgtls.dev/pgtls/api/v1beta1"
 	"pgtls.dev/pgtls/internal/agentapi"
+	"pgtls.dev/pgtls/internal/controller/tls/tlstest"
+	"pgtls.dev/pgtls/internal/controller/tls/wanted"
 	"pgtls.dev/pgtls/internal/rotation"
 )
 
@@ -24,14 +26,14 @@ func rotationOf(spec v1beta1.RotationSpec) func(*v1beta1.PostgresCluster) {
 
 func TestWindowsComeFromTheSpec(t *testing.T) {
 	policy := func(spec v1beta1.RotationSpec) rotation.Policy {
-		cluster := aCluster()
+		cluster := tlstest.ACluster()
 		rotationOf(spec)(cluster)
-		return policyOf(cluster)
+		return wanted.Policy(cluster)
 	}
-	if p := policyOf(aCluster()); p.Windows != nil || p.WindowsInvalid != "" || p.UrgentBefore != 0 {
+	if p := wanted.Policy(tlstest.ACluster()); p.Windows != nil || p.WindowsInvalid != "" || p.UrgentBefore != 0 {
 		t.Errorf("nothing is said of windows, and the policy is %+v", p)
 	}
-	if p := policy(v1beta1.RotationSpec{Windows: []v1beta1.MaintenanceWindow{}, UrgentBefore: duration("72h")}); p.Windows != nil || p.UrgentBefore != 72*time.Hour {
+	if p := policy(v1beta1.RotationSpec{Windows: []v1beta1.MaintenanceWindow{}, UrgentBefore: tlstest.Duration("72h")}); p.Windows != nil || p.UrgentBefore != 72*time.Hour {
 		t.Errorf("no window means any time, and the policy is %+v", p)
 	}
 	p := policy(v1beta1.RotationSpec{Windows: []v1beta1.MaintenanceWindow{window("0 2 * * 6", "4h", "Europe/Berlin"), window("30 2 * * 6", "30m", "")}})
@@ -71,7 +73,7 @@ func TestARenewalWaitsForItsWindow(t *testing.T) {
 	h.change(rotationOf(v1beta1.RotationSpec{Windows: []v1beta1.MaintenanceWindow{window("0 2 * * 6", "4h", "Europe/Berlin")}}))
 	h.reconcile()
 	before := h.serials()
-	h.pass(20 * day)
+	h.pass(20 * Day)
 	h.events()
 	opens := time.Date(2026, 3, 28, 1, 0, 0, 0, time.UTC)
 
@@ -116,13 +118,13 @@ func TestWindowsThatCannotBeUnderstood(t *testing.T) {
 	h.reconcile()
 	before := h.serials()
 	h.change(rotationOf(v1beta1.RotationSpec{Windows: []v1beta1.MaintenanceWindow{window("0 2 * * 6", "4h", "Europe/Berln")}}))
-	h.pass(20 * day)
-	h.damage(instanceMaterial, func(s *corev1.Secret) { s.Data[agentapi.ServerCertificate] = []byte("nonsense") })
+	h.pass(20 * Day)
+	h.damage(InstanceMaterial, func(s *corev1.Secret) { s.Data[agentapi.ServerCertificate] = []byte("nonsense") })
 	h.reconcile()
 	if diff := cmp.Diff(before, h.serials()); diff != "" {
 		t.Errorf("issued although it is not known whether a window is open:\n%s", diff)
 	}
-	if m := h.r.inspectByName(t, h, instanceMaterial); m.Leaves[0].Problem != "" {
+	if m := h.r.inspectByName(t, h, InstanceMaterial); m.Leaves[0].Problem != "" {
 		t.Errorf("damage was not repaired: %s", m.Leaves[0].Problem)
 	}
 	status := h.cluster().Status

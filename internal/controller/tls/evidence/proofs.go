@@ -31,12 +31,12 @@ type Endpoint struct {
 	User     string // to log in as, where a client certificate is to be accepted
 }
 
-// process reports whether the process beside the agent serves an endpoint: it may present a custom certificate.
-func (e Endpoint) process() bool { return e.Protocol != probe.HTTPS }
+// Process reports whether the process beside the agent serves an endpoint: it may present a custom certificate.
+func (e Endpoint) Process() bool { return e.Protocol != probe.HTTPS }
 
 // Published is the fingerprint of the server leaf that an endpoint of a party is to serve, "" if there is none.
 func (e Endpoint) Published(party *rotation.Party) string {
-	return party.Served(&rotation.Proof{Port: e.Name, Process: e.process()})
+	return party.Served(&rotation.Proof{Port: e.Name, Process: e.Process()})
 }
 
 // Proof is the last handshake with an endpoint.
@@ -80,9 +80,9 @@ func (p *Proofs) Of(uid types.UID, endpoints []Endpoint, now time.Time) []rotati
 	out := make([]rotation.Proof, 0, len(endpoints))
 	for _, e := range endpoints {
 		last, ok := p.seen[proofKey{uid, e.Name}]
-		fact := rotation.Proof{Port: e.Name, Process: e.process()}
+		fact := rotation.Proof{Port: e.Name, Process: e.Process()}
 		if ok && (last.failures == 0 || now.Before(last.at.Add(last.pause()))) {
-			fact = rotation.Proof{Port: e.Name, Process: e.process(), Fingerprint: last.Facts.Fingerprint, Revision: last.Revision, Problem: last.Problem}
+			fact = rotation.Proof{Port: e.Name, Process: e.Process(), Fingerprint: last.Facts.Fingerprint, Revision: last.Revision, Problem: last.Problem}
 		}
 		out = append(out, fact)
 	}
@@ -179,7 +179,7 @@ func (p *Proofs) remember(request Request, results []Proof) (serial string) {
 		}
 		p.seen[key] = result
 		proven = proven && result.failures == 0
-		if serial == "" || e.process() {
+		if serial == "" || e.Process() {
 			serial = result.Facts.Serial
 		}
 	}
@@ -254,7 +254,7 @@ func targetOf(request Request, e Endpoint) probe.Target {
 	target := probe.Target{
 		Address:    net.JoinHostPort(request.Run.Address, strconv.Itoa(int(e.Port))),
 		ServerName: nameToVerify(request.ServerName, e), Protocol: e.Protocol,
-		Anchors: request.Identity.Anchors, At: request.Now, Foreign: e.process(),
+		Anchors: request.Identity.Anchors, At: request.Now, Foreign: e.Process(),
 	}
 	if e.User != "" {
 		target.User, target.Database = e.User, "postgres"
@@ -265,7 +265,7 @@ func targetOf(request Request, e Endpoint) probe.Target {
 // nameToVerify is none where a custom certificate may be served: it names Services, or what users call them, and no pods. Which
 // certificate it is, and not only whose, is compared afterwards.
 func nameToVerify(serverName string, e Endpoint) string {
-	if e.process() {
+	if e.Process() {
 		return ""
 	}
 	return serverName

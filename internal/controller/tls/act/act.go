@@ -1,0 +1,150 @@
+// Package act takes the steps of a plan. Each kind of step has a function of its own, and most a file. What is dangerous wants
+// a token: no material is stored without an acceptance, and no authority deleted without a refusal.
+package act
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"k8s.io/client-go/tools/events"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"pgtls.dev/pgtls/internal/controller/tls/evidence"
+	"pgtls.dev/pgtls/internal/controller/tls/snapshot"
+	"pgtls.dev/pgtls/internal/delivery/kube"
+	"pgtls.dev/pgtls/internal/desired"
+	"pgtls.dev/pgtls/internal/rotation"
+)
+
+// Executor takes steps.
+type Executor struct {
+	Client  client.Client
+	Applier *kube.Applier
+	Events  events.EventRecorder
+	Proofs  *evidence.Proofs
+	Sweeps  *evidence.Sweeps
+	Nudges  *evidence.Nudges
+	// EndSessions ends sessions of a PostgreSQL.
+	EndSessions SessionEnder
+	Now         func() time.Time
+}
+
+// Round is one execution of a plan: what was observed, and on top of it what was written since.
+type Round struct{ round }
+
+type round struct {
+	*Executor
+	*snapshot.Snapshot // a copy: what was observed stays as it is
+
+	plan   rotation.Plan
+	signed map[string]*x509.RevocationList // in this round, by the authority's key
+}
+
+// Begin begins to execute a plan that was made from a snapshot.
+func (x *Executor) Begin(s *snapshot.Snapshot, plan rotation.Plan) *Round {
+	copied := *s
+	copied.Observed.Parties = slices.Clone(s.Observed.Parties)
+	copied.Material = maps.Clone(s.Material)
+	copied.Foreign = nil
+	for _, a := range s.Foreign {
+		anchor := *a
+		copied.Foreign = append(copied.Foreign, &anchor)
+	}
+	return &Round{round{Executor: x, Snapshot: &copied, plan: plan}}
+}
+
+// Take takes one step, after every invariant was checked on what is known by then. Errors: ErrLookAgain, *rotation.Violation,
+// and those of the API server.
+func (r *Round) Take(ctx context.Context, step rotation.Step) error {
+	v := &r.round
+	if step.Op == rotation.Activate && step.Revision == "" {
+		step.Revision = v.Party(step.Party).Material.Revision
+	}
+	if violation := rotation.Check(v.Observed, step); violation != nil {
+		return fmt.Errorf("refusing %s: %w", step, violation)
+	}
+	if err := take(ctx, v, step); err != nil {
+		return fmt.Errorf("%s: %w", step, err)
+	}
+	return nil
+}
+
+// Lane names what a step that fails holds up: the later steps of one party, or of one other object, and no others.
+func Lane(step rotation.Step) string {
+	switch step.Op {
+	case rotation.Publish, rotation.Activate, rotation.Discard, rotation.EndSessions, rotation.Nudge, rotation.Prove:
+		return step.Party
+	case rotation.PublishTrust, rotation.Revoke:
+		return string(step.Op)
+	case rotation.AdmitAnchor, rotation.NoteUnused, rotation.DropAnchor:
+		return "Anchors " + string(step.Domain)
+	default:
+		return "Authority " + string(step.Domain)
+	}
+}
+
+// Object is what a step writes, as a person would look for it.
+func Object(cluster string, step rotation.Step) string {
+	switch step.Op {
+	case rotation.Publish, rotation.Discard:
+		return "Secret " + step.Party
+	case rotation.Activate, rotation.EndSessions, rotation.Nudge, rotation.Prove:
+		return "pod " + step.Pod
+	case rotation.PublishTrust:
+		return "ConfigMap " + desired.CAConfigMap(cluster)
+	case rotation.Revoke:
+		return "Secret " + desired.ClientCertificateLedger(cluster)
+	case rotation.AdmitAnchor, rotation.NoteUnused, rotation.DropAnchor:
+		return "Secret " + desired.TrustRecord(cluster)
+	default:
+		return "Secret " + desired.AuthoritySecret(cluster, string(step.Domain), step.Generation)
+	}
+}
+
+func take(ctx context.Context, v *round, step rotation.Step) error {
+	switch step.Op {
+	case rotation.CreateAuthority, rotation.TrustNew:
+		return createAuthority(ctx, v, step)
+	case rotation.CopyAuthority:
+		return copyAuthority(ctx, v, step)
+	case rotation.RestoreAuthority:
+		return restoreAuthority(ctx, v, step)
+	case rotation.ReleaseAuthority:
+		return releaseAuthority(ctx, v, step)
+	case rotation.SwitchSigner, rotation.RollBack, rotation.DropOld:
+		return mark(ctx, v, step)
+	case rotation.DiscardAuthority:
+		proof, err := refused(ctx, v, v.Authority(step.Domain, step.Generation))
+		if err != nil {
+			return err
+		}
+		return discardAuthority(ctx, v, step, proof)
+	case rotation.AdmitAnchor, rotation.NoteUnused, rotation.DropAnchor:
+		return note(ctx, v, step)
+	case rotation.PublishTrust:
+		return publishTrust(ctx, v)
+	case rotation.Publish:
+		return publish(ctx, v, step)
+	case rotation.Activate:
+		return activate(ctx, v, step)
+	case rotation.Discard:
+		return v.Applier.Delete(ctx, v.Material[step.Party])
+	case rotation.Revoke:
+		return revoke(ctx, v, step)
+	case rotation.EndSessions:
+		return sweep(ctx, v, step)
+	case rotation.Nudge:
+		return nudge(ctx, v, step)
+	case rotation.Prove:
+		return prove(ctx, v, step)
+	}
+	return fmt.Errorf("unknown operation %s", step.Op)
+}
+
+// errLookAgain ends a plan early: what was written is to be observed first.
+var ErrLookAgain = errors.New("to be observed again")

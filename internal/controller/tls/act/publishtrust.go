@@ -1,0 +1,25 @@
+package act
+
+import (
+	"context"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"pgtls.dev/pgtls/internal/controller/tls/material"
+	"pgtls.dev/pgtls/internal/desired"
+	"pgtls.dev/pgtls/internal/rotation"
+)
+
+// publishTrust writes the bundle that clients read.
+func publishTrust(ctx context.Context, v *round) error {
+	bundle, err := bundle(v, rotation.Server)
+	if err != nil {
+		return err
+	}
+	config := &corev1.ConfigMap{
+		ObjectMeta: desired.Meta(v.Cluster, desired.CAConfigMap(v.Cluster.Name), desired.ComponentLabels(v.Cluster.Name, desired.TLSComponent), v.Cluster.Spec.Metadata),
+		Data:       map[string]string{material.AuthorityCertificate: string(bundle)},
+	}
+	_, err = v.Applier.Apply(ctx, config)
+	return err
+}

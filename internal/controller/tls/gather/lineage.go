@@ -1,0 +1,113 @@
+package gather
+
+import (
+	"crypto/x509"
+	"fmt"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"pgtls.dev/pgtls/internal/controller/tls/material"
+	"pgtls.dev/pgtls/internal/controller/tls/snapshot"
+	"pgtls.dev/pgtls/internal/desired"
+	"pgtls.dev/pgtls/internal/pki"
+	"pgtls.dev/pgtls/internal/rotation"
+)
+
+// namedGenerations are the certificates in a cluster's bundles that are named like authorities of its own, by generation.
+type namedGenerations map[rotation.Domain]map[int]*x509.Certificate
+
+// generationsNamed looks into every bundle of the cluster, also of parties which are no longer wanted.
+func generationsNamed(v *look) namedGenerations {
+	secrets := slices.Clone(v.secrets)
+	for _, secret := range v.Material {
+		secrets = append(secrets, *secret)
+	}
+	named := namedGenerations{}
+	for _, domain := range rotation.Domains() {
+		named[domain] = map[int]*x509.Certificate{}
+		for i := range secrets {
+			if !metav1.IsControlledBy(&secrets[i], v.Cluster) {
+				continue
+			}
+			anchors, err := pki.ParseBundle(secrets[i].Data[material.BundleFiles[domain]])
+			if err != nil {
+				continue
+			}
+			for _, anchor := range anchors {
+				facts := pki.Facts(anchor)
+				if n := material.GenerationNamed(v.Cluster.Name, domain, facts.Subject); n > 0 && !v.IsForeign(domain, facts.Fingerprint) {
+					named[domain][n] = anchor
+				}
+			}
+		}
+	}
+	return named
+}
+
+func (n namedGenerations) highest() map[rotation.Domain]int {
+	seen := map[rotation.Domain]int{}
+	for domain, generations := range n {
+		for generation := range generations {
+			seen[domain] = max(seen[domain], generation)
+		}
+	}
+	return seen
+}
+
+// addLost adds the authorities whose Secret is gone or garbled and that are in use: they cannot sign, and are to be trusted
+// on until nothing uses them. That the last leaf of one was published anew does not mean that no pod serves its old one: what
+// the operator itself trusts is trusted until it is dropped. Any other certificate in a bundle is nobody's authority.
+func addLost(v *look, named namedGenerations, secrets []corev1.Secret) {
+	issuers := map[string]bool{}
+	for i := range secrets {
+		for _, leaf := range material.Leftovers(&secrets[i]) {
+			issuers[leaf.IssuerKeyID] = true
+		}
+	}
+	for _, domain := range rotation.Domains() {
+		for generation, certificate := range named[domain] {
+			facts := pki.Facts(certificate)
+			if !issuers[facts.KeyID] && !operatorTrusts(v, domain, certificate) {
+				continue
+			}
+			stored := v.Authority(domain, generation)
+			switch {
+			case stored == nil:
+				v.Authorities = append(v.Authorities, &snapshot.StoredAuthority{Certificate: certificate, Facts: rotation.Authority{
+					Domain: domain, Generation: generation, Certificate: facts, Problem: rotation.AuthorityLost,
+					Message: fmt.Sprintf("the Secret of the %s authority g%d is gone: what is served goes on being served, and a new authority takes its place", domain, generation),
+				}})
+			case stored.Certificate == nil && stored.Facts.Problem == rotation.AuthorityUnreadable:
+				stored.Certificate, stored.Facts.Certificate = certificate, facts
+			}
+		}
+	}
+	slices.SortFunc(v.Authorities, func(a, b *snapshot.StoredAuthority) int {
+		if order := strings.Compare(string(a.Facts.Domain), string(b.Facts.Domain)); order != 0 {
+			return order
+		}
+		return a.Facts.Generation - b.Facts.Generation
+	})
+}
+
+// operatorTrusts reports whether a certificate is in the bundle of the operator's own material.
+func operatorTrusts(v *look, domain rotation.Domain, certificate *x509.Certificate) bool {
+	secret := v.Material[desired.OperatorMaterial(v.Cluster.Name)]
+	if secret == nil {
+		return false
+	}
+	anchors, err := pki.ParseBundle(secret.Data[material.BundleFiles[domain]])
+	return err == nil && slices.ContainsFunc(anchors, certificate.Equal)
+}
+
+// index notes the certificates of an authority by fingerprint.
+func index(s *snapshot.StoredAuthority, certificates map[string]*x509.Certificate) {
+	for _, c := range []*x509.Certificate{s.Certificate, s.Forward, s.Backward, s.Older} {
+		if c != nil {
+			certificates[pki.Facts(c).Fingerprint] = c
+		}
+	}
+}

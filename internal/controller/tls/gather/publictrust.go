@@ -1,0 +1,37 @@
+package gather
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"pgtls.dev/pgtls/internal/controller/tls/material"
+	"pgtls.dev/pgtls/internal/desired"
+	"pgtls.dev/pgtls/internal/pki"
+	"pgtls.dev/pgtls/internal/rotation"
+)
+
+// gatherPublicTrust reads the ConfigMap that clients take their bundle from.
+func gatherPublicTrust(ctx context.Context, v *look) error {
+	var config corev1.ConfigMap
+	err := v.Live.Get(ctx, client.ObjectKey{Namespace: v.Cluster.Namespace, Name: desired.CAConfigMap(v.Cluster.Name)}, &config)
+	trust := &v.Observed.PublicTrust
+	switch {
+	case apierrors.IsNotFound(err):
+		trust.State = rotation.Missing
+	case err != nil:
+		return fmt.Errorf("reading ConfigMap %s: %w", desired.CAConfigMap(v.Cluster.Name), err)
+	case !metav1.IsControlledBy(&config, v.Cluster):
+		trust.State = rotation.Foreign
+	default:
+		trust.State = rotation.Present
+		if anchors, err := pki.ParseBundle([]byte(config.Data[material.AuthorityCertificate])); err == nil {
+			trust.Anchors = material.Fingerprints(anchors)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,54 @@
+package material
+
+import (
+	"crypto/x509"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"pgtls.dev/pgtls/internal/pki"
+	"pgtls.dev/pgtls/internal/rotation"
+)
+
+// ReadBridge reads one of several bridges. One that cannot be read is none: chains do without it.
+func ReadBridge(text []byte, place int) (*x509.Certificate, rotation.Bridge) {
+	certificates, err := pki.ParseBundle(text)
+	if err != nil || len(certificates) <= place {
+		return nil, rotation.Bridge{}
+	}
+	facts := pki.Facts(certificates[place])
+	return certificates[place], rotation.Bridge{
+		Fingerprint: facts.Fingerprint, KeyID: facts.KeyID, IssuerKeyID: facts.IssuerKeyID, NotBefore: facts.NotBefore, NotAfter: facts.NotAfter,
+	}
+}
+
+// ReadMarks reads what was decided about an authority from its Secret. What cannot be read was not decided.
+func ReadMarks(secret *corev1.Secret) rotation.Marks {
+	marks := rotation.Marks{
+		Answered:     secret.Annotations[AnswersAnnotation],
+		RollbackSeen: secret.Annotations[RollbackSeenAnnotation],
+		RolledBack:   ParseGeneration(secret.Annotations[RolledBackAnnotation]),
+		RolledBackBy: rotation.Reason(secret.Annotations[RolledBackByAnnotation]),
+	}
+	if at, err := time.Parse(TimeLayout, secret.Annotations[SwitchedAnnotation]); err == nil {
+		marks.SwitchedAt = at
+	}
+	for text := range strings.SplitSeq(secret.Annotations[RetiredAnnotation], ",") {
+		if n := ParseGeneration(text); n > 0 {
+			marks.Retired = append(marks.Retired, n)
+		}
+	}
+	return marks
+}
+
+// MarksOf are the annotations that hold what was decided.
+func MarksOf(secret *corev1.Secret) map[string]string {
+	out := map[string]string{}
+	for _, key := range []string{AnswersAnnotation, RollbackSeenAnnotation, SwitchedAnnotation, RolledBackAnnotation, RolledBackByAnnotation, RetiredAnnotation} {
+		if value, ok := secret.Annotations[key]; ok {
+			out[key] = value
+		}
+	}
+	return out
+}

@@ -1,0 +1,108 @@
+package wanted
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/utils/ptr"
+
+	"pgtls.dev/pgtls/api/v1beta1"
+	"pgtls.dev/pgtls/internal/controller/tls/tlstest"
+	"pgtls.dev/pgtls/internal/pki"
+	"pgtls.dev/pgtls/internal/rotation"
+)
+
+func Want(t *testing.T, parties []rotation.Party, name string, domain rotation.Domain) rotation.LeafWant {
+	t.Helper()
+	for _, p := range parties {
+		for _, w := range p.Wants {
+			if p.Name == name && w.Domain == domain {
+				return w
+			}
+		}
+	}
+	t.Fatalf("%s wants no %s leaf", name, domain)
+	return rotation.LeafWant{}
+}
+
+func TestLivesAndKeysComeFromTheSpec(t *testing.T) {
+	cluster := tlstest.ACluster()
+	leaf := func(d, before, algorithm string) v1beta1.CertificateSpec {
+		spec := v1beta1.CertificateSpec{KeyAlgorithm: algorithm}
+		if d != "" {
+			spec.Duration = tlstest.Duration(d)
+		}
+		if before != "" {
+			spec.RenewBefore = tlstest.Duration(before)
+		}
+		return spec
+	}
+	cluster.Spec.TLS = &v1beta1.TLSSpec{
+		Server: &v1beta1.ServerTLSSpec{
+			Authority: ptr.To(leaf("9000h", "", "ECDSA-P384")),
+			Instances: &v1beta1.ServerCertificateSpec{CertificateSpec: leaf("900h", "", "")},
+			PGBouncer: &v1beta1.ServerCertificateSpec{CertificateSpec: leaf("", "100h", "RSA-3072")},
+		},
+		Client: &v1beta1.ClientTLSSpec{
+			Authority:   ptr.To(leaf("", "1h", "")),
+			Replication: ptr.To(leaf("30h", "10h", "")),
+			PGBouncer:   ptr.To(leaf("60h", "", "")),
+			Operator:    ptr.To(leaf("", "", "ECDSA-P384")),
+		},
+	}
+	parties := Parties(cluster, "cluster.local", nil)
+	policy := func(life, before time.Duration, algorithm pki.Algorithm) rotation.CertificatePolicy {
+		return rotation.CertificatePolicy{Life: life, RenewBefore: before, Algorithm: algorithm}
+	}
+	for _, c := range []struct {
+		party  string
+		domain rotation.Domain
+		want   rotation.CertificatePolicy
+	}{
+		{tls.InstanceMaterial, rotation.Server, policy(900*time.Hour, 300*time.Hour, "ECDSA-P256")},
+		{"hippo-pgbouncer-tls", rotation.Server, policy(90*tls.Day, 100*time.Hour, "RSA-3072")},
+		{tls.InstanceMaterial, rotation.Client, policy(30*time.Hour, 10*time.Hour, "ECDSA-P256")},
+		{"hippo-pgbouncer-tls", rotation.Client, policy(60*time.Hour, 20*time.Hour, "ECDSA-P256")},
+		{"hippo-operator-tls", rotation.Client, policy(30*tls.Day, 10*tls.Day, "ECDSA-P384")},
+	} {
+		if got := Want(t, parties, c.party, c.domain).CertificatePolicy; got != c.want {
+			t.Errorf("%s %s: %+v, want %+v", c.party, c.domain, got, c.want)
+		}
+	}
+	authorities := Policy(cluster).Authorities
+	if got := authorities[rotation.Server]; got != policy(9000*time.Hour, 4500*time.Hour, "ECDSA-P384") {
+		t.Errorf("server authority: %+v", got)
+	}
+	if got := authorities[rotation.Client]; got != policy(2*365*tls.Day, time.Hour, "ECDSA-P256") {
+		t.Errorf("client authority: %+v", got)
+	}
+}
+
+func TestShortLeavesAreBackdatedLess(t *testing.T) {
+	for life, want := range map[time.Duration]time.Duration{
+		90 * tls.Day: 10 * time.Minute, 100 * time.Minute: 10 * time.Minute, 10 * time.Minute: time.Minute, 0: 0,
+	} {
+		if got := Backdate(life); got != want {
+			t.Errorf("a leaf of %s is backdated by %s, want %s", life, got, want)
+		}
+	}
+}
+
+func TestDefaultLivesAreThoseOfTheDesign(t *testing.T) {
+	got := map[string]rotation.CertificatePolicy{}
+	for _, p := range Parties(tlstest.ACluster(), "cluster.local", nil) {
+		for _, w := range p.Wants {
+			got[p.Name+" "+string(w.Domain)] = w.CertificatePolicy
+		}
+	}
+	server := rotation.CertificatePolicy{Life: 90 * 24 * time.Hour, RenewBefore: 30 * 24 * time.Hour, Algorithm: pki.ECDSAP256}
+	client := rotation.CertificatePolicy{Life: 30 * 24 * time.Hour, RenewBefore: 10 * 24 * time.Hour, Algorithm: pki.ECDSAP256}
+	want := map[string]rotation.CertificatePolicy{
+		"hippo-a-0-tls server": server, "hippo-a-1-tls server": server, "hippo-pgbouncer-tls server": server,
+		"hippo-a-0-tls client": client, "hippo-a-1-tls client": client, "hippo-pgbouncer-tls client": client, "hippo-operator-tls client": client,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("policies (-want +got):\n%s", diff)
+	}
+}
