@@ -21,6 +21,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -293,10 +294,13 @@ func TestUsersAreMadeOnThePrimaryAndThenLeftAlone(t *testing.T) {
 
 func TestWithoutTheOperatorsMaterialNobodyIsAsked(t *testing.T) {
 	for name, change := range map[string]func(*corev1.Secret){
-		"a garbled pair":  func(s *corev1.Secret) { s.Data[agentapi.ClientKey] = []byte("garbage") },
-		"no bundle":       func(s *corev1.Secret) { s.Data[agentapi.ServerBundle] = nil },
-		"nothing at all":  func(s *corev1.Secret) { s.Data = nil },
-		"somebody else's": func(s *corev1.Secret) { s.OwnerReferences = nil },
+		"a garbled pair": func(s *corev1.Secret) { s.Data[agentapi.ClientKey] = []byte("garbage") },
+		"no bundle":      func(s *corev1.Secret) { s.Data[agentapi.ServerBundle] = nil },
+		"nothing at all": func(s *corev1.Secret) { s.Data = nil },
+		"another controller's": func(s *corev1.Secret) {
+			s.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "Other", Name: "x", UID: "x", Controller: ptr.To(true)}}
+		},
+		"not labelled": func(s *corev1.Secret) { s.OwnerReferences, s.Labels = nil, nil },
 	} {
 		t.Run(name, func(t *testing.T) {
 			w, z := running(t, asItIs)

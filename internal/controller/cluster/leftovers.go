@@ -44,7 +44,7 @@ func adoptPatroniObjects(ctx context.Context, r *round) ([]Wait, error) {
 		return nil, nil
 	}
 	for _, configMap := range r.unownedPatroniObjects() {
-		if err := r.applier.Adopt(ctx, configMap, desired.OwnerReference(r.cluster)); err != nil {
+		if err := r.applier.TakeBack(ctx, configMap, claimantOf(r.cluster)); err != nil {
 			return nil, err
 		}
 	}

@@ -10,11 +10,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"pgtls.dev/pgtls/api/v1beta1"
+	"pgtls.dev/pgtls/internal/delivery/kube"
 	"pgtls.dev/pgtls/internal/desired"
 )
 
-// facts are the objects of the cluster as the cache has them. Only those that the cluster controls count, but for pods
-// and Patroni's ConfigMaps, which are made by others.
+// facts are the objects of the cluster as the cache has them. Only those that the cluster controls or takes back count, but for
+// pods and Patroni's ConfigMaps, which are made by others.
 type facts struct {
 	statefulSets map[string]*appsv1.StatefulSet           // by instance
 	pods         map[string]*corev1.Pod                   // by instance
@@ -39,10 +40,11 @@ func observe(ctx context.Context, reader client.Reader, cluster *v1beta1.Postgre
 			return facts{}, fmt.Errorf("listing %T: %w", list, err)
 		}
 	}
+	claimant := claimantOf(cluster)
 	seen := facts{
-		statefulSets: controlled(statefulSets.Items, cluster),
-		volumes:      controlled(volumes.Items, cluster),
-		secrets:      controlled(secrets.Items, cluster),
+		statefulSets: belonging(statefulSets.Items, claimant),
+		volumes:      belonging(volumes.Items, claimant),
+		secrets:      belonging(secrets.Items, claimant),
 		configMaps:   map[string]*corev1.ConfigMap{},
 		pods:         map[string]*corev1.Pod{},
 	}
@@ -54,22 +56,34 @@ func observe(ctx context.Context, reader client.Reader, cluster *v1beta1.Postgre
 			seen.pods[pod.Labels[desired.InstanceLabel]] = pod
 		}
 	}
-	seen.pooler = controlled(deployments.Items, cluster)[desired.PoolerName(cluster.Name)]
+	seen.pooler = belonging(deployments.Items, claimant)[desired.PoolerName(cluster.Name)]
 	return seen, nil
 }
 
-// controlled indexes by name those objects that the cluster controls.
-func controlled[T any, P interface {
+// belonging indexes by name those objects that the cluster controls, or will take back: what they hold counts already, such as a
+// user's password.
+func belonging[T any, P interface {
 	*T
 	metav1.Object
-}](items []T, cluster *v1beta1.PostgresCluster) map[string]*T {
+}](items []T, claimant kube.Claimant) map[string]*T {
 	byName := map[string]*T{}
 	for i := range items {
-		if object := P(&items[i]); metav1.IsControlledBy(object, cluster) {
+		if object := P(&items[i]); belongs(object, claimant) {
 			byName[object.GetName()] = &items[i]
 		}
 	}
 	return byName
+}
+
+// belongs counts an orphan that is being deleted too: until it is gone it holds its name. An object of an earlier cluster counts once
+// it was taken back.
+func belongs(object metav1.Object, claimant kube.Claimant) bool {
+	ownership := kube.Judge(object, claimant).Ownership
+	return ownership == kube.Ours || ownership == kube.Adoptable
+}
+
+func claimantOf(cluster *v1beta1.PostgresCluster) kube.Claimant {
+	return kube.Claimant{Owner: desired.OwnerReference(cluster), Labels: desired.ClusterLabels(cluster.Name)}
 }
 
 // hasMaterial tells whether the TLS controller has published a party's material.

@@ -13,7 +13,7 @@ type Reason string
 const (
 	Settled             Reason = "Settled"             // everything is as the spec wants it
 	SpecInvalid         Reason = "SpecInvalid"         // the spec cannot work; nothing was changed
-	ForeignObject       Reason = kube.ForeignObject    // an object of a wanted name belongs to somebody else
+	ForeignObject       Reason = "ForeignObject"       // an object that an instance or the poolers need is not the cluster's
 	StepFailed          Reason = "StepFailed"          // an error; tried again
 	AwaitingMaterial    Reason = "AwaitingMaterial"    // the TLS controller has not published a party's material yet
 	AwaitingLeftovers   Reason = "AwaitingLeftovers"   // an earlier cluster of this name is still going away
@@ -28,6 +28,13 @@ const (
 	RemovingInstance    Reason = "RemovingInstance"    // an instance that the spec wants no more is going
 	SwitchingOver       Reason = "SwitchingOver"       // another instance becomes the primary, so that this one can go
 	RestartingInstance  Reason = "RestartingInstance"  // a setting takes a restart of PostgreSQL
+
+	// About whose an object is.
+	OwnedByAnotherController = Reason(kube.OwnedByAnotherController)
+	NotLabelled              = Reason(kube.NotLabelled)
+	StaleOwner               = Reason(kube.StaleOwner)
+	TakenBack                = Reason(kube.TakenBack)
+	BeingDeleted             = Reason(kube.BeingDeleted)
 
 	// Of the condition Ready.
 	AllReady          Reason = "AllReady"

@@ -72,7 +72,7 @@ func newWorld(t *testing.T, objects ...client.Object) *world {
 		}).Build()
 	w.reconciler = reconciler{
 		client:   w.client,
-		applier:  &kube.Applier{Client: w.client, Live: w.client, Owner: fieldOwner},
+		applier:  &kube.Applier{Client: w.client, Live: w.client, Owner: fieldOwner, ClusterLabel: desired.ClusterLabel},
 		events:   w.events,
 		settings: settings(),
 		connect:  silence{},
@@ -209,11 +209,11 @@ func TestAForeignSecretIsLeftAloneAndTheRestGoesOn(t *testing.T) {
 	if !w.exists(&appsv1.StatefulSet{}, "hippo-00-0") || !w.exists(&networkingv1.NetworkPolicy{}, "hippo-instances") {
 		t.Error("the rest did not go on")
 	}
-	if reason, message := w.progressing(); reason != string(ForeignObject) || !strings.Contains(message, "hippo-pguser-hippo") {
+	if reason, message := w.progressing(); reason != string(NotLabelled) || !strings.Contains(message, "hippo-pguser-hippo") {
 		t.Errorf("%s %q", reason, message)
 	}
 	w.round()
-	told := slices.DeleteFunc(w.told(), func(e string) bool { return !strings.Contains(e, string(ForeignObject)) })
+	told := slices.DeleteFunc(w.told(), func(e string) bool { return !strings.Contains(e, string(NotLabelled)) })
 	if len(told) != 1 {
 		t.Errorf("told %d times: %v", len(told), told)
 	}

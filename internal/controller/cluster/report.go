@@ -42,7 +42,7 @@ func (r *round) tellOfTrouble(status v1beta1.PostgresClusterStatus) {
 	if before != nil && before.Reason == now.Reason && before.Message == now.Message {
 		return
 	}
-	if reason := Reason(now.Reason); reason == SpecInvalid || reason == ForeignObject {
+	if reason := Reason(now.Reason); stuck[reason] {
 		r.warn(reason, "Reconcile", now.Message)
 	}
 }
@@ -120,7 +120,7 @@ func readiness(cluster *v1beta1.PostgresCluster, seen facts, all []member) metav
 }
 
 // stuck are the reasons that no patience helps.
-var stuck = map[Reason]bool{SpecInvalid: true, ForeignObject: true}
+var stuck = map[Reason]bool{SpecInvalid: true, ForeignObject: true, OwnedByAnotherController: true, NotLabelled: true}
 
 // progress says what is going on. What is stuck comes first: that is what somebody has to look after.
 func progress(done outcome, ready metav1.Condition) metav1.Condition {

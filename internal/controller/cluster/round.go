@@ -26,18 +26,18 @@ type round struct {
 	restarts *restarts
 
 	facts   facts
-	refused map[string]bool // objects that belong to somebody else, by objectName
+	refused map[string]bool // objects that are not the cluster's, by objectName
 	ha      *haView         // asked for once in a round; see patroni
 	acted   bool            // an instance was acted on, which is enough for one round
 }
 
-// apply applies the objects one by one. An object that belongs to somebody else is waited for and the rest goes on.
+// apply applies the objects one by one. An object that is not the cluster's is waited for, and the rest goes on.
 func (r *round) apply(ctx context.Context, objects ...client.Object) ([]Wait, error) {
 	var waits []Wait
 	for _, object := range objects {
 		_, err := r.applier.Apply(ctx, object)
-		if foreign, ok := kube.AsForeign(err); ok {
-			waits = append(waits, r.refuse(foreign))
+		if notOurs, ok := kube.AsOwnership(err); ok {
+			waits = append(waits, r.refuse(notOurs))
 			continue
 		}
 		if err != nil {
@@ -47,10 +47,10 @@ func (r *round) apply(ctx context.Context, objects ...client.Object) ([]Wait, er
 	return waits, nil
 }
 
-func (r *round) refuse(foreign *kube.ForeignObjectError) Wait {
-	party := objectName(foreign.Kind, foreign.Name)
+func (r *round) refuse(notOurs *kube.OwnershipError) Wait {
+	party := objectName(notOurs.Kind, notOurs.Name)
 	r.refused[party] = true
-	return Wait{Party: party, Reason: ForeignObject, Message: foreign.Error(), Again: later}
+	return Wait{Party: party, Reason: Reason(notOurs.Verdict.Reason()), Message: notOurs.Error(), Again: later}
 }
 
 func objectName(kind, name string) string { return kind + " " + name }

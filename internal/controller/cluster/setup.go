@@ -45,7 +45,7 @@ const (
 func SetupWithManager(m manager.Manager, options Options) error {
 	c := &reconciler{
 		client:   m.GetClient(),
-		applier:  &kube.Applier{Client: m.GetClient(), Live: m.GetAPIReader(), Owner: fieldOwner},
+		applier:  &kube.Applier{Client: m.GetClient(), Live: m.GetAPIReader(), Owner: fieldOwner, ClusterLabel: desired.ClusterLabel},
 		events:   m.GetEventRecorder(reportingController),
 		settings: options.Settings,
 		connect:  wire{},

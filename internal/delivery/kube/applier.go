@@ -2,6 +2,7 @@ package kube
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"reflect"
 
@@ -24,49 +25,105 @@ type Applier struct {
 	Live   client.Reader // reads past the cache, which holds only objects with our label; nil: Client
 	Owner  client.FieldOwner
 
+	// ClusterLabel is the key of the label that says whose an object is. An object without controller that bears it with the
+	// value of the desired object is taken back. Empty: nothing is taken back.
+	ClusterLabel string
+	// TookBack is called after an object was taken back, and may be nil. The context is that of the request.
+	TookBack func(ctx context.Context, object Object, verdict Verdict)
+
 	// Conditions are the types that this owner writes at times: one that is not desired any more goes.
 	Conditions []string
 }
 
-// Apply makes the object on the API server what obj says, and tells whether that took a write. Fields that
-// obj leaves out belong to others. obj must carry a controller owner reference: what exists under
-// its name and is controlled by another is never touched. Status is left out; see ApplyStatus.
+// Outcome says what an Apply did.
+type Outcome string
+
+// The outcomes.
+const (
+	InForce   Outcome = "InForce"   // the object was what it should be, and nothing was written
+	Written   Outcome = "Written"   // it is now
+	Recovered Outcome = "Recovered" // it was taken back and is otherwise as it was: look at its content, and apply again
+)
+
+// Apply makes the object on the API server what obj says. Fields that obj leaves out belong to others. obj must carry a controller owner
+// reference. A live object of its name that another controller owns, or that is not labelled, is never touched; one that is labelled and
+// has no controller is taken back, and written by the next Apply, for which the caller has seen what it holds. Status is left out;
+// see ApplyStatus.
 //
-// Errors: *ForeignObjectError, and those of the API server.
-func (a *Applier) Apply(ctx context.Context, obj client.Object) (changed bool, err error) {
+// Errors: *OwnershipError (also for an object that is being deleted and differs), and *ObjectError with those of the API server.
+func (a *Applier) Apply(ctx context.Context, obj client.Object) (Outcome, error) {
 	desired, err := a.render(obj)
 	if err != nil {
-		return false, err
+		return "", err
 	}
 	live, err := a.current(ctx, obj)
 	if err != nil {
-		return false, err
+		return "", err
 	}
 	if live != nil {
-		if err := refuseForeign(desired, obj, live); err != nil {
-			return false, err
+		claimant := a.claimant(obj)
+		verdict := Judge(live, claimant)
+		if !verdict.Ours() {
+			return Recovered, a.recover(ctx, live, claimant)
 		}
 		same, err := inForce(desired, live)
-		if err != nil || same {
-			return false, err
+		switch {
+		case err != nil:
+			return "", err
+		case same:
+			return InForce, nil
+		case verdict.Deleting:
+			return "", &OwnershipError{Object: nameOf(desired), Verdict: verdict}
 		}
 		// The object that was looked at, not one that was made under the same name since.
 		desired.SetUID(live.GetUID())
 	}
 	apply := client.ApplyConfigurationFromUnstructured(desired)
 	if err := a.Client.Apply(ctx, apply, a.Owner, client.ForceOwnership); err != nil {
-		return false, fmt.Errorf("applying %s %s: %w", desired.GetKind(), client.ObjectKeyFromObject(obj), err)
+		return "", &ObjectError{Object: nameOf(desired), Act: "applying", Exists: live != nil, Err: err}
 	}
-	return true, nil
+	return Written, nil
+}
+
+// recover takes an object back where it may. Whose an earlier cluster's object is stands in a record that caches leave out.
+func (a *Applier) recover(ctx context.Context, live client.Object, claimant Claimant) error {
+	if Judge(live, claimant).Ownership == HeldByStaleOwner && a.Live != nil {
+		if err := a.Live.Get(ctx, client.ObjectKeyFromObject(live), live); err != nil {
+			object, unnamed := a.objectOf(live)
+			return errors.Join(unnamed, failed("reading", object, err))
+		}
+	}
+	return a.TakeBack(ctx, live, claimant)
+}
+
+// claimant is the cluster that a desired object names as its controller.
+func (a *Applier) claimant(obj client.Object) Claimant {
+	claimant := Claimant{Owner: *metav1.GetControllerOf(obj)}
+	if value := obj.GetLabels()[a.ClusterLabel]; value != "" {
+		claimant.Labels = map[string]string{a.ClusterLabel: value}
+	}
+	return claimant
+}
+
+func nameOf(u *unstructured.Unstructured) Object {
+	return Object{Kind: u.GetKind(), Namespace: u.GetNamespace(), Name: u.GetName()}
 }
 
 // Delete deletes exactly the object that was looked at: neither a later version nor a namesake.
 // One that is gone already is no error.
 func (a *Applier) Delete(ctx context.Context, obj client.Object) error {
 	uid, version := obj.GetUID(), obj.GetResourceVersion()
-	err := a.Client.Delete(ctx, obj, client.Preconditions{UID: &uid, ResourceVersion: &version})
-	if client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("deleting %s: %w", client.ObjectKeyFromObject(obj), err)
+	return a.DeleteWith(ctx, obj, client.Preconditions{UID: &uid, ResourceVersion: &version})
+}
+
+// DeleteWith deletes with the caller's preconditions. One that is gone already is no error.
+func (a *Applier) DeleteWith(ctx context.Context, obj client.Object, options ...client.DeleteOption) error {
+	object, err := a.objectOf(obj)
+	if err != nil {
+		return err
+	}
+	if err := client.IgnoreNotFound(a.Client.Delete(ctx, obj, options...)); err != nil {
+		return failed("deleting", object, err)
 	}
 	return nil
 }
@@ -112,18 +169,14 @@ func (a *Applier) current(ctx context.Context, obj client.Object) (client.Object
 			return live, nil
 		}
 		if !apierrors.IsNotFound(err) {
-			return nil, fmt.Errorf("reading %T %s: %w", obj, key, err)
+			object, unnamed := a.objectOf(obj)
+			if unnamed != nil {
+				return nil, unnamed
+			}
+			return nil, failed("reading", object, err)
 		}
 	}
 	return nil, nil
-}
-
-func refuseForeign(desired *unstructured.Unstructured, obj, live client.Object) error {
-	want, have := metav1.GetControllerOf(obj), metav1.GetControllerOf(live)
-	if have != nil && have.UID == want.UID {
-		return nil
-	}
-	return &ForeignObjectError{Kind: desired.GetKind(), Namespace: live.GetNamespace(), Name: live.GetName()}
 }
 
 func inForce(desired *unstructured.Unstructured, live client.Object) (bool, error) {

@@ -1,7 +1,6 @@
 package kube
 
 import (
-	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -62,35 +61,6 @@ func TestDriftIsPutRightAndFieldsOfOthersStay(t *testing.T) {
 	}
 }
 
-func TestWhatBelongsToSomebodyElseIsLeftAlone(t *testing.T) {
-	stranger := metav1.OwnerReference{APIVersion: "v1", Kind: "Other", Name: "x", UID: "stranger", Controller: new(true)}
-	for name, owners := range map[string][]metav1.OwnerReference{
-		"nobody's":                    nil,
-		"another's":                   {stranger},
-		"an earlier cluster's":        {{APIVersion: owner.APIVersion, Kind: owner.Kind, Name: owner.Name, UID: "earlier", Controller: new(true)}},
-		"ours, but not as controller": {{APIVersion: owner.APIVersion, Kind: owner.Kind, Name: owner.Name, UID: owner.UID}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			theirs := configMap("a", map[string]string{"k": "theirs"})
-			theirs.OwnerReferences = owners
-			w := newWorld(t, theirs)
-			_, err := w.applier.Apply(t.Context(), configMap("a", map[string]string{"k": "ours"}))
-			foreign, ok := AsForeign(err)
-			if !ok || foreign.Kind != "ConfigMap" || foreign.Namespace != "zoo" || foreign.Name != "a" {
-				t.Fatalf("got %v", err)
-			}
-			if text := err.Error(); strings.Contains(text, "\n") || !strings.Contains(text, "delete it") {
-				t.Errorf("the message has no remedy in one line: %q", text)
-			}
-			live := configMap("a", nil)
-			w.get(t, live)
-			if live.Data["k"] != "theirs" || len(w.writes) != 0 {
-				t.Errorf("it was touched: %v %v", live.Data, w.writes)
-			}
-		})
-	}
-}
-
 // The cache holds only what bears our label: a stranger's object is absent from it.
 func TestAStrangerOutsideTheCacheIsSeen(t *testing.T) {
 	theirs := configMap("a", map[string]string{"k": "theirs"})
@@ -100,7 +70,7 @@ func TestAStrangerOutsideTheCacheIsSeen(t *testing.T) {
 	applier := &Applier{Client: cache.client, Live: server.client, Owner: "tester"}
 	if _, err := applier.Apply(t.Context(), configMap("a", nil)); err == nil {
 		t.Fatal("applied")
-	} else if _, ok := AsForeign(err); !ok {
+	} else if _, ok := AsOwnership(err); !ok {
 		t.Errorf("got %v", err)
 	}
 	if len(cache.writes)+len(server.writes) != 0 {
@@ -165,19 +135,5 @@ func TestPodAnnotationIsOnePatchAndNoneAtRest(t *testing.T) {
 	}
 	if len(w.writes) != 1 {
 		t.Errorf("writes: %v", w.writes)
-	}
-}
-
-func TestAdoptSetsTheOwnerAndNothingElse(t *testing.T) {
-	patronis := configMap("hippo-ha-config", map[string]string{"k": "1"})
-	patronis.OwnerReferences, patronis.UID = nil, "u1"
-	w := newWorld(t, patronis)
-	w.get(t, patronis)
-	if err := w.applier.Adopt(t.Context(), patronis, owner); err != nil {
-		t.Fatal(err)
-	}
-	w.get(t, patronis)
-	if diff := cmp.Diff([]metav1.OwnerReference{owner}, patronis.OwnerReferences); diff != "" || patronis.Data["k"] != "1" {
-		t.Error(diff, patronis.Data)
 	}
 }

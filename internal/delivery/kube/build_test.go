@@ -22,6 +22,7 @@ type world struct {
 	client  client.Client
 	applier *Applier
 	writes  []string
+	fails   error // what an apply comes to; nil: it is done
 }
 
 func newWorld(t *testing.T, objects ...client.Object) *world {
@@ -37,7 +38,7 @@ func newWorld(t *testing.T, objects ...client.Object) *world {
 		WithStatusSubresource(&v1beta1.PostgresCluster{}).
 		WithReturnManagedFields().
 		WithInterceptorFuncs(w.counting()).Build()
-	w.applier = &Applier{Client: w.client, Owner: "tester"}
+	w.applier = &Applier{Client: w.client, Owner: "tester", ClusterLabel: clusterLabel}
 	return w
 }
 
@@ -46,6 +47,9 @@ func (w *world) counting() interceptor.Funcs {
 	return interceptor.Funcs{
 		Apply: func(ctx context.Context, c client.WithWatch, obj runtime.ApplyConfiguration, opts ...client.ApplyOption) error {
 			note("apply", obj)
+			if w.fails != nil {
+				return w.fails
+			}
 			return c.Apply(ctx, obj, opts...)
 		},
 		SubResourceApply: func(ctx context.Context, c client.Client, sub string, obj runtime.ApplyConfiguration, opts ...client.SubResourceApplyOption) error {
@@ -65,8 +69,10 @@ func (w *world) counting() interceptor.Funcs {
 
 var owner = metav1.OwnerReference{APIVersion: "pgtls.dev/v1beta1", Kind: "PostgresCluster", Name: "hippo", UID: "uid-of-hippo", Controller: new(true)}
 
+const clusterLabel = "pgtls.dev/cluster"
+
 func owned(name string) metav1.ObjectMeta {
-	return metav1.ObjectMeta{Namespace: "zoo", Name: name, OwnerReferences: []metav1.OwnerReference{owner}}
+	return metav1.ObjectMeta{Namespace: "zoo", Name: name, Labels: map[string]string{clusterLabel: "hippo"}, OwnerReferences: []metav1.OwnerReference{owner}}
 }
 
 func configMap(name string, data map[string]string) *corev1.ConfigMap {
@@ -75,11 +81,11 @@ func configMap(name string, data map[string]string) *corev1.ConfigMap {
 
 func (w *world) apply(t *testing.T, obj client.Object) bool {
 	t.Helper()
-	changed, err := w.applier.Apply(t.Context(), obj)
+	outcome, err := w.applier.Apply(t.Context(), obj)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return changed
+	return outcome != InForce
 }
 
 func (w *world) get(t *testing.T, obj client.Object) {

@@ -24,7 +24,7 @@ func (a *Applier) PatchPodAnnotation(ctx context.Context, pod *corev1.Pod, key, 
 	target := &corev1.Pod{}
 	target.Namespace, target.Name = pod.Namespace, pod.Name
 	if err := a.Client.Patch(ctx, target, client.RawPatch(types.MergePatchType, patch), a.Owner); err != nil {
-		return false, fmt.Errorf("setting annotation %s of pod %s/%s: %w", key, pod.Namespace, pod.Name, err)
+		return false, failed("setting annotation "+key+" of", Object{Kind: "Pod", Namespace: pod.Namespace, Name: pod.Name}, err)
 	}
 	return true, nil
 }
