@@ -13,7 +13,6 @@ import (
 	"pgtls.dev/pgtls/api/v1beta1"
 	"pgtls.dev/pgtls/internal/agentapi"
 	"pgtls.dev/pgtls/internal/controller/tls/material"
-	"pgtls.dev/pgtls/internal/controller/tls/report"
 	"pgtls.dev/pgtls/internal/controller/tls/tlstest"
 	"pgtls.dev/pgtls/internal/controller/tls/wanted"
 	"pgtls.dev/pgtls/internal/desired"
@@ -98,19 +97,19 @@ func (h *house) bring(s wanted.Slot, a *pki.Authority) *pki.KeyPair {
 	return pair
 }
 
-var ServerSlot, ReplicationSlot, PoolerSlot = wanted.Slots()[0], wanted.Slots()[1], wanted.Slots()[2]
+var serverSlot, replicationSlot, poolerSlot = wanted.Slots()[0], wanted.Slots()[1], wanted.Slots()[2]
 
-// Naming has the spec name a Secret in a slot; "": none.
-func Naming(s wanted.Slot, name string, items ...corev1.KeyToPath) func(*v1beta1.PostgresCluster) {
+// naming has the spec name a Secret in a slot; "": none.
+func naming(s wanted.Slot, name string, items ...corev1.KeyToPath) func(*v1beta1.PostgresCluster) {
 	return func(c *v1beta1.PostgresCluster) {
 		var projection *corev1.SecretProjection
 		if name != "" {
 			projection = &corev1.SecretProjection{LocalObjectReference: corev1.LocalObjectReference{Name: name}, Items: items}
 		}
 		switch s.Condition {
-		case ServerSlot.Condition:
+		case serverSlot.Condition:
 			c.Spec.CustomTLSSecret = projection
-		case ReplicationSlot.Condition:
+		case replicationSlot.Condition:
 			c.Spec.CustomReplicationTLSSecret = projection
 		default:
 			c.Spec.Proxy.PGBouncer.CustomTLSSecret = projection
@@ -291,11 +290,11 @@ func adopted(t *testing.T, s wanted.Slot, a *pki.Authority) (*house, map[string]
 	h, pods := hippos(t)
 	pair := h.bring(s, a)
 	h.change(adoption(""))
-	h.change(Naming(s, brought))
+	h.change(naming(s, brought))
 	h.onTheWay(pods)
 	h.follow()
 	h.onTheWay(pods)
-	h.wants(s.Condition, metav1.ConditionTrue, report.ReasonPresented)
+	h.wants(s.Condition, metav1.ConditionTrue, "Presented")
 	h.events()
 	return h, pods, pair
 }

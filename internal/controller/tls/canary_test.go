@@ -8,7 +8,6 @@ import (
 
 	"pgtls.dev/pgtls/internal/controller/tls/act"
 	"pgtls.dev/pgtls/internal/controller/tls/evidence/agenttest"
-	"pgtls.dev/pgtls/internal/controller/tls/gather"
 	"pgtls.dev/pgtls/internal/controller/tls/snapshot"
 	"pgtls.dev/pgtls/internal/pki"
 	"pgtls.dev/pgtls/internal/rotation"
@@ -19,10 +18,11 @@ func TestACanaryMustBeRefused(t *testing.T) { synctest.Test(t, canaries) }
 
 func canaries(t *testing.T) {
 	h, pods := hippos(t)
-	v, err := gather.observe(t.Context(), h.cluster())
+	v, err := h.r.gatherer.Gather(t.Context(), h.cluster())
 	if err != nil {
 		t.Fatal(err)
 	}
+	round := h.r.executor.Begin(v, rotation.Plan{})
 	gone, err := pki.NewAuthority(pki.AuthorityRequest{
 		CommonName: "hippo client ca g7", Algorithm: pki.DefaultAlgorithm, NotBefore: h.clock().Add(-time.Hour), NotAfter: h.clock().Add(time.Hour),
 	})
@@ -34,25 +34,25 @@ func canaries(t *testing.T) {
 	}
 	violates := func(what string, a *snapshot.StoredAuthority) {
 		t.Helper()
-		proof, err := act.Refused(t.Context(), v, a)
+		proof, err := round.Refused(t.Context(), a)
 		if violation, ok := errors.AsType[*rotation.Violation](err); !ok || violation.Invariant != "UseBeforeRetire" || proof != (act.Refusal{}) {
 			t.Errorf("%s: %v, proof %v", what, err, proof)
 		}
 	}
 	for _, domain := range rotation.Domains() {
 		violates("the "+string(domain)+" authority that signs", v.Authority(domain, 1))
-		if proof, err := act.Refused(t.Context(), v, stored(gone, domain)); err != nil || proof.KeyID == "" {
+		if proof, err := round.Refused(t.Context(), stored(gone, domain)); err != nil || proof == (act.Refusal{}) {
 			t.Errorf("%s: %v, proof %v", domain, err, proof)
 		}
 	}
 	pods["hippo-a-1-0"].lenient = true
 	violates("a PostgreSQL that lets in whoever comes", stored(gone, rotation.Client))
 	pods["hippo-a-1-0"].lenient, pods["hippo-a-1-0"].mute = false, agenttest.ErrNobodyListens
-	if _, err := act.Refused(t.Context(), v, stored(gone, rotation.Client)); !errors.Is(err, agenttest.ErrNobodyListens) {
+	if _, err := round.Refused(t.Context(), stored(gone, rotation.Client)); !errors.Is(err, agenttest.ErrNobodyListens) {
 		t.Errorf("%v: no answer is no refusal", err)
 	}
 	step := rotation.Step{Op: rotation.DiscardAuthority, Domain: rotation.Client, Generation: 1}
-	if err := act.DiscardAuthority(t.Context(), v, step, act.Refusal{Domain: "client", KeyID: "another"}); !errors.Is(err, act.ErrNotRefused) {
+	if err := round.DiscardAuthority(t.Context(), step, act.Refusal{}); !errors.Is(err, act.ErrNotRefused) {
 		t.Errorf("%v, wanted %v", err, act.ErrNotRefused)
 	}
 }

@@ -3,7 +3,6 @@ package tls
 import (
 	"context"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"net"
 	"slices"
@@ -31,8 +30,8 @@ import (
 	"pgtls.dev/pgtls/internal/controller/tls/evidence"
 	"pgtls.dev/pgtls/internal/controller/tls/gather"
 	"pgtls.dev/pgtls/internal/controller/tls/report"
+	"pgtls.dev/pgtls/internal/controller/tls/request"
 	"pgtls.dev/pgtls/internal/controller/tls/snapshot"
-	"pgtls.dev/pgtls/internal/controller/tls/wanted"
 	"pgtls.dev/pgtls/internal/delivery/kube"
 	"pgtls.dev/pgtls/internal/desired"
 	"pgtls.dev/pgtls/internal/probe"
@@ -47,7 +46,7 @@ const (
 	// Pause after an error; it doubles with each.
 	errorRetryMin = 5 * time.Millisecond
 	retryMin      = time.Second      // pause before a blocker is looked at again
-	RetryMax      = 30 * time.Second // at most; a report or an event comes at once
+	retryMax      = 30 * time.Second // at most; a report or an event comes at once
 )
 
 // Options of the controller.
@@ -66,51 +65,58 @@ type Options struct {
 
 // Reconciler keeps the certificates of PostgresClusters.
 type Reconciler struct {
-	Client  client.Client
-	Live    client.Reader
-	Applier *kube.Applier
-	Events  events.EventRecorder
-	Options Options
-	Agents  *evidence.Agents
-	Proofs  *evidence.Proofs
+	live     client.Reader
+	options  Options
+	gatherer *gather.Gatherer
+	executor *act.Executor
+	retries  *retries
+	failures *failures
+}
 
-	Sessions gather.SessionReader
+// connections are what a Reconciler works with.
+type connections struct {
+	cached   client.Reader
+	direct   client.Client
+	recorder events.EventRecorder
+	agents   *evidence.Agents
+	dial     evidence.Probe
+	sessions gather.SessionReader
+	end      act.SessionEnder
+}
 
-	EndSessions act.SessionEnder
-	Sweeps      *evidence.Sweeps
-	Nudges      *evidence.Nudges
-	retries     *retries
+func newReconciler(options Options, c connections) *Reconciler {
+	proofs, sweeps, nudges := evidence.NewProofs(c.dial), evidence.NewSweeps(), evidence.NewNudges()
+	return &Reconciler{
+		live: c.direct, options: options, retries: newRetries(), failures: newFailures(),
+		gatherer: &gather.Gatherer{
+			Live: c.direct, Cached: c.cached, Agents: c.agents, Proofs: proofs, Sweeps: sweeps, Nudges: nudges,
+			Sessions: c.sessions, Now: options.Now, ClusterDomain: options.ClusterDomain, SystemRoots: options.SystemRoots,
+		},
+		executor: &act.Executor{
+			Client: c.direct, Applier: newApplier(c.direct), Events: c.recorder,
+			Proofs: proofs, Sweeps: sweeps, Nudges: nudges, EndSessions: c.end, Now: options.Now,
+		},
+	}
 }
 
 // SetupWithManager adds the controller to a manager. ctx ends its connections to agents.
 func SetupWithManager(ctx context.Context, mgr manager.Manager, options Options) error {
 	news := make(chan event.TypedGenericEvent[types.NamespacedName], 1024)
+	// Past the cache: a write is compared with what is stored.
 	direct, err := client.New(mgr.GetConfig(), client.Options{HTTPClient: mgr.GetHTTPClient(), Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper()})
 	if err != nil {
 		return fmt.Errorf("setting up the TLS controller's client: %w", err)
 	}
-	r := &Reconciler{
-		Client:  mgr.GetClient(),
-		Live:    direct,
-		Applier: newApplier(direct), // compares with what is stored, not with a cache
-		Events:  mgr.GetEventRecorder("pgtls-tls"),
-		Options: options,
-		Proofs:  evidence.NewProofs(probe.Dial),
-
-		Sessions: gather.ReadSessions,
-
-		EndSessions: act.EndSessions,
-		Sweeps:      evidence.NewSweeps(),
-
-		Nudges:  evidence.NewNudges(),
-		retries: newRetries(),
-	}
-	r.Agents = evidence.NewAgents(ctx, options.Now, func(cluster types.NamespacedName) {
+	agents := evidence.NewAgents(ctx, options.Now, func(cluster types.NamespacedName) {
 		select {
 		case news <- event.TypedGenericEvent[types.NamespacedName]{Object: cluster}:
 		case <-ctx.Done():
 		}
 	}, (&net.Dialer{}).DialContext)
+	r := newReconciler(options, connections{
+		cached: mgr.GetClient(), direct: direct, recorder: mgr.GetEventRecorder("pgtls-tls"),
+		agents: agents, dial: probe.Dial, sessions: gather.ReadSessions, end: act.EndSessions,
+	})
 	b := ctrl.NewControllerManagedBy(mgr).
 		Named("tls").
 		For(&v1beta1.PostgresCluster{}).
@@ -125,7 +131,7 @@ func SetupWithManager(ctx context.Context, mgr manager.Manager, options Options)
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: max(options.Concurrency, 1),
 			// The default grows to a quarter of an hour: too long for a certificate.
-			RateLimiter: workqueue.NewTypedItemExponentialFailureRateLimiter[ctrl.Request](errorRetryMin, RetryMax),
+			RateLimiter: workqueue.NewTypedItemExponentialFailureRateLimiter[ctrl.Request](errorRetryMin, retryMax),
 		})
 	if err := watchReferences(ctx, mgr, options.Namespaces, b); err != nil {
 		return err
@@ -137,14 +143,7 @@ func SetupWithManager(ctx context.Context, mgr manager.Manager, options Options)
 }
 
 func newApplier(c client.Client) *kube.Applier {
-	conditions := []string{report.ConditionTLSReady}
-	for _, s := range wanted.Slots() {
-		conditions = append(conditions, s.Condition)
-	}
-	for _, domain := range rotation.Domains() {
-		conditions = append(conditions, report.TrustConditions[domain])
-	}
-	return &kube.Applier{Client: c, Owner: fieldOwner, Conditions: conditions}
+	return &kube.Applier{Client: c, Owner: fieldOwner, Conditions: report.Conditions()}
 }
 
 // clusterOfPod: pods belong to StatefulSets and ReplicaSets, so they are found by label.
@@ -156,119 +155,117 @@ func clusterOfPod(_ context.Context, pod client.Object) []ctrl.Request {
 	return []ctrl.Request{{NamespacedName: types.NamespacedName{Namespace: pod.GetNamespace(), Name: cluster}}}
 }
 
-func (r *Reconciler) Now() time.Time { return r.Options.Now() }
-
-// Reconcile observes, decides and acts until there is nothing to do or
-// somebody to wait for, and tells the result.
+// Reconcile gathers, decides and acts until there is nothing more to be done now, and reports.
 func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
 	// Read live: an old status would be told anew, with its events.
 	var cluster v1beta1.PostgresCluster
-	err := r.Live.Get(ctx, request.NamespacedName, &cluster)
+	err := r.live.Get(ctx, request.NamespacedName, &cluster)
 	if client.IgnoreNotFound(err) != nil {
 		return ctrl.Result{}, fmt.Errorf("reading PostgresCluster %s: %w", request.NamespacedName, err)
 	}
 	if apierrors.IsNotFound(err) || !cluster.DeletionTimestamp.IsZero() {
 		return r.outcome(ctx, request.NamespacedName, 0, r.letGo(ctx, request.NamespacedName))
 	}
-	failed := request.Request(ctx, &cluster)
-	v, plan, failure := r.rotate(ctx, &cluster)
-	if v == nil || movedOn(failure) {
-		return r.outcome(ctx, request.NamespacedName, 0, failure)
-	}
-	report.NoteRequests(v, failed)
-	if err := report.WriteStatus(ctx, v, plan, failure); err != nil {
+	seen, plan, err := r.rotate(ctx, &cluster)
+	if err != nil {
 		return r.outcome(ctx, request.NamespacedName, 0, err)
 	}
-	if failure != nil {
-		return ctrl.Result{}, failure
+	if err := r.report(ctx, seen, plan); err != nil {
+		return r.outcome(ctx, request.NamespacedName, 0, err)
 	}
-	return r.outcome(ctx, request.NamespacedName, soonest(r.pause(request.NamespacedName, plan), report.RetryAfter(v)), nil)
+	return r.outcome(ctx, request.NamespacedName, r.pause(seen, plan), nil)
 }
 
-// movedOn reports whether an error only says that somebody else wrote meanwhile: observe again.
-func movedOn(err error) bool {
-	return apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err)
-}
-
-// outcome is what a reconciliation returns; that the world moved on is no error.
+// outcome is what a reconciliation returns; a write conflict is no error.
 func (r *Reconciler) outcome(ctx context.Context, cluster types.NamespacedName, after time.Duration, err error) (ctrl.Result, error) {
-	if movedOn(err) {
-		log.FromContext(ctx).V(1).Info("the world moved on, looking again", "because", err.Error())
-		return ctrl.Result{RequeueAfter: r.retries.after(cluster, "the world moved on") / 10}, nil
+	if apierrors.IsConflict(err) {
+		log.FromContext(ctx).V(1).Info("write conflict, requeueing", "because", err.Error())
+		return ctrl.Result{RequeueAfter: r.retries.after(cluster, "write conflict") / 10}, nil
 	}
 	return ctrl.Result{RequeueAfter: after}, err
 }
 
-// rotate executes plans until one has no step.
+// rotate executes plans until one has no step that is due.
 func (r *Reconciler) rotate(ctx context.Context, cluster *v1beta1.PostgresCluster) (*snapshot.Snapshot, rotation.Plan, error) {
-	var plan rotation.Plan
-	var v *snapshot.Snapshot
-	for range maxRounds {
-		seen, err := gather.observe(ctx, cluster)
+	for round := range maxRounds {
+		seen, err := r.gatherer.Gather(ctx, cluster)
 		if err != nil {
-			return v, plan, err
+			return nil, rotation.Plan{}, err
 		}
-		v = seen
-		if len(v.Orphans) > 0 {
-			if err := act.ReleaseOrphans(ctx, v); err != nil {
-				return v, plan, err
+		if len(seen.Orphans) > 0 {
+			if err := r.executor.ReleaseOrphans(ctx, seen); err != nil {
+				return nil, rotation.Plan{}, err
 			}
 			continue
 		}
-		if plan, err = r.decide(ctx, v); err != nil {
-			return v, refusedPolicy(v, err), nil
+		plan, jobs, err := r.decide(ctx, seen)
+		if err != nil {
+			return nil, rotation.Plan{}, err
 		}
-		if len(plan.Steps) == 0 {
-			return v, plan, nil
+		r.failures.keepOnly(keyOf(seen), jobs)
+		due := r.due(keyOf(seen), jobs)
+		if len(due) == 0 {
+			if len(jobs) > 0 {
+				plan.State = rotation.Waiting
+			}
+			return seen, plan, nil
 		}
-		v.Plan = plan
-		logSteps(ctx, plan)
-		if err := act.Execute(ctx, v, plan); err != nil && !errors.Is(err, act.ErrLookAgain) {
-			return v, plan, err
+		if conflict := r.execute(ctx, keyOf(seen), due); conflict != nil {
+			return nil, rotation.Plan{}, conflict
+		}
+		if round == maxRounds-1 {
+			return seen, report.NotConverged(plan, maxRounds), nil
 		}
 	}
-	return v, plan, fmt.Errorf("after %d rounds it has not come to rest", maxRounds)
+	return nil, rotation.Plan{}, nil
 }
 
 // decide asks for a plan, and once more when it waits for what is read only on demand.
-func (r *Reconciler) decide(ctx context.Context, v *snapshot.Snapshot) (rotation.Plan, error) {
-	plan, err := rotation.Next(v.Policy, v.Observed)
-	if err != nil || !slices.ContainsFunc(plan.Blockers, func(b rotation.Blocker) bool { return b.Reason == rotation.SessionsUnknown }) {
-		return plan, err
+func (r *Reconciler) decide(ctx context.Context, s *snapshot.Snapshot) (rotation.Plan, []job, error) {
+	plan, err := rotation.Next(s.Policy, s.Observed)
+	if err == nil && slices.ContainsFunc(plan.Blockers, func(b rotation.Blocker) bool { return b.Reason == rotation.SessionsUnknown }) {
+		r.gatherer.GatherSessions(ctx, s)
+		plan, err = rotation.Next(s.Policy, s.Observed)
 	}
-	gather.ObserveSessions(ctx, v)
-	return rotation.Next(v.Policy, v.Observed)
+	if err != nil {
+		plan = refusedPolicy(s, err)
+	}
+	requests, err := request.Steps(s, r.options.ClusterDomain, r.executor.Applier.Differs)
+	if err != nil {
+		return rotation.Plan{}, nil, err
+	}
+	return plan, r.jobs(s, plan, requests), nil
+}
+
+// report writes the status, and sends the events.
+func (r *Reconciler) report(ctx context.Context, s *snapshot.Snapshot, plan rotation.Plan) error {
+	said := report.Of(s, plan, r.failures.of(keyOf(s)))
+	if _, err := r.executor.Applier.ApplyStatus(ctx, s.Cluster, said.Status, "tls"); err != nil {
+		return client.IgnoreNotFound(err)
+	}
+	for _, e := range said.Events {
+		r.executor.Events.Eventf(s.Cluster, nil, e.Type, e.Reason, e.Action, "%s", e.Message)
+	}
+	return nil
 }
 
 // refusedPolicy waits for the user: trying again would find the same.
-func refusedPolicy(v *snapshot.Snapshot, err error) rotation.Plan {
+func refusedPolicy(s *snapshot.Snapshot, err error) rotation.Plan {
 	return rotation.Plan{State: rotation.Waiting, Blockers: []rotation.Blocker{
-		{Party: v.Cluster.Name, Reason: report.PolicyInvalid, Message: err.Error()},
+		{Party: s.Cluster.Name, Reason: report.PolicyInvalid, Message: err.Error()},
 	}}
 }
 
-// logSteps says what is about to be done. A look is no news: a cluster that waits takes one after the other.
-func logSteps(ctx context.Context, plan rotation.Plan) {
-	for _, step := range plan.Steps {
-		level := 0
-		if step.Op == rotation.Prove {
-			level = 1
-		}
-		log.FromContext(ctx).V(level).Info("step", "step", step.String())
+// pause returns how long until the plan changes by itself, or a blocker, a failed step or a source is looked at again.
+func (r *Reconciler) pause(s *snapshot.Snapshot, plan rotation.Plan) time.Duration {
+	pause := soonest(r.retries.after(keyOf(s), waitingFor(plan)), r.failures.next(keyOf(s), r.options.Now()))
+	if report.Unwatched(s) {
+		pause = soonest(pause, retryMax)
 	}
-}
-
-// pause returns how long until the plan changes by itself or a blocker is looked at again.
-func (r *Reconciler) pause(cluster types.NamespacedName, plan rotation.Plan) time.Duration {
-	retry := r.retries.after(cluster, waitingFor(plan))
-	if plan.Wake.IsZero() {
-		return retry
+	if !plan.Wake.IsZero() {
+		pause = soonest(pause, max(plan.Wake.Sub(r.options.Now()), time.Millisecond))
 	}
-	wake := max(plan.Wake.Sub(r.Now()), time.Millisecond)
-	if retry == 0 {
-		return wake
-	}
-	return min(wake, retry)
+	return pause
 }
 
 // soonest returns the shorter of two pauses; 0 is none.
@@ -294,17 +291,16 @@ func waitingFor(plan rotation.Plan) string {
 // letGo releases the Secrets of authorities whose cluster is gone, or goes when
 // they are gone; the garbage collector has deleted them and their finalizers hold them.
 func (r *Reconciler) letGo(ctx context.Context, name types.NamespacedName) error {
-	r.Agents.KeepOnly(name, nil)
-	r.Proofs.KeepOnly(name, nil)
-	r.Sweeps.KeepOnly(name, nil)
+	r.gatherer.Forget(name)
+	r.failures.keepOnly(name, nil)
 	r.retries.after(name, "")
 	var secrets corev1.SecretList
-	if err := r.Live.List(ctx, &secrets, client.InNamespace(name.Namespace),
+	if err := r.live.List(ctx, &secrets, client.InNamespace(name.Namespace),
 		client.MatchingLabels(desired.ComponentLabels(name.Name, desired.TLSComponent))); err != nil {
 		return fmt.Errorf("listing the Secrets of %s: %w", name, err)
 	}
 	var cluster v1beta1.PostgresCluster
-	err := r.Live.Get(ctx, name, &cluster)
+	err := r.live.Get(ctx, name, &cluster)
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("reading PostgresCluster %s: %w", name, err)
 	}
@@ -314,7 +310,7 @@ func (r *Reconciler) letGo(ctx context.Context, name types.NamespacedName) error
 		if !orphan {
 			continue
 		}
-		if err := act.RemoveFinalizer(ctx, secret); err != nil {
+		if err := r.executor.RemoveFinalizer(ctx, secret); err != nil {
 			return err
 		}
 	}

@@ -18,9 +18,7 @@ import (
 
 	"pgtls.dev/pgtls/api/v1beta1"
 	"pgtls.dev/pgtls/internal/agentapi"
-	"pgtls.dev/pgtls/internal/controller/tls/act"
 	"pgtls.dev/pgtls/internal/controller/tls/material"
-	"pgtls.dev/pgtls/internal/controller/tls/report"
 	"pgtls.dev/pgtls/internal/controller/tls/tlstest"
 	"pgtls.dev/pgtls/internal/rotation"
 )
@@ -112,7 +110,7 @@ func TestACrashWhileAClusterIsMadeIsMadeGood(t *testing.T) {
 				t.Errorf("%s was good, and was made anew", name)
 			}
 		}
-		if c := h.cluster().Status.Conditions[0]; c.Reason != report.ReasonNoEndpoint {
+		if c := h.cluster().Status.Conditions[0]; c.Reason != "NoEndpoint" {
 			t.Errorf("condition = %+v", c)
 		}
 		return *crashed
@@ -219,70 +217,107 @@ func TestATwinThatHoldsSomethingElseIsNoReasonToLetGo(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.delete(original)
-	_, err := h.r.Reconcile(t.Context(), ctrl.Request{NamespacedName: tlstest.Hippo})
-	if !errors.Is(err, act.ErrNotTheSame) {
-		t.Errorf("err = %v, want %v", err, act.ErrNotTheSame)
-	}
+	h.reconcile()
 	if !cmp.Equal(h.secret(original.Name).Data, original.Data) {
 		t.Error("the authority is gone")
 	}
-	if c := h.cluster().Status.Conditions[0]; c.Reason != report.ReasonFailed || !strings.Contains(c.Message, original.Name) {
+	if c := h.cluster().Status.Conditions[0]; c.Reason != "StepFailed" || !strings.Contains(c.Message, original.Name) {
 		t.Errorf("condition = %+v, want it to name the Secret", c)
 	}
 }
 
-func TestThatSomebodyElseWroteMeanwhileIsNoFailure(t *testing.T) {
-	resource := schema.GroupResource{Resource: "secrets"}
-	for name, refusal := range map[string]error{
-		"Conflict":      apierrors.NewConflict(resource, "x", errors.New("the object has been modified")),
-		"AlreadyExists": apierrors.NewAlreadyExists(resource, "x"),
-		"NotFound":      apierrors.NewNotFound(resource, "x"),
-	} {
-		for _, at := range []string{"create hippo-server-ca-g1", "create hippo-a-0-tls", "apply", "apply status"} {
-			t.Run(name+" at "+at, func(t *testing.T) {
-				h := newHouse(t)
-				h.around = func(write string, do func() error) error {
-					if write == at {
-						return refusal
-					}
-					return do()
+func TestAWriteConflictIsNoFailure(t *testing.T) {
+	refusal := apierrors.NewConflict(schema.GroupResource{Resource: "secrets"}, "x", errors.New("the object has been modified"))
+	for _, at := range []string{"create hippo-server-ca-g1", "create hippo-a-0-tls", "apply", "apply status"} {
+		t.Run(at, func(t *testing.T) {
+			h := newHouse(t)
+			h.around = func(write string, do func() error) error {
+				if write == at {
+					return refusal
 				}
-				var pauses []time.Duration
-				for range 3 {
-					result, _ := h.reconcile() // which fails on an error
-					pauses = append(pauses, result.RequeueAfter)
-				}
-				if want := []time.Duration{100 * time.Millisecond, 200 * time.Millisecond, 400 * time.Millisecond}; !slices.Equal(pauses, want) {
-					t.Errorf("pauses = %v, want %v", pauses, want)
-				}
-				if conditions := h.cluster().Status.Conditions; len(conditions) > 0 {
-					t.Errorf("it was told as a failure: %+v", conditions)
-				}
-				h.ends()
-				if got := tlstest.SortedKeys(h.stored()); !slices.Equal(got, allSecrets) {
-					t.Errorf("Secrets = %v", got)
-				}
-			})
-		}
+				return do()
+			}
+			var pauses []time.Duration
+			for range 3 {
+				result, _ := h.reconcile() // which fails on an error
+				pauses = append(pauses, result.RequeueAfter)
+			}
+			if want := []time.Duration{100 * time.Millisecond, 200 * time.Millisecond, 400 * time.Millisecond}; !slices.Equal(pauses, want) {
+				t.Errorf("pauses = %v, want %v", pauses, want)
+			}
+			if conditions := h.cluster().Status.Conditions; len(conditions) > 0 {
+				t.Errorf("it was told as a failure: %+v", conditions)
+			}
+			h.ends()
+			if got := tlstest.SortedKeys(h.stored()); !slices.Equal(got, allSecrets) {
+				t.Errorf("Secrets = %v", got)
+			}
+		})
 	}
 }
 
-func TestAFailureIsToldAndReturned(t *testing.T) {
-	h := newHouse(t)
-	h.around = func(write string, do func() error) error {
-		if strings.HasPrefix(write, "create hippo-a-1") {
-			return errors.New("quota exceeded")
-		}
-		return do()
+// Any other refusal stands in the status, however long it lasts, and the other parties get what they need.
+func TestARefusalForGoodIsReportedAndHoldsUpNothingElse(t *testing.T) {
+	resource := schema.GroupResource{Resource: "secrets"}
+	for cause, refusal := range map[string]error{
+		"AlreadyExists":   apierrors.NewAlreadyExists(resource, "x"),
+		"NotFound":        apierrors.NewNotFound(resource, "x"),
+		"QuotaExceeded":   apierrors.NewForbidden(resource, "x", errors.New("exceeded quota: few, requested: secrets=1, used: secrets=7, limited: secrets=7")),
+		"AdmissionDenied": apierrors.NewForbidden(resource, "x", errors.New("not today")),
+		"Unexplained":     errors.New("read tcp 10.0.0.1:50123: i/o timeout"),
+	} {
+		t.Run(cause, func(t *testing.T) {
+			h := newHouse(t)
+			h.around = func(write string, do func() error) error {
+				if write == "create hippo-a-0-tls" {
+					return refusal
+				}
+				return do()
+			}
+			result, _ := h.reconcile()
+			if result.RequeueAfter != retryMin {
+				t.Errorf("tried again in %s", result.RequeueAfter)
+			}
+			c := h.cluster().Status.Conditions[0]
+			if want := "AlreadyExists"; cause == want { // the Get shows that there is none
+				cause = "NotFound"
+			}
+			if c.Reason != "StepFailed" || !strings.Contains(c.Message, "Publish hippo-a-0-tls") || !strings.Contains(c.Message, cause) || strings.Contains(c.Message, "50123") {
+				t.Errorf("condition = %+v", c)
+			}
+			for _, name := range allSecrets {
+				if name != "hippo-a-0-tls" {
+					h.secret(name)
+				}
+			}
+			h.events()
+			h.pass(time.Second)
+			if result, writes := h.reconcile(); !slices.Equal(writes, []string{"create hippo-a-0-tls"}) || result.RequeueAfter != 2*time.Second || len(h.events()) > 0 {
+				t.Errorf("tried again: %v, and again in %s", writes, result.RequeueAfter)
+			}
+			if _, writes := h.reconcile(); len(writes) > 0 {
+				t.Errorf("before the pause is over: %v", writes)
+			}
+			h.around = nil
+			h.pass(2 * time.Second)
+			h.reconcile()
+			if _, writes := h.reconcile(); len(writes) > 0 || h.cluster().Status.Conditions[0].Reason == "StepFailed" {
+				t.Errorf("the cause is gone: %v %+v", writes, h.cluster().Status.Conditions[0])
+			}
+		})
 	}
-	_, err := h.r.Reconcile(t.Context(), ctrl.Request{NamespacedName: tlstest.Hippo})
-	if err == nil || strings.Count(err.Error(), "quota exceeded") != 1 || !strings.Contains(err.Error(), "hippo-a-1-tls") {
-		t.Errorf("err = %v, want it to say once what failed", err)
-	}
-	if c := h.cluster().Status.Conditions[0]; c.Reason != report.ReasonFailed || c.Status != metav1.ConditionFalse || c.Message != err.Error() {
+}
+
+// A Secret of another owner where the next generation is to be made: its name and the remedy are in the status.
+func TestAForeignSecretUnderTheNextGenerationsNameIsNamed(t *testing.T) {
+	h := newHouse(t, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: tlstest.Hippo.Namespace, Name: "hippo-server-ca-g2"}})
+	h.reconcile()
+	h.annotate(material.RotateRequestAnnotation, "server:1")
+	h.reconcile()
+	c := h.cluster().Status.Conditions[0]
+	if c.Reason != "StepFailed" || !strings.Contains(c.Message, "hippo-server-ca-g2") || !strings.Contains(c.Message, "add the label") {
 		t.Errorf("condition = %+v", c)
 	}
-	h.ends()
 }
 
 func TestAnImpossiblePolicyIsABlockerAndNoError(t *testing.T) {
@@ -318,7 +353,7 @@ func TestAnImpossiblePolicyIsABlockerAndNoError(t *testing.T) {
 	}
 	spec("5h")
 	h.reconcile()
-	if c := h.cluster().Status.Conditions[0]; c.Reason != report.ReasonNoEndpoint {
+	if c := h.cluster().Status.Conditions[0]; c.Reason != "NoEndpoint" {
 		t.Errorf("mended, and the condition is %+v", c)
 	}
 }
@@ -335,7 +370,7 @@ func TestAnAuthorityWithoutItsLabelsIsNotLost(t *testing.T) {
 	}
 	h.pass(21 * 24 * time.Hour)
 	h.reconcile()
-	if m := h.r.inspectByName(t, h, InstanceMaterial); m.Leaves[1].Serial == "" || m.Leaves[1].NotAfter.Before(h.now.Add(29*24*time.Hour)) {
+	if m := h.r.inspectByName(t, h, instanceMaterial); m.Leaves[1].Serial == "" || m.Leaves[1].NotAfter.Before(h.now.Add(29*24*time.Hour)) {
 		t.Errorf("the client leaf was not renewed: %+v", m.Leaves[1])
 	}
 	if !cmp.Equal(before["hippo-client-ca-g1"].Data, h.secret("hippo-client-ca-g1").Data) {
@@ -360,15 +395,15 @@ func TestMaterialThatCannotBeWrittenIsMadeAnew(t *testing.T) {
 	h := newHouse(t)
 	h.reconcile()
 	immutable := true
-	h.damage(InstanceMaterial, func(s *corev1.Secret) {
+	h.damage(instanceMaterial, func(s *corev1.Secret) {
 		s.Immutable = &immutable
 		s.Data[agentapi.ServerCertificate] = []byte("nonsense")
 	})
 	_, writes := h.reconcile()
-	if want := []string{"delete " + InstanceMaterial, "create " + InstanceMaterial}; len(writes) < 2 || !slices.Equal(writes[:2], want) {
+	if want := []string{"delete " + instanceMaterial, "create " + instanceMaterial}; len(writes) < 2 || !slices.Equal(writes[:2], want) {
 		t.Errorf("writes = %v, want first %v", writes, want)
 	}
-	if m := h.r.inspectByName(t, h, InstanceMaterial); m.Leaves[0].Problem != "" {
+	if m := h.r.inspectByName(t, h, instanceMaterial); m.Leaves[0].Problem != "" {
 		t.Errorf("material = %+v", m)
 	}
 }
@@ -377,30 +412,30 @@ func TestMaterialThatCanNeitherBeWrittenNorGoIsTold(t *testing.T) {
 	h := newHouse(t)
 	h.reconcile()
 	immutable := true
-	h.damage(InstanceMaterial, func(s *corev1.Secret) {
+	h.damage(instanceMaterial, func(s *corev1.Secret) {
 		s.Immutable, s.Finalizers, s.Data = &immutable, []string{"somebody.else/holds"}, nil
 	})
-	_, err := h.r.Reconcile(t.Context(), ctrl.Request{NamespacedName: tlstest.Hippo})
-	if err == nil || !strings.Contains(err.Error(), "somebody.else/holds") {
-		t.Errorf("err = %v, want it to name the finalizer", err)
+	h.reconcile()
+	if c := h.cluster().Status.Conditions[0]; c.Reason != "StepFailed" || !strings.Contains(c.Message, "somebody.else/holds") || !strings.Contains(c.Message, "HeldImmutable") {
+		t.Errorf("condition = %+v, want it to name the finalizer", c)
 	}
 }
 
 func TestWhatOthersNoteOnMaterialIsTheirs(t *testing.T) {
 	h := newHouse(t)
 	h.reconcile()
-	h.damage(InstanceMaterial, func(s *corev1.Secret) {
+	h.damage(instanceMaterial, func(s *corev1.Secret) {
 		metav1.SetMetaDataLabel(&s.ObjectMeta, "team", "zoo")
 		metav1.SetMetaDataAnnotation(&s.ObjectMeta, "backup", "yes")
 		s.Finalizers = []string{"somebody.else/holds"}
 		delete(s.Data, agentapi.ServerKey)
 	})
 	h.reconcile()
-	after := h.secret(InstanceMaterial)
+	after := h.secret(instanceMaterial)
 	if after.Labels["team"] != "zoo" || after.Annotations["backup"] != "yes" || len(after.Finalizers) != 1 {
 		t.Errorf("metadata = %+v", after.ObjectMeta)
 	}
-	if after.Annotations[material.RevisionAnnotation] != h.r.inspectByName(t, h, InstanceMaterial).Revision {
+	if after.Annotations[material.RevisionAnnotation] != h.r.inspectByName(t, h, instanceMaterial).Revision {
 		t.Error("the annotation names another revision than the content")
 	}
 }

@@ -17,7 +17,6 @@ import (
 	"pgtls.dev/pgtls/api/v1beta1"
 	"pgtls.dev/pgtls/internal/agentapi"
 	"pgtls.dev/pgtls/internal/controller/tls/material"
-	"pgtls.dev/pgtls/internal/controller/tls/report"
 	"pgtls.dev/pgtls/internal/controller/tls/snapshot"
 	"pgtls.dev/pgtls/internal/controller/tls/tlstest"
 	"pgtls.dev/pgtls/internal/controller/tls/wanted"
@@ -31,8 +30,8 @@ func TestACustomCertificateIsTrustedFirstAndThenPresentedPodByPod(t *testing.T) 
 	bubble(t, func(t *testing.T) {
 		h, pods := hippos(t)
 		theirs := company(t, "Company CA")
-		pair := h.bring(ServerSlot, theirs)
-		h.change(Naming(ServerSlot, brought))
+		pair := h.bring(serverSlot, theirs)
+		h.change(naming(serverSlot, brought))
 
 		h.onTheWay(pods)
 		if got := h.trusted(rotation.Server, theirs); got != "all" {
@@ -44,7 +43,7 @@ func TestACustomCertificateIsTrustedFirstAndThenPresentedPodByPod(t *testing.T) 
 		if names := serversOf(pods, pair); len(names) > 0 {
 			t.Errorf("%v present it, and nobody had the time to take its authority", names)
 		}
-		h.wants(ServerSlot.Condition, metav1.ConditionFalse, report.ReasonAdopting, "Secret company-tls", "Company CA", "clients that hold only the present issuer refuse the new one")
+		h.wants(serverSlot.Condition, metav1.ConditionFalse, "Adopting", "Secret company-tls", "Company CA", "clients that hold only the present issuer refuse the new one")
 		if status := h.cluster().Status; status.TLS.State != string(rotation.Steady) || status.Conditions[0].Status != metav1.ConditionTrue {
 			t.Errorf("giving clients time is no trouble: %s, %+v", status.TLS.State, status.Conditions[0])
 		}
@@ -61,9 +60,9 @@ func TestACustomCertificateIsTrustedFirstAndThenPresentedPodByPod(t *testing.T) 
 		if names := serversOf(pods, pair); !slices.Equal(names, instancePods) {
 			t.Errorf("it is presented by %v", names)
 		}
-		h.wants(ServerSlot.Condition, metav1.ConditionTrue, report.ReasonPresented, "Secret company-tls", "valid until")
+		h.wants(serverSlot.Condition, metav1.ConditionTrue, "Presented", "Secret company-tls", "valid until")
 		told = h.events()
-		if presented := eventsOf(told, report.ReasonPresented); len(presented) != 1 || !strings.HasPrefix(presented[0], "Normal") {
+		if presented := eventsOf(told, "Presented"); len(presented) != 1 || !strings.HasPrefix(presented[0], "Normal") {
 			t.Errorf("events = %q, want one that it is presented", presented)
 		}
 
@@ -78,12 +77,12 @@ func TestACustomCertificateIsTrustedFirstAndThenPresentedPodByPod(t *testing.T) 
 func TestHowLongClientsAreGivenIsTheUsersToSay(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h, pods := hippos(t)
-		pair := h.bring(ServerSlot, company(t, "Company CA"))
+		pair := h.bring(serverSlot, company(t, "Company CA"))
 		h.change(adoption(""))
 		h.change(func(c *v1beta1.PostgresCluster) {
 			c.Spec.TLS.TrustPropagationDelay = ptr.To(v1beta1.SoakDuration("1h"))
 		})
-		h.change(Naming(ServerSlot, brought))
+		h.change(naming(serverSlot, brought))
 		h.onTheWay(pods)
 		h.pass(59 * time.Minute)
 		h.onTheWay(pods)
@@ -105,7 +104,7 @@ func TestTheConditionSaysPresentedWhenThePodsPresentIt(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				h, pods := hippos(t)
 				h.bring(s, company(t, "Company CA"))
-				h.change(Naming(s, brought))
+				h.change(naming(s, brought))
 				h.onTheWay(pods)
 				h.follow()
 				for range 40 {
@@ -121,7 +120,7 @@ func TestTheConditionSaysPresentedWhenThePodsPresentIt(t *testing.T) {
 						pods[name].install()
 					}
 				}
-				h.wants(s.Condition, metav1.ConditionTrue, report.ReasonPresented)
+				h.wants(s.Condition, metav1.ConditionTrue, "Presented")
 			})
 		})
 	}
@@ -130,15 +129,15 @@ func TestTheConditionSaysPresentedWhenThePodsPresentIt(t *testing.T) {
 func TestARenewalByTheSameIssuerWaitsForNobody(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		theirs := company(t, "Company CA")
-		h, pods, first := adopted(t, ServerSlot, theirs)
+		h, pods, first := adopted(t, serverSlot, theirs)
 		h.pass(time.Hour)
-		second := h.bring(ServerSlot, theirs)
+		second := h.bring(serverSlot, theirs)
 		h.onTheWay(pods)
 		if got := serversOf(pods, second); !slices.Equal(got, instancePods) || len(serversOf(pods, first)) > 0 {
 			t.Errorf("the new one is presented by %v", got)
 		}
-		h.wants(ServerSlot.Condition, metav1.ConditionTrue, report.ReasonPresented)
-		if presented := eventsOf(h.events(), report.ReasonPresented); len(presented) != 1 {
+		h.wants(serverSlot.Condition, metav1.ConditionTrue, "Presented")
+		if presented := eventsOf(h.events(), "Presented"); len(presented) != 1 {
 			t.Errorf("events = %q, want one", presented)
 		}
 	})
@@ -152,12 +151,12 @@ func TestWhatIsRefusedChangesNothing(t *testing.T) {
 		says   string
 	}{
 		"the key of another": {reason: custom.KeyMismatch, says: "key tls.key", how: func(h *house) {
-			data := filesOf(t, h.leafOf(theirs, ServerSlot), theirs)
-			data["tls.key"] = filesOf(t, h.leafOf(theirs, ServerSlot))["tls.key"]
+			data := filesOf(t, h.leafOf(theirs, serverSlot), theirs)
+			data["tls.key"] = filesOf(t, h.leafOf(theirs, serverSlot))["tls.key"]
 			h.put(brought, data)
 		}},
 		"another authority's": {reason: custom.UnknownAuthority, says: "tls.crt", how: func(h *house) {
-			h.put(brought, filesOf(t, h.leafOf(other, ServerSlot), theirs))
+			h.put(brought, filesOf(t, h.leafOf(other, serverSlot), theirs))
 		}},
 		"no names": {reason: custom.NameMissing, says: "hippo-primary.zoo.svc", how: func(h *house) {
 			pair, err := theirs.Issue(pki.LeafRequest{CommonName: "x", DNSNames: []string{"x.example"}, Usage: pki.ServerAuth, NotBefore: h.clock(), NotAfter: h.clock().Add(1000 * time.Hour)})
@@ -180,23 +179,23 @@ func TestWhatIsRefusedChangesNothing(t *testing.T) {
 			}
 		}},
 		"the operator's own": {reason: snapshot.SourceReserved, says: "the operator writes it", how: func(h *house) {
-			h.change(Naming(ServerSlot, InstanceMaterial))
+			h.change(naming(serverSlot, instanceMaterial))
 		}},
 		"named like an authority of the cluster": {reason: snapshot.AnchorReserved, says: "CN=hippo server ca g7", how: func(h *house) {
-			h.bring(ServerSlot, company(t, "hippo server ca g7"))
+			h.bring(serverSlot, company(t, "hippo server ca g7"))
 		}},
 		"named so in other letters": {reason: snapshot.AnchorReserved, says: "CN=Hippo Server  CA g7", how: func(h *house) {
-			h.bring(ServerSlot, company(t, "Hippo Server  CA g7"))
+			h.bring(serverSlot, company(t, "Hippo Server  CA g7"))
 		}},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				h, pods, pair := adopted(t, ServerSlot, theirs)
+				h, pods, pair := adopted(t, serverSlot, theirs)
 				before := h.recorded()
 				c.how(h)
 				h.onTheWay(pods)
-				h.wants(ServerSlot.Condition, metav1.ConditionFalse, string(c.reason), c.says, "goes on being presented")
+				h.wants(serverSlot.Condition, metav1.ConditionFalse, string(c.reason), c.says, "goes on being presented")
 				told := eventsOf(h.events(), string(c.reason))
 				if len(told) != 1 || !strings.HasPrefix(told[0], "Warning") {
 					t.Errorf("events = %q, want one warning", told)
@@ -214,7 +213,7 @@ func TestWhatIsRefusedChangesNothing(t *testing.T) {
 				if got := h.trusted(rotation.Server, theirs); got != "all" || !slices.Equal(before, h.recorded()) {
 					t.Errorf("%s of the bundles hold its authority, and recorded is %v", got, h.recorded())
 				}
-				if result, _ := h.reconcile(); c.reason == snapshot.SourceUnreadable && (result.RequeueAfter == 0 || result.RequeueAfter > RetryMax) {
+				if result, _ := h.reconcile(); c.reason == snapshot.SourceUnreadable && (result.RequeueAfter == 0 || result.RequeueAfter > retryMax) {
 					t.Errorf("it looks again after %s", result.RequeueAfter)
 				}
 				if told := eventsOf(h.events(), string(c.reason)); len(told) > 0 {
@@ -228,16 +227,16 @@ func TestWhatIsRefusedChangesNothing(t *testing.T) {
 func TestWhatIsRefusedFromTheStartLeavesTheOwnCertificate(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h, pods := hippos(t)
-		h.change(Naming(ServerSlot, brought))
+		h.change(naming(serverSlot, brought))
 		h.onTheWay(pods)
-		h.wants(ServerSlot.Condition, metav1.ConditionFalse, string(snapshot.SourceMissing), "pgtls's own certificate is presented")
+		h.wants(serverSlot.Condition, metav1.ConditionFalse, string(snapshot.SourceMissing), "pgtls's own certificate is presented")
 		if c := h.cluster().Status.Conditions[0]; c.Status != metav1.ConditionTrue {
 			t.Errorf("everything else is well: %+v", c)
 		}
 		if len(h.recorded()) > 0 {
 			t.Errorf("recorded: %v", h.recorded())
 		}
-		pair := h.bring(ServerSlot, company(t, "Company CA"))
+		pair := h.bring(serverSlot, company(t, "Company CA"))
 		h.onTheWay(pods)
 		h.follow()
 		h.onTheWay(pods)
@@ -265,7 +264,7 @@ func TestWhatCannotBeReadTakesNoTrustAway(t *testing.T) {
 	for name, how := range cases {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				h, pods, pair := adopted(t, ServerSlot, theirs)
+				h, pods, pair := adopted(t, serverSlot, theirs)
 				h.put(brought, filesOf(t, pair, theirs, next))
 				h.onTheWay(pods)
 				if got := h.trusted(rotation.Server, next); got != "all" {
@@ -295,12 +294,12 @@ func TestWhatCannotBeReadTakesNoTrustAway(t *testing.T) {
 
 func TestANewInstancePresentsTheLastGoodOne(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		h, pods, pair := adopted(t, ServerSlot, company(t, "Company CA"))
+		h, pods, pair := adopted(t, serverSlot, company(t, "Company CA"))
 		h.put(brought, map[string][]byte{"tls.crt": []byte("x")})
 		h.onTheWay(pods)
 		h.change(func(c *v1beta1.PostgresCluster) { c.Spec.Instances[0].Replicas = ptr.To(int32(4)) })
 		h.reconcile()
-		if !h.served("hippo-a-3-tls", ServerSlot, pair) {
+		if !h.served("hippo-a-3-tls", serverSlot, pair) {
 			t.Error("the new instance does not present what the others do")
 		}
 		pods["hippo-a-3-0"] = h.aPod("hippo-a-3-0", "hippo-a-3-tls", desired.InstanceComponent, "replica")
@@ -315,12 +314,12 @@ func TestAClusterIsBornWithItsCustomCertificates(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h := newHouse(t)
 		theirs := company(t, "Company CA")
-		pair := h.bring(ServerSlot, theirs)
-		h.change(Naming(ServerSlot, brought))
-		h.change(Naming(PoolerSlot, brought))
+		pair := h.bring(serverSlot, theirs)
+		h.change(naming(serverSlot, brought))
+		h.change(naming(poolerSlot, brought))
 		h.reconcile()
 		for _, party := range []string{"hippo-a-0-tls", "hippo-a-1-tls", "hippo-pgbouncer-tls"} {
-			if !h.served(party, ServerSlot, pair) {
+			if !h.served(party, serverSlot, pair) {
 				t.Errorf("%s presents something else: nobody knows the cluster yet, and nobody is waited for", party)
 			}
 		}
@@ -344,9 +343,9 @@ func TestAPoolerIsBornIntoARunningClusterWithItsCustomCertificate(t *testing.T) 
 			"hippo-a-1-0": h.aPod("hippo-a-1-0", "hippo-a-1-tls", desired.InstanceComponent, "replica"),
 		}
 		h.quiet()
-		pair := h.bring(PoolerSlot, company(t, "Company CA"))
+		pair := h.bring(poolerSlot, company(t, "Company CA"))
 		h.change(func(c *v1beta1.PostgresCluster) { c.Spec.Proxy = tlstest.ACluster().Spec.Proxy })
-		h.change(Naming(PoolerSlot, brought))
+		h.change(naming(poolerSlot, brought))
 		h.onTheWay(pods)
 		pods["hippo-pgbouncer-x"] = h.aPod("hippo-pgbouncer-x", "hippo-pgbouncer-tls", desired.PoolerComponent, "")
 		h.follow()
@@ -354,12 +353,12 @@ func TestAPoolerIsBornIntoARunningClusterWithItsCustomCertificate(t *testing.T) 
 		if got := serversOf(pods, pair); !slices.Equal(got, []string{"hippo-pgbouncer-x"}) {
 			t.Errorf("it is presented by %v", got)
 		}
-		h.wants(PoolerSlot.Condition, metav1.ConditionTrue, report.ReasonPresented)
+		h.wants(poolerSlot.Condition, metav1.ConditionTrue, "Presented")
 	})
 }
 
 func TestWhatThePoolerAndTheReplicasPresentIsBroughtToo(t *testing.T) {
-	for _, s := range []wanted.Slot{PoolerSlot, ReplicationSlot} {
+	for _, s := range []wanted.Slot{poolerSlot, replicationSlot} {
 		t.Run(string(s.Role), func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				theirs := company(t, "Company CA")
@@ -384,7 +383,7 @@ func TestWithoutItTheOwnLeafComesBackAndTheTrustEnds(t *testing.T) {
 				theirs := company(t, "Company CA")
 				h, pods, pair := adopted(t, s, theirs)
 				h.change(func(c *v1beta1.PostgresCluster) { soaking("1h")(c) })
-				h.change(Naming(s, ""))
+				h.change(naming(s, ""))
 				h.onTheWay(pods)
 				if got := serversOf(pods, pair); len(got) > 0 {
 					t.Errorf("it is presented by %v", got)
@@ -424,8 +423,8 @@ func TestWithoutItTheOwnLeafComesBackAndTheTrustEnds(t *testing.T) {
 func TestAnotherCompanyTakesTheirPlace(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		first, second := company(t, "Company CA"), company(t, "Other CA")
-		h, pods, _ := adopted(t, ServerSlot, first)
-		pair := h.bring(ServerSlot, second)
+		h, pods, _ := adopted(t, serverSlot, first)
+		pair := h.bring(serverSlot, second)
 		h.onTheWay(pods)
 		if h.trusted(rotation.Server, first) != "all" || h.trusted(rotation.Server, second) != "all" || len(serversOf(pods, pair)) > 0 {
 			t.Error("both are to be trusted before anything changes")
@@ -454,13 +453,13 @@ func TestWhatIsDamagedByHandIsMadeGood(t *testing.T) {
 		},
 	}
 	bubble(t, func(t *testing.T) {
-		h, pods, pair := adopted(t, ServerSlot, company(t, "Company CA"))
-		before := h.secret(InstanceMaterial).Data
+		h, pods, pair := adopted(t, serverSlot, company(t, "Company CA"))
+		before := h.secret(instanceMaterial).Data
 		for name, damage := range damages {
 			for _, key := range files {
-				h.damage(InstanceMaterial, func(s *corev1.Secret) { damage(h, s, key) })
+				h.damage(instanceMaterial, func(s *corev1.Secret) { damage(h, s, key) })
 				h.onTheWay(pods)
-				after := h.secret(InstanceMaterial).Data
+				after := h.secret(instanceMaterial).Data
 				for k := range before {
 					if !bytes.Equal(before[k], after[k]) {
 						t.Errorf("%s %s: %s is another than before", key, name, k)
@@ -478,9 +477,9 @@ func TestAPersonSaysWhenANewIssuersIsPresented(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h, pods := hippos(t)
 		theirs := company(t, "Company CA")
-		pair := h.bring(ServerSlot, theirs)
+		pair := h.bring(serverSlot, theirs)
 		h.change(adoption(v1beta1.AdoptManual))
-		h.change(Naming(ServerSlot, brought))
+		h.change(naming(serverSlot, brought))
 		h.onTheWay(pods)
 		h.pass(24 * time.Hour)
 		h.onTheWay(pods)
@@ -488,7 +487,7 @@ func TestAPersonSaysWhenANewIssuersIsPresented(t *testing.T) {
 			t.Errorf("nobody has said so, and it is presented by %v", got)
 		}
 		content := material.ContentOf(pair)
-		h.wants(ServerSlot.Condition, metav1.ConditionFalse, string(rotation.AwaitingApproval), content)
+		h.wants(serverSlot.Condition, metav1.ConditionFalse, string(rotation.AwaitingApproval), content)
 		if c := h.cluster().Status.Conditions[0]; c.Status != metav1.ConditionTrue {
 			t.Errorf("to wait for a person is no trouble: %+v", c)
 		}
@@ -497,14 +496,14 @@ func TestAPersonSaysWhenANewIssuersIsPresented(t *testing.T) {
 		}
 		h.annotate(material.AdoptApprovedAnnotation, "another")
 		h.onTheWay(pods)
-		h.wants(ServerSlot.Condition, metav1.ConditionFalse, string(rotation.AwaitingApproval))
+		h.wants(serverSlot.Condition, metav1.ConditionFalse, string(rotation.AwaitingApproval))
 		h.annotate(material.AdoptApprovedAnnotation, "another, "+content)
 		h.onTheWay(pods)
 		if got := serversOf(pods, pair); len(got) != 3 {
 			t.Errorf("it was approved, and is presented by %v", got)
 		}
-		h.wants(ServerSlot.Condition, metav1.ConditionTrue, report.ReasonPresented)
-		renewed := h.bring(ServerSlot, theirs)
+		h.wants(serverSlot.Condition, metav1.ConditionTrue, "Presented")
+		renewed := h.bring(serverSlot, theirs)
 		h.onTheWay(pods)
 		if got := serversOf(pods, renewed); len(got) != 3 {
 			t.Errorf("a renewal needs no approval, and is presented by %v", got)
@@ -516,29 +515,29 @@ func TestEachSlotWaitsForItsOwnApproval(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h, pods := hippos(t)
 		theirs := company(t, "Company CA")
-		server, client := h.leafOf(theirs, ServerSlot), h.leafOf(theirs, ReplicationSlot)
+		server, client := h.leafOf(theirs, serverSlot), h.leafOf(theirs, replicationSlot)
 		h.put(brought, filesOf(t, server, theirs))
 		h.put("replicas", filesOf(t, client, theirs))
 		h.change(adoption(v1beta1.AdoptManual))
-		h.change(Naming(ServerSlot, brought))
-		h.change(Naming(ReplicationSlot, "replicas"))
+		h.change(naming(serverSlot, brought))
+		h.change(naming(replicationSlot, "replicas"))
 		h.annotate(material.AdoptApprovedAnnotation, material.ContentOf(server))
 		h.onTheWay(pods)
-		h.wants(ServerSlot.Condition, metav1.ConditionFalse, report.ReasonAdopting)
-		h.wants(ReplicationSlot.Condition, metav1.ConditionFalse, string(rotation.AwaitingApproval), material.ContentOf(client))
+		h.wants(serverSlot.Condition, metav1.ConditionFalse, "Adopting")
+		h.wants(replicationSlot.Condition, metav1.ConditionFalse, string(rotation.AwaitingApproval), material.ContentOf(client))
 		h.follow()
 		h.onTheWay(pods)
-		h.wants(ServerSlot.Condition, metav1.ConditionTrue, report.ReasonPresented)
-		h.wants(ReplicationSlot.Condition, metav1.ConditionFalse, string(rotation.AwaitingApproval))
+		h.wants(serverSlot.Condition, metav1.ConditionTrue, "Presented")
+		h.wants(replicationSlot.Condition, metav1.ConditionFalse, string(rotation.AwaitingApproval))
 	})
 }
 
 func TestImmediateWaitsForNobody(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h, pods := hippos(t)
-		pair := h.bring(ServerSlot, company(t, "Company CA"))
+		pair := h.bring(serverSlot, company(t, "Company CA"))
 		h.change(adoption(v1beta1.AdoptImmediate))
-		h.change(Naming(ServerSlot, brought))
+		h.change(naming(serverSlot, brought))
 		for range 10 {
 			for _, name := range h.asks(pods) {
 				pods[name].install()
@@ -548,7 +547,7 @@ func TestImmediateWaitsForNobody(t *testing.T) {
 		if got := serversOf(pods, pair); len(got) != 3 {
 			t.Errorf("without any time passing it is presented by %v", got)
 		}
-		h.wants(ServerSlot.Condition, metav1.ConditionTrue, report.ReasonPresented)
+		h.wants(serverSlot.Condition, metav1.ConditionTrue, "Presented")
 	})
 }
 
@@ -556,23 +555,23 @@ func TestItemsSayWhichKeysAreMeant(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h, pods := hippos(t)
 		theirs := company(t, "Company CA")
-		pair := h.leafOf(theirs, ServerSlot)
+		pair := h.leafOf(theirs, serverSlot)
 		files := filesOf(t, pair, theirs)
 		h.put(brought, map[string][]byte{"db.crt": files["tls.crt"], "db.key": files["tls.key"], "root.pem": files["ca.crt"], "tls.crt": []byte("old")})
 		items := []corev1.KeyToPath{{Key: "db.crt", Path: "tls.crt"}, {Key: "db.key", Path: "tls.key"}, {Key: "root.pem", Path: "ca.crt"}}
-		h.change(Naming(ServerSlot, brought, items...))
+		h.change(naming(serverSlot, brought, items...))
 		h.onTheWay(pods)
 		h.follow()
 		h.onTheWay(pods)
 		if got := serversOf(pods, pair); len(got) != 3 {
 			t.Errorf("it is presented by %v", got)
 		}
-		h.change(Naming(ServerSlot, brought, items[:2]...))
+		h.change(naming(serverSlot, brought, items[:2]...))
 		h.onTheWay(pods)
 		if got := serversOf(pods, pair); len(got) != 3 {
 			t.Errorf("without its authority it is presented by %v", got)
 		}
-		h.wants(ServerSlot.Condition, metav1.ConditionFalse, string(custom.UnknownAuthority), "db.crt")
+		h.wants(serverSlot.Condition, metav1.ConditionFalse, string(custom.UnknownAuthority), "db.crt")
 	})
 }
 
@@ -580,12 +579,12 @@ func TestAPublicAuthorityIsTrustedOnlyWhereTheSpecSaysSo(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h, pods := hippos(t)
 		public, unused := company(t, "Public Root"), company(t, "Another Public Root")
-		h.r.Options.SystemRoots = func() []*x509.Certificate { return []*x509.Certificate{public.Certificate, unused.Certificate} }
-		pair := h.leafOf(public, ServerSlot)
+		h.r.gatherer.SystemRoots = func() []*x509.Certificate { return []*x509.Certificate{public.Certificate, unused.Certificate} }
+		pair := h.leafOf(public, serverSlot)
 		h.put(brought, filesOf(t, pair))
-		h.change(Naming(ServerSlot, brought))
+		h.change(naming(serverSlot, brought))
 		h.onTheWay(pods)
-		h.wants(ServerSlot.Condition, metav1.ConditionFalse, string(custom.UnknownAuthority))
+		h.wants(serverSlot.Condition, metav1.ConditionFalse, string(custom.UnknownAuthority))
 		h.change(func(c *v1beta1.PostgresCluster) {
 			c.Spec.TLS = &v1beta1.TLSSpec{Server: &v1beta1.ServerTLSSpec{SystemRoots: true}}
 		})
@@ -605,7 +604,7 @@ func TestAPublicAuthorityIsTrustedOnlyWhereTheSpecSaysSo(t *testing.T) {
 func TestNearItsEndTheOwnLeafTakesItsPlace(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		theirs := company(t, "Company CA")
-		h, pods, _ := adopted(t, ServerSlot, theirs)
+		h, pods, _ := adopted(t, serverSlot, theirs)
 		pair, err := theirs.Issue(pki.LeafRequest{CommonName: "x", DNSNames: hostsOfHippo, Usage: pki.ServerAuth, NotBefore: h.clock(), NotAfter: h.clock().Add(6 * time.Hour)})
 		if err != nil {
 			t.Fatal(err)
@@ -629,9 +628,9 @@ func TestNearItsEndTheOwnLeafTakesItsPlace(t *testing.T) {
 		if got := serversOf(pods, pair); len(got) > 0 {
 			t.Errorf("nine minutes before its end it is presented by %v", got)
 		}
-		h.wants(ServerSlot.Condition, metav1.ConditionFalse, string(rotation.CustomEnded), "pgtls's own certificate is presented")
+		h.wants(serverSlot.Condition, metav1.ConditionFalse, string(rotation.CustomEnded), "pgtls's own certificate is presented")
 		h.pass(10 * time.Minute)
 		h.onTheWay(pods)
-		h.wants(ServerSlot.Condition, metav1.ConditionFalse, string(custom.Expired), "pgtls's own certificate is presented")
+		h.wants(serverSlot.Condition, metav1.ConditionFalse, string(custom.Expired), "pgtls's own certificate is presented")
 	})
 }

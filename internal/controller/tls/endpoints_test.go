@@ -15,8 +15,8 @@ func TestARemovedPodLeavesNothingBehind(t *testing.T) {
 			runs[name] = snapshot.RunOf(p.object())
 		}
 		known := func(name string) bool {
-			_, proven := h.r.Proofs.Last(runs[name].UID, "agent")
-			if reported := h.r.Agents.Report(runs[name]) != nil; reported != proven {
+			_, proven := h.r.gatherer.Proofs.Last(runs[name].UID, "agent")
+			if reported := h.r.gatherer.Agents.Report(runs[name]) != nil; reported != proven {
 				t.Errorf("%s: its report is known: %v, its handshakes: %v", name, reported, proven)
 			}
 			return proven

@@ -9,7 +9,6 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"pgtls.dev/pgtls/internal/agentapi"
-	"pgtls.dev/pgtls/internal/controller/tls/gather"
 	"pgtls.dev/pgtls/internal/controller/tls/snapshot"
 	"pgtls.dev/pgtls/internal/controller/tls/tlstest"
 	"pgtls.dev/pgtls/internal/desired"
@@ -35,18 +34,18 @@ func TestAnIdentityIsNothingUntilItCanBeUsed(t *testing.T) {
 			h := newHouse(t)
 			h.reconcile()
 			observe := func() *snapshot.Snapshot {
-				v, err := gather.observe(t.Context(), h.cluster())
+				v, err := h.r.gatherer.Gather(t.Context(), h.cluster())
 				if err != nil {
 					t.Fatal(err)
 				}
 				return v
 			}
 			v := observe()
-			if got := h.r.Identity(v); got == nil || len(got.Anchors) != 1 || got.Revision != v.Party("hippo-operator-tls").Material.Revision {
+			if got := v.Identity(); got == nil || len(got.Anchors) != 1 || got.Revision != v.Party("hippo-operator-tls").Material.Revision {
 				t.Fatalf("identity = %+v", got)
 			}
 			h.damage("hippo-operator-tls", damage)
-			if h.r.Identity(observe()) != nil {
+			if observe().Identity() != nil {
 				t.Error("there is an identity")
 			}
 		})

@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
@@ -27,7 +28,6 @@ import (
 	"pgtls.dev/pgtls/internal/certmanager"
 	"pgtls.dev/pgtls/internal/controller/tls/evidence"
 	"pgtls.dev/pgtls/internal/controller/tls/evidence/agenttest"
-	"pgtls.dev/pgtls/internal/controller/tls/gather"
 	"pgtls.dev/pgtls/internal/controller/tls/material"
 	"pgtls.dev/pgtls/internal/controller/tls/tlstest"
 	"pgtls.dev/pgtls/internal/desired"
@@ -81,7 +81,7 @@ func newHouse(t *testing.T, objects ...client.Object) *house {
 	}
 	h := &house{t: t, now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), wire: agenttest.NewWire(), pods: map[string]*simPod{}}
 	base := fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(&v1beta1.PostgresCluster{}, &corev1.Pod{}, &corev1.Service{}).
-		WithIndex(&v1beta1.PostgresCluster{}, referenceIndex, ReferencesIn).
+		WithIndex(&v1beta1.PostgresCluster{}, referenceIndex, referencesIn).
 		WithObjects(append(objects, append(tlstest.SomeServices(), tlstest.ACluster())...)...).Build()
 	h.client = interceptor.NewClient(base, interceptor.Funcs{
 		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, obj client.Object, opts ...client.GetOption) error {
@@ -91,6 +91,16 @@ func newHouse(t *testing.T, objects ...client.Object) *house {
 				}
 			}
 			return c.Get(ctx, key, obj, opts...)
+		},
+		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
+			if of, ok := list.(*unstructured.UnstructuredList); ok && h.reading != nil {
+				one := &unstructured.Unstructured{}
+				one.SetKind(strings.TrimSuffix(of.GetKind(), "List"))
+				if err := h.reading(client.ObjectKey{}, one); err != nil {
+					return err
+				}
+			}
+			return c.List(ctx, list, opts...)
 		},
 		Create: func(ctx context.Context, c client.WithWatch, obj client.Object, opts ...client.CreateOption) error {
 			return h.write("create "+obj.GetName(), func() error { return c.Create(ctx, obj, opts...) })
@@ -131,13 +141,11 @@ func (h *house) restart() {
 	now := h.clock
 	ctx, stop := context.WithCancel(h.t.Context())
 	h.stop, h.told = stop, events.NewFakeRecorder(1000)
-	h.r = &Reconciler{
-		Client: h.client, Live: h.client, Events: h.told, Options: Options{ClusterDomain: "cluster.local", Now: now},
-		Applier: newApplier(h.client),
-		Agents:  evidence.NewAgents(ctx, now, func(types.NamespacedName) {}, h.wire.Dial), Proofs: evidence.NewProofs(h.probe), Nudges: evidence.NewNudges(), retries: newRetries(), Sweeps: evidence.NewSweeps(),
-	}
-	h.r.Sessions = func(context.Context, postgres.Server) ([]postgres.Session, error) { return h.sessions, nil }
-	h.r.EndSessions = h.endSessions
+	h.r = newReconciler(Options{ClusterDomain: "cluster.local", Now: now}, connections{
+		cached: h.client, direct: h.client, recorder: h.told, dial: h.probe, end: h.endSessions,
+		agents:   evidence.NewAgents(ctx, now, func(types.NamespacedName) {}, h.wire.Dial),
+		sessions: func(context.Context, postgres.Server) ([]postgres.Session, error) { return h.sessions, nil },
+	})
 }
 
 // probe is the operator's handshake, as the test has it.
@@ -212,7 +220,7 @@ func (h *house) cluster() *v1beta1.PostgresCluster {
 	return &cluster
 }
 
-const InstanceMaterial = "hippo-a-0-tls"
+const instanceMaterial = "hippo-a-0-tls"
 
 var materials = []string{"hippo-a-0-tls", "hippo-a-1-tls", "hippo-operator-tls", "hippo-pgbouncer-tls"}
 
@@ -247,7 +255,7 @@ func TestANewClusterGetsAuthoritiesAndMaterialAndThenRest(t *testing.T) {
 
 func (r *Reconciler) inspectByName(t *testing.T, h *house, name string) rotation.Material {
 	t.Helper()
-	v, err := gather.observe(t.Context(), h.cluster())
+	v, err := h.r.gatherer.Gather(t.Context(), h.cluster())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -268,7 +276,7 @@ func TestAPartyIsIssuedForOnceItsAddressesAreKnown(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, writes := h.reconcile()
-	if slices.Contains(writes, "create "+InstanceMaterial) {
+	if slices.Contains(writes, "create "+instanceMaterial) {
 		t.Error("a leaf was issued that lacks the primary's address")
 	}
 	if !slices.Contains(writes, "create hippo-pgbouncer-tls") {
@@ -278,7 +286,7 @@ func TestAPartyIsIssuedForOnceItsAddressesAreKnown(t *testing.T) {
 	if err := h.client.Create(t.Context(), &primary); err != nil {
 		t.Fatal(err)
 	}
-	if _, writes := h.reconcile(); !slices.Contains(writes, "create "+InstanceMaterial) {
+	if _, writes := h.reconcile(); !slices.Contains(writes, "create "+instanceMaterial) {
 		t.Errorf("the address is known and there is no material: %v", writes)
 	}
 }
@@ -310,12 +318,12 @@ func TestMaterialThatIsDamagedIsRepairedAndNothingElse(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			h := newHouse(t)
 			h.reconcile()
-			before := h.secret(InstanceMaterial)
+			before := h.secret(instanceMaterial)
 			untouched := other(h).ResourceVersion
-			h.damage(InstanceMaterial, func(s *corev1.Secret) { c.how(h, s) })
+			h.damage(instanceMaterial, func(s *corev1.Secret) { c.how(h, s) })
 			h.reconcile()
-			after := h.secret(InstanceMaterial)
-			if m := h.r.inspectByName(t, h, InstanceMaterial); m.Altered || m.Anchors.Server == nil || m.Anchors.Client == nil || m.Leaves[0].Problem+m.Leaves[1].Problem != "" {
+			after := h.secret(instanceMaterial)
+			if m := h.r.inspectByName(t, h, instanceMaterial); m.Altered || m.Anchors.Server == nil || m.Anchors.Client == nil || m.Leaves[0].Problem+m.Leaves[1].Problem != "" {
 				t.Errorf("after repair: %+v", m)
 			}
 			if c.kept != "" && !cmp.Equal(before.Data[c.kept], after.Data[c.kept]) {
@@ -334,7 +342,7 @@ func TestMaterialThatIsDamagedIsRepairedAndNothingElse(t *testing.T) {
 func TestARenewalIsAskedForOncePerValue(t *testing.T) {
 	h := newHouse(t)
 	h.reconcile()
-	serial := func() string { return h.r.inspectByName(t, h, InstanceMaterial).Leaves[0].Serial }
+	serial := func() string { return h.r.inspectByName(t, h, instanceMaterial).Leaves[0].Serial }
 	ask := func(value string) {
 		cluster := h.cluster()
 		cluster.Annotations = map[string]string{material.RenewRequestAnnotation: value}
@@ -373,16 +381,16 @@ func TestALeafIsRenewedAtItsTime(t *testing.T) {
 }
 
 func TestASecretOfSomebodyElseIsLeftAloneAndTheRestGoesOn(t *testing.T) {
-	foreign := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: tlstest.Hippo.Namespace, Name: InstanceMaterial},
+	foreign := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: tlstest.Hippo.Namespace, Name: instanceMaterial},
 		Data: map[string][]byte{"precious": []byte("yes")}}
 	h := newHouse(t, foreign)
 	h.reconcile()
-	if got := h.secret(InstanceMaterial).Data; !cmp.Equal(got, foreign.Data) {
+	if got := h.secret(instanceMaterial).Data; !cmp.Equal(got, foreign.Data) {
 		t.Errorf("the foreign Secret was overwritten: %v", got)
 	}
 	h.secret("hippo-a-1-tls") // was made all the same
 	condition := h.cluster().Status.Conditions[0]
-	if condition.Status != metav1.ConditionFalse || condition.Reason != string(rotation.ForeignSecret) || !strings.Contains(condition.Message, InstanceMaterial) {
+	if condition.Status != metav1.ConditionFalse || condition.Reason != string(rotation.ForeignSecret) || !strings.Contains(condition.Message, instanceMaterial) {
 		t.Errorf("condition = %+v, want it to name the Secret", condition)
 	}
 }
@@ -497,5 +505,5 @@ func TestMaterialOfAnInstanceThatIsGoneIsDiscarded(t *testing.T) {
 	if err := h.client.Get(t.Context(), key, &gone); !apierrors.IsNotFound(err) {
 		t.Errorf("the key of an instance that is gone is still stored: %v", err)
 	}
-	h.secret(InstanceMaterial)
+	h.secret(instanceMaterial)
 }

@@ -23,8 +23,8 @@ import (
 // referenceIndex is the name of the index.
 const referenceIndex = "pgtls.references"
 
-// ReferencesIn is the index.
-func ReferencesIn(object client.Object) []string {
+// referencesIn is the index.
+func referencesIn(object client.Object) []string {
 	cluster, ok := object.(*v1beta1.PostgresCluster)
 	if !ok {
 		return nil
@@ -34,7 +34,7 @@ func ReferencesIn(object client.Object) []string {
 
 // watchReferences has a controller look at a cluster again when something that it names changes.
 func watchReferences(ctx context.Context, mgr manager.Manager, namespaces []string, b *builder.Builder) error {
-	err := mgr.GetFieldIndexer().IndexField(ctx, &v1beta1.PostgresCluster{}, referenceIndex, ReferencesIn)
+	err := mgr.GetFieldIndexer().IndexField(ctx, &v1beta1.PostgresCluster{}, referenceIndex, referencesIn)
 	if err != nil {
 		return fmt.Errorf("indexing clusters by what they name: %w", err)
 	}

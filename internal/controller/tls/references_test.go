@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -16,11 +17,47 @@ import (
 	"pgtls.dev/pgtls/api/v1beta1"
 	"pgtls.dev/pgtls/internal/controller/tls/tlstest"
 	"pgtls.dev/pgtls/internal/controller/tls/wanted"
+	"pgtls.dev/pgtls/internal/rotation"
 )
+
+func TestWhatASpecNamesIsIndexed(t *testing.T) {
+	issuer := &v1beta1.IssuerReference{Name: "company"}
+	cases := map[string]struct {
+		how  []func(*v1beta1.PostgresCluster)
+		want []string
+	}{
+		"nothing":             {nil, nil},
+		"three Secrets":       {[]func(*v1beta1.PostgresCluster){naming(serverSlot, "s"), naming(replicationSlot, "r"), naming(poolerSlot, "p")}, []string{"Secret/p", "Secret/r", "Secret/s"}},
+		"one Secret twice":    {[]func(*v1beta1.PostgresCluster){naming(serverSlot, "s"), naming(poolerSlot, "s")}, []string{"Secret/s"}},
+		"trust of both kinds": {[]func(*v1beta1.PostgresCluster){trusting(rotation.Server, inSecret, inConfigMap)}, []string{"ConfigMap/bundle", "Secret/partners"}},
+		"trust of clients":    {[]func(*v1beta1.PostgresCluster){trusting(rotation.Client, inConfigMap)}, []string{"ConfigMap/bundle"}},
+		"issuers": {[]func(*v1beta1.PostgresCluster){func(c *v1beta1.PostgresCluster) {
+			c.Spec.TLS = &v1beta1.TLSSpec{Server: &v1beta1.ServerTLSSpec{IssuerRef: issuer}, Client: &v1beta1.ClientTLSSpec{IssuerRef: issuer}}
+		}}, []string{"Secret/hippo-instances-cert", "Secret/hippo-pgbouncer-cert", "Secret/hippo-replication-cert"}},
+		"an issuer, and a Secret in its place": {[]func(*v1beta1.PostgresCluster){naming(serverSlot, "s"), func(c *v1beta1.PostgresCluster) {
+			c.Spec.TLS = &v1beta1.TLSSpec{Server: &v1beta1.ServerTLSSpec{IssuerRef: issuer}}
+			c.Spec.Proxy = nil
+		}}, []string{"Secret/s"}},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			cluster := tlstest.ACluster()
+			for _, how := range c.how {
+				how(cluster)
+			}
+			if diff := cmp.Diff(c.want, referencesIn(cluster)); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+	if got := referencesIn(&corev1.Pod{}); got != nil {
+		t.Errorf("a pod names %v", got)
+	}
+}
 
 func TestAChangeConcernsTheClustersThatNameTheObject(t *testing.T) {
 	h := newHouse(t)
-	h.change(Naming(ServerSlot, "shared"))
+	h.change(naming(serverSlot, "shared"))
 	add := func(namespace, name string, how func(*v1beta1.PostgresCluster)) {
 		cluster := tlstest.ACluster()
 		cluster.Namespace, cluster.Name, cluster.UID = namespace, name, types.UID(namespace+name)
@@ -29,9 +66,9 @@ func TestAChangeConcernsTheClustersThatNameTheObject(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	add(tlstest.Hippo.Namespace, "rhino", Naming(PoolerSlot, "shared"))
-	add(tlstest.Hippo.Namespace, "zebra", Naming(PoolerSlot, "other"))
-	add("elsewhere", "hippo", Naming(ServerSlot, "shared"))
+	add(tlstest.Hippo.Namespace, "rhino", naming(poolerSlot, "shared"))
+	add(tlstest.Hippo.Namespace, "zebra", naming(poolerSlot, "other"))
+	add("elsewhere", "hippo", naming(serverSlot, "shared"))
 	object := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: tlstest.Hippo.Namespace, Name: "shared"}}
 	got := referencing(t.Context(), h.client, wanted.SecretKind, object)
 	slices.SortFunc(got, func(a, b ctrl.Request) int { return len(b.Name) - len(a.Name) })

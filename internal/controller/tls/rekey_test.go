@@ -17,7 +17,6 @@ import (
 
 	"pgtls.dev/pgtls/api/v1beta1"
 	"pgtls.dev/pgtls/internal/agentapi"
-	"pgtls.dev/pgtls/internal/controller/tls/gather"
 	"pgtls.dev/pgtls/internal/controller/tls/material"
 	"pgtls.dev/pgtls/internal/controller/tls/tlstest"
 	"pgtls.dev/pgtls/internal/pki"
@@ -251,7 +250,7 @@ func TestALostAuthorityIsTrustedUntilItIsDropped(t *testing.T) {
 			return *crashed
 		}
 		h.lose("hippo-server-ca-g1")
-		v, err := gather.observe(t.Context(), h.cluster())
+		v, err := h.r.gatherer.Gather(t.Context(), h.cluster())
 		if err != nil {
 			t.Fatal(err)
 		}

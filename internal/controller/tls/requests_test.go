@@ -16,7 +16,6 @@ import (
 
 	"pgtls.dev/pgtls/api/v1beta1"
 	"pgtls.dev/pgtls/internal/certmanager"
-	"pgtls.dev/pgtls/internal/controller/tls/report"
 	"pgtls.dev/pgtls/internal/controller/tls/snapshot"
 )
 
@@ -101,7 +100,7 @@ func TestWhatTheSpecNoLongerWantsIsTakenBack(t *testing.T) {
 	h.change(issuedBy("company", "clients"))
 	h.reconcile()
 	h.change(issuedBy("company", ""))
-	h.change(Naming(ServerSlot, brought)) // in the issuer's place
+	h.change(naming(serverSlot, brought)) // in the issuer's place
 	h.reconcile()
 	if h.certificate("hippo-replication-cert") != nil || h.certificate("hippo-instances-cert") != nil || h.certificate("hippo-pgbouncer-cert") == nil {
 		t.Error("the pooler's alone is to stay")
@@ -127,7 +126,7 @@ func TestWhatAnIssuerIssuesIsPresentedLikeAnyOther(t *testing.T) {
 		h.change(issuedBy("company", ""))
 		h.onTheWay(pods)
 		certificate := h.certificate("hippo-instances-cert")
-		h.wants(ServerSlot.Condition, metav1.ConditionFalse, string(snapshot.AwaitingIssuer), "hippo-instances-cert", "company has not issued it yet", "kubectl describe certificate")
+		h.wants(serverSlot.Condition, metav1.ConditionFalse, string(snapshot.AwaitingIssuer), "hippo-instances-cert", "company has not issued it yet", "kubectl describe certificate")
 		condition := map[string]any{"type": "Issuing", "status": "True", "reason": "Pending", "message": "the order waits for its challenge"}
 		if err := unstructured.SetNestedSlice(certificate.Object, []any{condition}, "status", "conditions"); err != nil {
 			t.Fatal(err)
@@ -136,12 +135,12 @@ func TestWhatAnIssuerIssuesIsPresentedLikeAnyOther(t *testing.T) {
 			t.Fatal(err)
 		}
 		result, _ := h.reconcile()
-		if result.RequeueAfter == 0 || result.RequeueAfter > RetryMax {
+		if result.RequeueAfter == 0 || result.RequeueAfter > retryMax {
 			t.Errorf("nothing tells of a Certificate, and it looks again after %s", result.RequeueAfter)
 		}
-		h.wants(ServerSlot.Condition, metav1.ConditionFalse, string(snapshot.AwaitingIssuer), "Pending: the order waits for its challenge")
+		h.wants(serverSlot.Condition, metav1.ConditionFalse, string(snapshot.AwaitingIssuer), "Pending: the order waits for its challenge")
 		theirs := company(t, "Company CA")
-		pair := h.leafOf(theirs, ServerSlot)
+		pair := h.leafOf(theirs, serverSlot)
 		h.put("hippo-instances-cert", filesOf(t, pair, theirs))
 		h.onTheWay(pods)
 		h.follow()
@@ -149,7 +148,7 @@ func TestWhatAnIssuerIssuesIsPresentedLikeAnyOther(t *testing.T) {
 		if got := serversOf(pods, pair); !slices.Equal(got, instancePods) {
 			t.Errorf("it is presented by %v", got)
 		}
-		h.wants(ServerSlot.Condition, metav1.ConditionTrue, report.ReasonPresented, "Secret hippo-instances-cert")
+		h.wants(serverSlot.Condition, metav1.ConditionTrue, "Presented", "Secret hippo-instances-cert")
 	})
 }
 
@@ -171,13 +170,13 @@ func TestWithoutCertManagerTheOwnCertificateIsPresented(t *testing.T) {
 		}
 		h.change(issuedBy("company", ""))
 		h.onTheWay(pods)
-		h.wants(ServerSlot.Condition, metav1.ConditionFalse, string(snapshot.IssuerUnavailable), "Issuer company", "install cert-manager", "pgtls's own certificate is presented")
-		if result, _ := h.reconcile(); result.RequeueAfter == 0 || result.RequeueAfter > RetryMax {
+		h.wants(serverSlot.Condition, metav1.ConditionFalse, string(snapshot.IssuerUnavailable), "Issuer company", "install cert-manager", "pgtls's own certificate is presented")
+		if result, _ := h.reconcile(); result.RequeueAfter == 0 || result.RequeueAfter > retryMax {
 			t.Errorf("it looks again after %s", result.RequeueAfter)
 		}
 		h.change(issuedBy("", ""))
 		h.onTheWay(pods)
-		if c := h.conditionOf(ServerSlot.Condition); c.Type != "" {
+		if c := h.conditionOf(serverSlot.Condition); c.Type != "" {
 			t.Errorf("the condition stays: %+v", c)
 		}
 	})
@@ -204,7 +203,7 @@ func TestAnIssuerThatCannotBeAskedHoldsUpNothingElse(t *testing.T) {
 				for range 3 {
 					h.asks(pods)
 				}
-				h.wants(ServerSlot.Condition, metav1.ConditionFalse, string(snapshot.AwaitingIssuer), "Certificate hippo-instances-cert", "the operator tries again")
+				h.wants(serverSlot.Condition, metav1.ConditionFalse, string(snapshot.AwaitingIssuer), "Certificate hippo-instances-cert", "the operator tries again")
 				h.request("monday")
 				var order []string
 				for range 20 {
@@ -216,10 +215,11 @@ func TestAnIssuerThatCannotBeAskedHoldsUpNothingElse(t *testing.T) {
 				if !slices.Equal(order, inOrder) {
 					t.Errorf("renewed meanwhile: %v", order)
 				}
-				if result, _ := h.reconcile(); result.RequeueAfter == 0 || result.RequeueAfter > RetryMax {
+				if result, _ := h.reconcile(); result.RequeueAfter == 0 || result.RequeueAfter > retryMax {
 					t.Errorf("it looks again after %s", result.RequeueAfter)
 				}
 				h.around = nil
+				h.pass(retryMax)
 				h.asks(pods)
 				if h.certificate("hippo-instances-cert") == nil {
 					t.Error("it answers again, and was not asked")
@@ -241,13 +241,14 @@ func TestACertificateThatCannotBeTakenBackIsNotForgotten(t *testing.T) {
 	}
 	h.change(issuedBy("", ""))
 	result, _ := h.reconcile()
-	h.wants(ReplicationSlot.Condition, metav1.ConditionFalse, string(snapshot.AwaitingIssuer), "Certificate hippo-replication-cert", "not now")
-	if result.RequeueAfter == 0 || result.RequeueAfter > RetryMax {
+	h.wants(replicationSlot.Condition, metav1.ConditionFalse, string(snapshot.AwaitingIssuer), "Certificate hippo-replication-cert", "Unexplained")
+	if result.RequeueAfter == 0 || result.RequeueAfter > retryMax {
 		t.Errorf("it looks again after %s", result.RequeueAfter)
 	}
 	h.around = nil
+	h.pass(retryMax)
 	h.reconcile()
-	if h.certificate("hippo-replication-cert") != nil || h.conditionOf(ReplicationSlot.Condition).Type != "" {
+	if h.certificate("hippo-replication-cert") != nil || h.conditionOf(replicationSlot.Condition).Type != "" {
 		t.Error("it can be taken back now, and is still there")
 	}
 }
@@ -257,7 +258,7 @@ func TestWhatWasIssuedStaysWhileTheIssuerIsAway(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h, pods := hippos(t)
 		theirs := company(t, "Company CA")
-		pair := h.leafOf(theirs, PoolerSlot)
+		pair := h.leafOf(theirs, poolerSlot)
 		h.put("hippo-pgbouncer-cert", filesOf(t, pair, theirs))
 		h.put("hippo-instances-cert", filesOf(t, pair, theirs))
 		h.change(issuedBy("company", ""))
@@ -274,9 +275,9 @@ func TestWhatWasIssuedStaysWhileTheIssuerIsAway(t *testing.T) {
 		if got := serversOf(pods, pair); len(got) != 5 {
 			t.Errorf("it is presented by %v", got)
 		}
-		h.wants(PoolerSlot.Condition, metav1.ConditionTrue, report.ReasonPresented, "warning: Certificate hippo-pgbouncer-cert", "timeout")
+		h.wants(poolerSlot.Condition, metav1.ConditionTrue, "Presented", "warning: Certificate hippo-pgbouncer-cert", "Unexplained")
 		h.delete(h.secret("hippo-instances-cert"))
 		h.onTheWay(pods)
-		h.wants(ServerSlot.Condition, metav1.ConditionFalse, string(snapshot.AwaitingIssuer), "timeout", "goes on being presented")
+		h.wants(serverSlot.Condition, metav1.ConditionFalse, string(snapshot.AwaitingIssuer), "Unexplained", "goes on being presented")
 	})
 }

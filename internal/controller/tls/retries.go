@@ -33,7 +33,7 @@ func (r *retries) after(cluster types.NamespacedName, what string) time.Duration
 	if w.what != what {
 		w = waiting{what: what}
 	}
-	pause := min(retryMin<<min(w.count, 5), RetryMax)
+	pause := min(retryMin<<min(w.count, 5), retryMax)
 	w.count++
 	r.waiting[cluster] = w
 	return pause

@@ -16,7 +16,6 @@ import (
 	"pgtls.dev/pgtls/internal/agentapi"
 	"pgtls.dev/pgtls/internal/controller/tls/evidence/agenttest"
 	"pgtls.dev/pgtls/internal/controller/tls/material"
-	"pgtls.dev/pgtls/internal/controller/tls/report"
 	"pgtls.dev/pgtls/internal/controller/tls/wanted"
 	"pgtls.dev/pgtls/internal/rotation"
 )
@@ -41,7 +40,7 @@ func TestPodsAreAskedOneByOneAndEachIsProvenBeforeTheNext(t *testing.T) {
 			t.Errorf("all have answered, and asked are %v", got)
 		}
 		h.quiet()
-		if c := h.cluster().Status.Conditions[0]; c.Status != metav1.ConditionTrue || c.Reason != report.ReasonProven {
+		if c := h.cluster().Status.Conditions[0]; c.Status != metav1.ConditionTrue || c.Reason != "Proven" {
 			t.Errorf("condition = %+v", c)
 		}
 	})
@@ -112,7 +111,7 @@ func TestAPodThatDoesNotConfirmStopsTheStageAndIsNamed(t *testing.T) {
 				c.how(pods["hippo-a-1-0"])
 				for range 5 {
 					h.asks(pods)
-					h.pass(RetryMax)
+					h.pass(retryMax)
 				}
 				for name, p := range pods {
 					if got := p.object().Annotations[material.ActivateAnnotation]; name != "hippo-a-1-0" && got != before[name] {
@@ -155,7 +154,7 @@ func TestWaitingWritesNothingAndPausesGrow(t *testing.T) {
 			pauses = append(pauses, result.RequeueAfter)
 			h.pass(result.RequeueAfter)
 		}
-		if !slices.IsSorted(pauses) || pauses[0] > 4*time.Second || pauses[6] != RetryMax {
+		if !slices.IsSorted(pauses) || pauses[0] > 4*time.Second || pauses[6] != retryMax {
 			t.Errorf("pauses %v do not grow from a second to half a minute", pauses)
 		}
 		if events := h.events(); len(events) > 0 {

@@ -16,7 +16,6 @@ import (
 
 	"pgtls.dev/pgtls/api/v1beta1"
 	"pgtls.dev/pgtls/internal/controller/tls/material"
-	"pgtls.dev/pgtls/internal/controller/tls/report"
 	"pgtls.dev/pgtls/internal/controller/tls/snapshot"
 	"pgtls.dev/pgtls/internal/controller/tls/tlstest"
 	"pgtls.dev/pgtls/internal/custom"
@@ -48,7 +47,7 @@ func TestALostRecordIsMadeAgainAndNothingIsDropped(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				theirs := company(t, "Company CA")
-				h, pods, pair := adopted(t, ServerSlot, theirs)
+				h, pods, pair := adopted(t, serverSlot, theirs)
 				before := slices.DeleteFunc(h.recorded(), func(key string) bool { return !strings.HasSuffix(key, material.AnchorSuffix) })
 				lose(h)
 				h.onTheWay(pods)
@@ -72,7 +71,7 @@ func TestALostRecordIsNoReasonToDropWhatIsPresented(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				theirs := company(t, "Company CA")
-				h, pods, pair := adopted(t, ServerSlot, theirs)
+				h, pods, pair := adopted(t, serverSlot, theirs)
 				h.put(brought, map[string][]byte{"tls.crt": []byte("x")})
 				h.onTheWay(pods)
 				lose(h)
@@ -96,9 +95,9 @@ func TestARecordThatIsLostOnTheWayChangesNoOutcome(t *testing.T) {
 				bubble(t, func(t *testing.T) {
 					h, pods := hippos(t)
 					theirs := company(t, "Company CA")
-					pair := h.bring(ServerSlot, theirs)
+					pair := h.bring(serverSlot, theirs)
 					h.change(adoption(""))
-					h.change(Naming(ServerSlot, brought))
+					h.change(naming(serverSlot, brought))
 					// follows what onTheWay does, and loses the record after the nth round.
 					rounds := 0
 					through := func() {
@@ -125,7 +124,7 @@ func TestARecordThatIsLostOnTheWayChangesNoOutcome(t *testing.T) {
 					if got := serversOf(pods, pair); len(got) != 3 {
 						t.Errorf("presented by %v", got)
 					}
-					h.change(Naming(ServerSlot, ""))
+					h.change(naming(serverSlot, ""))
 					through()
 					if got := h.trusted(rotation.Server, theirs); got != "none" || len(h.recorded()) > 0 {
 						t.Errorf("in the end %s of the bundles hold the authority, recorded is %v", got, h.recorded())
@@ -139,9 +138,9 @@ func TestARecordThatIsLostOnTheWayChangesNoOutcome(t *testing.T) {
 func TestASoakThatNobodyRemembersBeginsAnew(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		theirs := company(t, "Company CA")
-		h, pods, _ := adopted(t, ServerSlot, theirs)
+		h, pods, _ := adopted(t, serverSlot, theirs)
 		h.change(soaking("1h"))
-		h.change(Naming(ServerSlot, ""))
+		h.change(naming(serverSlot, ""))
 		h.onTheWay(pods)
 		h.pass(50 * time.Minute)
 		h.delete(h.secret(record))
@@ -167,10 +166,10 @@ func TestAForeignSecretInThePlaceOfTheRecordStopsNothingElse(t *testing.T) {
 		if err := h.client.Create(t.Context(), foreign); err != nil {
 			t.Fatal(err)
 		}
-		pair := h.bring(ServerSlot, company(t, "Company CA"))
-		h.change(Naming(ServerSlot, brought))
+		pair := h.bring(serverSlot, company(t, "Company CA"))
+		h.change(naming(serverSlot, brought))
 		h.onTheWay(pods)
-		h.wants(ServerSlot.Condition, metav1.ConditionFalse, string(rotation.ForeignSecret), "Secret hippo-trust", "rename or delete it", "pgtls's own certificate is presented")
+		h.wants(serverSlot.Condition, metav1.ConditionFalse, string(rotation.ForeignSecret), "Secret hippo-trust", "rename or delete it", "pgtls's own certificate is presented")
 		h.request("monday")
 		if order := h.onTheWay(pods); !slices.Equal(order, inOrder) {
 			t.Errorf("renewed meanwhile: %v", order)
@@ -178,7 +177,7 @@ func TestAForeignSecretInThePlaceOfTheRecordStopsNothingElse(t *testing.T) {
 		if got := h.secret(record); got.ResourceVersion != foreign.ResourceVersion {
 			t.Error("the foreign Secret was written to")
 		}
-		if result, _ := h.reconcile(); result.RequeueAfter > RetryMax {
+		if result, _ := h.reconcile(); result.RequeueAfter > retryMax {
 			t.Errorf("nobody tells when it is gone, and it looks again after %s", result.RequeueAfter)
 		}
 		h.delete(foreign)
@@ -191,8 +190,12 @@ func TestAForeignSecretInThePlaceOfTheRecordStopsNothingElse(t *testing.T) {
 	})
 }
 
-// Trusting names keys of a Secret, of a ConfigMap, or of both, in a domain.
-func Trusting(domain rotation.Domain, sources ...v1beta1.TrustSource) func(*v1beta1.PostgresCluster) {
+// trusting names keys of a Secret, of a ConfigMap, or of both, in a domain.
+func trustCondition(domain rotation.Domain) string {
+	return map[rotation.Domain]string{rotation.Server: "AdditionalTrustServer", rotation.Client: "AdditionalTrustClient"}[domain]
+}
+
+func trusting(domain rotation.Domain, sources ...v1beta1.TrustSource) func(*v1beta1.PostgresCluster) {
 	return func(c *v1beta1.PostgresCluster) {
 		adoption("")(c)
 		if domain == rotation.Server {
@@ -204,8 +207,8 @@ func Trusting(domain rotation.Domain, sources ...v1beta1.TrustSource) func(*v1be
 }
 
 var (
-	InSecret    = v1beta1.TrustSource{Secret: &v1beta1.TrustKey{Name: "partners", Key: "ca.crt"}}
-	InConfigMap = v1beta1.TrustSource{ConfigMap: &v1beta1.TrustKey{Name: "bundle", Key: "trust.pem"}}
+	inSecret    = v1beta1.TrustSource{Secret: &v1beta1.TrustKey{Name: "partners", Key: "ca.crt"}}
+	inConfigMap = v1beta1.TrustSource{ConfigMap: &v1beta1.TrustKey{Name: "bundle", Key: "trust.pem"}}
 )
 
 // bundle is a ConfigMap as trust-manager keeps it.
@@ -229,7 +232,7 @@ func TestWhatTheSpecTrustsBesidesJoinsTheBundlesOfItsDomain(t *testing.T) {
 				one, two, both := company(t, "One CA"), company(t, "Two CA"), company(t, "Both CA")
 				h.put("partners", map[string][]byte{"ca.crt": append(one.EncodeCertificate(), both.EncodeCertificate()...)})
 				config := h.bundle(two, both)
-				h.change(Trusting(domain, InSecret, InConfigMap))
+				h.change(trusting(domain, inSecret, inConfigMap))
 				h.onTheWay(pods)
 				other := map[rotation.Domain]rotation.Domain{rotation.Server: rotation.Client, rotation.Client: rotation.Server}[domain]
 				for _, a := range []*pki.Authority{one, two, both} {
@@ -237,13 +240,13 @@ func TestWhatTheSpecTrustsBesidesJoinsTheBundlesOfItsDomain(t *testing.T) {
 						t.Errorf("%s: %s of the bundles, and %s of the other domain's", a.Certificate.Subject, h.trusted(domain, a), h.trusted(other, a))
 					}
 				}
-				h.wants(report.TrustConditions[domain], metav1.ConditionTrue, report.ReasonAccepted)
+				h.wants(trustCondition(domain), metav1.ConditionTrue, "Accepted")
 				// One is gone: what it held before is held.
 				h.delete(config)
 				h.onTheWay(pods)
 				h.pass(48 * time.Hour)
 				h.onTheWay(pods)
-				h.wants(report.TrustConditions[domain], metav1.ConditionFalse, string(snapshot.SourceMissing), "ConfigMap bundle", "goes on being trusted")
+				h.wants(trustCondition(domain), metav1.ConditionFalse, string(snapshot.SourceMissing), "ConfigMap bundle", "goes on being trusted")
 				if told := eventsOf(h.events(), string(snapshot.SourceMissing)); len(told) != 1 {
 					t.Errorf("events = %q, want one", told)
 				}
@@ -251,7 +254,7 @@ func TestWhatTheSpecTrustsBesidesJoinsTheBundlesOfItsDomain(t *testing.T) {
 					t.Error("one source is missing, and trust was taken away")
 				}
 				// The spec names it no longer: what it alone held is dropped.
-				h.change(Trusting(domain, InSecret))
+				h.change(trusting(domain, inSecret))
 				h.onTheWay(pods)
 				if h.trusted(domain, two) != "none" || h.trusted(domain, one) != "all" || h.trusted(domain, both) != "all" {
 					t.Error("what the spec names is to be trusted, and nothing else")
@@ -270,7 +273,7 @@ func TestASourceOfTrustThatIsRefusedHoldsWhatWasTrusted(t *testing.T) {
 		"nonsense":        {reason: custom.NotPEM, how: func(h *house) { h.put("partners", map[string][]byte{"ca.crt": []byte("x")}) }},
 		"without the key": {reason: snapshot.SourceMissing, how: func(h *house) { h.put("partners", map[string][]byte{"other": []byte("x")}) }},
 		"the operator's": {reason: snapshot.SourceReserved, how: func(h *house) {
-			h.change(Trusting(rotation.Client, v1beta1.TrustSource{ConfigMap: &v1beta1.TrustKey{Name: "hippo-ca", Key: "ca.crt"}}))
+			h.change(trusting(rotation.Client, v1beta1.TrustSource{ConfigMap: &v1beta1.TrustKey{Name: "hippo-ca", Key: "ca.crt"}}))
 		}},
 		"named like its own": {reason: snapshot.AnchorReserved, how: func(h *house) {
 			h.put("partners", map[string][]byte{"ca.crt": company(t, "hippo client ca g2").EncodeCertificate()})
@@ -289,18 +292,18 @@ func TestASourceOfTrustThatIsRefusedHoldsWhatWasTrusted(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				h, pods := hippos(t)
 				h.put("partners", map[string][]byte{"ca.crt": one.EncodeCertificate()})
-				h.change(Trusting(rotation.Client, InSecret))
+				h.change(trusting(rotation.Client, inSecret))
 				h.onTheWay(pods)
 				before := h.secret(record).ResourceVersion
 				c.how(h)
 				h.onTheWay(pods)
 				h.pass(48 * time.Hour)
 				h.onTheWay(pods)
-				h.wants(report.TrustConditions[rotation.Client], metav1.ConditionFalse, string(c.reason))
+				h.wants("AdditionalTrustClient", metav1.ConditionFalse, string(c.reason))
 				if h.trusted(rotation.Client, one) != "all" || h.secret(record).ResourceVersion != before {
 					t.Error("what was trusted is to be held, and nothing is to be noted")
 				}
-				if result, _ := h.reconcile(); c.reason == snapshot.SourceUnreadable && (result.RequeueAfter == 0 || result.RequeueAfter > RetryMax) {
+				if result, _ := h.reconcile(); c.reason == snapshot.SourceUnreadable && (result.RequeueAfter == 0 || result.RequeueAfter > retryMax) {
 					t.Errorf("it looks again after %s", result.RequeueAfter)
 				}
 			})
@@ -314,7 +317,7 @@ func TestWhatSoaksIsNotAdmittedAnew(t *testing.T) {
 		h, pods := hippos(t)
 		one, two := company(t, "One CA"), company(t, "Two CA")
 		h.put("partners", map[string][]byte{"ca.crt": append(one.EncodeCertificate(), two.EncodeCertificate()...)})
-		h.change(Trusting(rotation.Server, InSecret))
+		h.change(trusting(rotation.Server, inSecret))
 		h.change(func(c *v1beta1.PostgresCluster) { c.Spec.TLS.Rotation = nil }) // 24 hours
 		h.onTheWay(pods)
 		h.put("partners", map[string][]byte{"ca.crt": one.EncodeCertificate()})
@@ -343,10 +346,10 @@ func TestASessionHoldsUpTheEndOfAForeignClientAuthority(t *testing.T) {
 		h, pods := hippos(t)
 		one := company(t, "One CA")
 		h.put("partners", map[string][]byte{"ca.crt": one.EncodeCertificate()})
-		h.change(Trusting(rotation.Client, InSecret))
+		h.change(trusting(rotation.Client, inSecret))
 		h.onTheWay(pods)
 		h.sessions = []postgres.Session{{User: "ann", Address: "10.9.9.9", IssuerDN: "/CN=One CA"}}
-		h.change(Trusting(rotation.Client))
+		h.change(trusting(rotation.Client))
 		h.onTheWay(pods)
 		h.pass(48 * time.Hour)
 		h.onTheWay(pods)
@@ -359,7 +362,7 @@ func TestASessionHoldsUpTheEndOfAForeignClientAuthority(t *testing.T) {
 		}) {
 			t.Errorf("blockers = %+v", blockers)
 		}
-		h.r.Sessions = func(context.Context, postgres.Server) ([]postgres.Session, error) {
+		h.r.gatherer.Sessions = func(context.Context, postgres.Server) ([]postgres.Session, error) {
 			return nil, errors.New("no answer")
 		}
 		h.reconcile()
@@ -384,11 +387,11 @@ func TestACrashDuringAnAdoptionIsMadeGood(t *testing.T) {
 			if !end {
 				h.reconcile()
 			}
-			pair := h.bring(ServerSlot, theirs)
-			h.change(Naming(ServerSlot, brought))
+			pair := h.bring(serverSlot, theirs)
+			h.change(naming(serverSlot, brought))
 			if end {
 				h.reconcile()
-				h.change(Naming(ServerSlot, ""))
+				h.change(naming(serverSlot, ""))
 			}
 			crashed := h.crashAfter(n, func() { h.trustedBeforePresented(theirs) })
 			_, err := h.r.Reconcile(t.Context(), ctrl.Request{NamespacedName: tlstest.Hippo})
@@ -405,7 +408,7 @@ func TestACrashDuringAnAdoptionIsMadeGood(t *testing.T) {
 				t.Errorf("%s of the bundles hold the authority, recorded is %v", got, h.recorded())
 			}
 			for _, party := range []string{"hippo-a-0-tls", "hippo-a-1-tls"} {
-				if presented := h.served(party, ServerSlot, pair); presented == end || !end == h.ownServed(party, ServerSlot) {
+				if presented := h.served(party, serverSlot, pair); presented == end || !end == h.ownServed(party, serverSlot) {
 					t.Errorf("%s presents it: %v", party, presented)
 				}
 			}

@@ -73,7 +73,7 @@ func TestARenewalWaitsForItsWindow(t *testing.T) {
 	h.change(rotationOf(v1beta1.RotationSpec{Windows: []v1beta1.MaintenanceWindow{window("0 2 * * 6", "4h", "Europe/Berlin")}}))
 	h.reconcile()
 	before := h.serials()
-	h.pass(20 * Day)
+	h.pass(20 * day)
 	h.events()
 	opens := time.Date(2026, 3, 28, 1, 0, 0, 0, time.UTC)
 
@@ -118,13 +118,13 @@ func TestWindowsThatCannotBeUnderstood(t *testing.T) {
 	h.reconcile()
 	before := h.serials()
 	h.change(rotationOf(v1beta1.RotationSpec{Windows: []v1beta1.MaintenanceWindow{window("0 2 * * 6", "4h", "Europe/Berln")}}))
-	h.pass(20 * Day)
-	h.damage(InstanceMaterial, func(s *corev1.Secret) { s.Data[agentapi.ServerCertificate] = []byte("nonsense") })
+	h.pass(20 * day)
+	h.damage(instanceMaterial, func(s *corev1.Secret) { s.Data[agentapi.ServerCertificate] = []byte("nonsense") })
 	h.reconcile()
 	if diff := cmp.Diff(before, h.serials()); diff != "" {
 		t.Errorf("issued although it is not known whether a window is open:\n%s", diff)
 	}
-	if m := h.r.inspectByName(t, h, InstanceMaterial); m.Leaves[0].Problem != "" {
+	if m := h.r.inspectByName(t, h, instanceMaterial); m.Leaves[0].Problem != "" {
 		t.Errorf("damage was not repaired: %s", m.Leaves[0].Problem)
 	}
 	status := h.cluster().Status

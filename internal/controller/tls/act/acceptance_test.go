@@ -33,7 +33,7 @@ func TestNothingIsPublishedThatSomebodyRefuses(t *testing.T) {
 			return g.Material(t, g.Bridge)
 		}, ""},
 		{"the ConfigMap holds the old one alone", func(t *testing.T, g *snapshottest.TwoGenerations) map[string][]byte {
-			g.round.Observed.PublicTrust.Anchors = material.Fingerprints([]*x509.Certificate{g.Old.Certificate})
+			g.Snapshot.Observed.PublicTrust.Anchors = material.Fingerprints([]*x509.Certificate{g.Old.Certificate})
 			return g.Material(t)
 		}, "would refuse"},
 		{"a pod trusts strangers alone: it accepts nobody as it is", func(t *testing.T, g *snapshottest.TwoGenerations) map[string][]byte {
@@ -49,10 +49,10 @@ func TestNothingIsPublishedThatSomebodyRefuses(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			g := snapshottest.NewTwoGenerations(t)
 			data := c.given(t, g)
-			proof, err := accepted(g.round, step, data)
+			proof, err := accepted(&(&Executor{}).Begin(g.Snapshot, rotation.Plan{}).round, step, data)
 			violation, _ := errors.AsType[*rotation.Violation](err)
 			switch {
-			case c.refused == "" && (err != nil || proof.Revision != pki.Revision(data)):
+			case c.refused == "" && (err != nil || proof.revision != pki.Revision(data)):
 				t.Errorf("refused: %v", err)
 			case c.refused != "" && (violation == nil || violation.Invariant != "MutualTrust" || !strings.Contains(violation.Message, c.refused)):
 				t.Errorf("%v, wanted MutualTrust: %s", err, c.refused)

@@ -5,7 +5,6 @@ package act
 import (
 	"context"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -68,7 +67,7 @@ func (r *Round) Take(ctx context.Context, step rotation.Step) error {
 	if violation := rotation.Check(v.Observed, step); violation != nil {
 		return fmt.Errorf("refusing %s: %w", step, violation)
 	}
-	if err := take(ctx, v, step); err != nil {
+	if err := r.take(ctx, step); err != nil {
 		return fmt.Errorf("%s: %w", step, err)
 	}
 	return nil
@@ -106,7 +105,8 @@ func Object(cluster string, step rotation.Step) string {
 	}
 }
 
-func take(ctx context.Context, v *round, step rotation.Step) error {
+func (r *Round) take(ctx context.Context, step rotation.Step) error {
+	v := &r.round
 	switch step.Op {
 	case rotation.CreateAuthority, rotation.TrustNew:
 		return createAuthority(ctx, v, step)
@@ -119,11 +119,11 @@ func take(ctx context.Context, v *round, step rotation.Step) error {
 	case rotation.SwitchSigner, rotation.RollBack, rotation.DropOld:
 		return mark(ctx, v, step)
 	case rotation.DiscardAuthority:
-		proof, err := refused(ctx, v, v.Authority(step.Domain, step.Generation))
+		proof, err := r.Refused(ctx, r.Authority(step.Domain, step.Generation))
 		if err != nil {
 			return err
 		}
-		return discardAuthority(ctx, v, step, proof)
+		return r.DiscardAuthority(ctx, step, proof)
 	case rotation.AdmitAnchor, rotation.NoteUnused, rotation.DropAnchor:
 		return note(ctx, v, step)
 	case rotation.PublishTrust:
@@ -145,6 +145,3 @@ func take(ctx context.Context, v *round, step rotation.Step) error {
 	}
 	return fmt.Errorf("unknown operation %s", step.Op)
 }
-
-// errLookAgain ends a plan early: what was written is to be observed first.
-var ErrLookAgain = errors.New("to be observed again")

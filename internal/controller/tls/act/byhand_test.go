@@ -6,15 +6,15 @@ import (
 	"testing"
 
 	"pgtls.dev/pgtls/api/v1beta1"
-	"pgtls.dev/pgtls/internal/controller/tls/gather"
 	"pgtls.dev/pgtls/internal/controller/tls/material"
+	"pgtls.dev/pgtls/internal/controller/tls/snapshot"
 	"pgtls.dev/pgtls/internal/controller/tls/snapshottest"
 	"pgtls.dev/pgtls/internal/controller/tls/tlstest"
 	"pgtls.dev/pgtls/internal/rotation"
 )
 
 func TestCertificatesByHandArePublished(t *testing.T) {
-	root := tlstest.NewByHand(t, snapshottest.NewTwoGenerations(t).round.Observed.Now, "root by hand")
+	root := tlstest.NewByHand(t, snapshottest.NewTwoGenerations(t).Snapshot.Observed.Now, "root by hand")
 	for name, c := range map[string]struct {
 		loaded  []*x509.Certificate // by a pod, besides the cluster's own
 		step    rotation.Step
@@ -26,10 +26,10 @@ func TestCertificatesByHandArePublished(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := snapshottest.NewTwoGenerations(t)
-			g.round.Cluster = &v1beta1.PostgresCluster{}
-			gather.Anchor(g.round, rotation.Server, root.Certificate)
+			g.Snapshot.Cluster = &v1beta1.PostgresCluster{}
+			g.Snapshot.Foreign = append(g.Snapshot.Foreign, &snapshot.ForeignAnchor{Certificate: root.Certificate, Facts: rotation.Anchor{Domain: rotation.Server, Fingerprint: root.Fingerprint()}})
 			g.Loaded(material.Fingerprints(append(slices.Clone(c.loaded), g.By.Certificate))...)
-			_, err := accepted(g.round, c.step, g.Served(t, root.Issue(x509.ExtKeyUsageServerAuth), root.Certificate))
+			_, err := accepted(&(&Executor{}).Begin(g.Snapshot, rotation.Plan{}).round, c.step, g.Served(t, root.Issue(x509.ExtKeyUsageServerAuth), root.Certificate))
 			if (err != nil) != c.refused {
 				t.Errorf("%v", err)
 			}

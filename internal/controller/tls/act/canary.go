@@ -14,9 +14,9 @@ import (
 	"pgtls.dev/pgtls/internal/rotation"
 )
 
-// refusal is the proof that nobody accepts any more what an authority issues. Only refused makes it; without one no
+// Refusal is the proof that nobody accepts any more what an authority issues. Only Refused makes it; without one no
 // authority is discarded.
-type refusal struct{ domain, keyID string }
+type Refusal struct{ domain, keyID string }
 
 // canaryLife is how long a canary could do harm in the hands of somebody who reads the operator's memory.
 const canaryLife = time.Minute
@@ -24,11 +24,12 @@ const canaryLife = time.Minute
 // canaryName is nobody's: RFC 6761 section 6.4.
 const canaryName = "canary.invalid"
 
-// refused issues a leaf that is right in everything but who issued it, and shows it to those who would have to refuse it:
+// Refused issues a leaf that is right in everything but who issued it, and shows it to those who would have to refuse it:
 // client leaves to every PostgreSQL on the wire, server leaves to every bundle that is held, by whoever is least strict. An authority whose key is lost
 // can issue nothing more, neither here nor there.
-func refused(ctx context.Context, v *round, stored *snapshot.StoredAuthority) (refusal, error) {
-	proof := refusal{domain: string(stored.Facts.Domain), keyID: stored.Facts.Certificate.KeyID}
+func (r *Round) Refused(ctx context.Context, stored *snapshot.StoredAuthority) (Refusal, error) {
+	v := &r.round
+	proof := Refusal{domain: string(stored.Facts.Domain), keyID: stored.Facts.Certificate.KeyID}
 	if stored.Authority == nil || !v.Observed.Now.Before(stored.Certificate.NotAfter) {
 		return proof, nil
 	}
@@ -41,16 +42,16 @@ func refused(ctx context.Context, v *round, stored *snapshot.StoredAuthority) (r
 	}
 	pair, err := stored.Authority.Issue(request)
 	if err != nil {
-		return refusal{}, fmt.Errorf("issuing a canary: %w", err)
+		return Refusal{}, fmt.Errorf("issuing a canary: %w", err)
 	}
 	for _, held := range heldBundles(v, stored.Facts.Domain, "") {
 		if pki.Verify(pki.VerifyRequest{Chain: pair.Chain, Anchors: held, At: v.Observed.Now, Usage: material.Usages[stored.Facts.Domain], Foreign: true}) == nil {
-			return refusal{}, accepts(stored, "who holds "+subjectsOf(held))
+			return Refusal{}, accepts(stored, "who holds "+subjectsOf(held))
 		}
 	}
 	if stored.Facts.Domain == rotation.Client {
 		if err := refusedByPostgres(ctx, v, stored, pair); err != nil {
-			return refusal{}, err
+			return Refusal{}, err
 		}
 	}
 	return proof, nil

@@ -2,20 +2,18 @@ package act
 
 import (
 	"context"
-	"errors"
 
 	corev1 "k8s.io/api/core/v1"
 
 	"pgtls.dev/pgtls/internal/rotation"
 )
 
-var errNotRefused = errors.New("nobody has seen that what it issues is refused")
-
-// discardAuthority deletes an authority, and its key with it.
-func discardAuthority(ctx context.Context, v *round, step rotation.Step, proof refusal) error {
+// DiscardAuthority deletes an authority, and its key with it.
+func (r *Round) DiscardAuthority(ctx context.Context, step rotation.Step, proof Refusal) error {
+	v := &r.round
 	stored := v.Authority(step.Domain, step.Generation)
-	if proof != (refusal{domain: string(step.Domain), keyID: stored.Facts.Certificate.KeyID}) {
-		return errNotRefused
+	if proof != (Refusal{domain: string(step.Domain), keyID: stored.Facts.Certificate.KeyID}) {
+		return ErrNotRefused
 	}
 	for _, secret := range []*corev1.Secret{stored.Original, stored.Twin} {
 		if secret == nil {

@@ -3,7 +3,6 @@ package act
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 
@@ -33,8 +32,6 @@ func restoreAuthority(ctx context.Context, v *round, step rotation.Step) error {
 	return create(ctx, v, secret)
 }
 
-var errNotTheSame = errors.New("its twin does not hold the same authority")
-
 // releaseAuthority lets go of one of the two Secrets. The plan says that the
 // other one is stored; that it holds the same is looked at here.
 func releaseAuthority(ctx context.Context, v *round, step rotation.Step) error {
@@ -45,7 +42,7 @@ func releaseAuthority(ctx context.Context, v *round, step rotation.Step) error {
 	}
 	for _, key := range []string{material.AuthorityCertificate, material.AuthorityKey} {
 		if !bytes.Equal(stored.Original.Data[key], stored.Twin.Data[key]) {
-			return fmt.Errorf("keeping Secret %s: %w", secret.Name, errNotTheSame)
+			return &Error{TwinDiffers, fmt.Sprintf("Secret %s and its twin hold different authorities", secret.Name), "delete the one that is not the cluster's"}
 		}
 	}
 	if step.Copy {

@@ -3,7 +3,6 @@ package act
 import (
 	"context"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -191,11 +190,6 @@ func processPair(v *round, party *rotation.Party, domain rotation.Domain, step r
 	}
 	return own, nil
 }
-
-var (
-	errNoSigner  = errors.New("there is none that can sign")
-	errNotAtHand = errors.New("a certificate of the plan is not at hand")
-)
 
 // signer returns the authority that signs leaves of a domain.
 func signer(v *round, domain rotation.Domain) (*snapshot.StoredAuthority, error) {

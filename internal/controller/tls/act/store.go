@@ -2,15 +2,16 @@ package act
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"pgtls.dev/pgtls/internal/controller/tls/material"
+	"pgtls.dev/pgtls/internal/delivery/kube"
 	"pgtls.dev/pgtls/internal/desired"
 	"pgtls.dev/pgtls/internal/pki"
 )
@@ -23,8 +24,6 @@ func secret(v *round, name string, data map[string][]byte) *corev1.Secret {
 		Data:       data,
 	}
 }
-
-var errUnproven = errors.New("nobody has verified its content")
 
 // store writes the data of a material Secret as a whole: what somebody added to
 // it must go, or its revision would be another than the one that the pods are
@@ -40,7 +39,8 @@ func store(ctx context.Context, v *round, secret *corev1.Secret, proof acceptanc
 	case old.Immutable == nil || !*old.Immutable:
 		return update(ctx, v, old, secret)
 	case !old.DeletionTimestamp.IsZero():
-		return fmt.Errorf("writing Secret %s: it is immutable, and being deleted, and the finalizers %q hold it", secret.Name, old.Finalizers)
+		return &Error{HeldImmutable, fmt.Sprintf("Secret %s is immutable and being deleted, and the finalizers %q hold it", secret.Name, old.Finalizers),
+			"have the programs that these finalizers are of let go of it"}
 	}
 	if err := v.Applier.Delete(ctx, old); err != nil {
 		return err
@@ -66,13 +66,31 @@ func update(ctx context.Context, v *round, old, secret *corev1.Secret) error {
 }
 
 func create(ctx context.Context, v *round, secret *corev1.Secret) error {
-	if err := v.Client.Create(ctx, secret, v.Applier.Owner); err != nil {
+	err := v.Client.Create(ctx, secret, v.Applier.Owner)
+	if apierrors.IsAlreadyExists(err) {
+		return exists(ctx, v, secret, err)
+	}
+	if err != nil {
 		return fmt.Errorf("creating Secret %s: %w", secret.Name, err)
 	}
 	if !metav1.IsControlledBy(secret, v.Cluster) {
 		return fmt.Errorf("creating Secret %s: it came back without its owner", secret.Name)
 	}
 	return nil
+}
+
+// exists says whose a Secret is in whose place another one was to be made. Nothing is done to it here: one that belongs to the
+// cluster is seen at the next look.
+func exists(ctx context.Context, v *round, secret *corev1.Secret, err error) error {
+	var live corev1.Secret
+	if err := v.Client.Get(ctx, client.ObjectKeyFromObject(secret), &live); err != nil {
+		return fmt.Errorf("looking at Secret %s, which exists already: %w", secret.Name, err)
+	}
+	verdict := kube.Judge(&live, v.Claimant())
+	if verdict.Belongs() {
+		return fmt.Errorf("creating Secret %s: %w", secret.Name, err)
+	}
+	return &kube.OwnershipError{Object: kube.Object{Kind: "Secret", Namespace: live.Namespace, Name: live.Name}, Verdict: verdict}
 }
 
 // metadata are the annotations of a Secret, to be added to.
@@ -85,12 +103,17 @@ func metadata(secret *corev1.Secret) map[string]string {
 
 // removeFinalizer lets go of the Secret of an authority.
 func removeFinalizer(ctx context.Context, v *round, secret *corev1.Secret) error {
+	return v.RemoveFinalizer(ctx, secret)
+}
+
+// RemoveFinalizer lets go of the Secret of an authority. One that is gone is no error.
+func (x *Executor) RemoveFinalizer(ctx context.Context, secret *corev1.Secret) error {
 	base := secret.DeepCopy()
 	if !controllerutil.RemoveFinalizer(secret, material.AuthorityFinalizer) {
 		return nil
 	}
 	patch := client.MergeFromWithOptions(base, client.MergeFromWithOptimisticLock{})
-	if err := v.Client.Patch(ctx, secret, patch, v.Applier.Owner); client.IgnoreNotFound(err) != nil {
+	if err := x.Client.Patch(ctx, secret, patch, x.Applier.Owner); client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("releasing Secret %s: %w", secret.Name, err)
 	}
 	return nil

@@ -10,6 +10,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"pgtls.dev/pgtls/api/v1beta1"
@@ -37,6 +38,8 @@ type Gatherer struct {
 	ClusterDomain string
 	// SystemRoots are the authorities that the operator's system trusts; nil where these are not known.
 	SystemRoots func() []*x509.Certificate
+
+	without without // Certificates
 }
 
 // look is one observation in the making.
@@ -66,6 +69,15 @@ func (g *Gatherer) Gather(ctx context.Context, cluster *v1beta1.PostgresCluster)
 		}
 	}
 	return v.Snapshot, nil
+}
+
+// Forget forgets what is remembered of a cluster that is gone.
+func (g *Gatherer) Forget(cluster types.NamespacedName) {
+	g.Agents.KeepOnly(cluster, nil)
+	g.Proofs.KeepOnly(cluster, nil)
+	g.Sweeps.KeepOnly(cluster, nil)
+	g.Nudges.KeepOnly(cluster, nil)
+	g.without.forget(cluster)
 }
 
 // gatherSecrets lists the Secrets that bear the cluster's labels.

@@ -14,13 +14,14 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"pgtls.dev/pgtls/api/v1beta1"
+	"pgtls.dev/pgtls/internal/controller/tls/snapshot"
 	"pgtls.dev/pgtls/internal/postgres"
 	"pgtls.dev/pgtls/internal/rotation"
 )
 
 func TestWhoseSessionsCount(t *testing.T) {
 	own := map[string]bool{"10.0.0.1": true}
-	v := &look{Cluster: &v1beta1.PostgresCluster{ObjectMeta: metav1.ObjectMeta{Name: "hippo"}}}
+	v := &look{Snapshot: &snapshot.Snapshot{Cluster: &v1beta1.PostgresCluster{ObjectMeta: metav1.ObjectMeta{Name: "hippo"}}}}
 	company := authorityOfACompany(t)
 	anchorOf(v, rotation.Client, company)
 	got := foreignSessions(v, []postgres.Session{
@@ -46,7 +47,7 @@ func TestWhoseSessionsCount(t *testing.T) {
 
 // Two that PostgreSQL cannot tell apart: either may be meant, and none may be taken for the other.
 func TestOfTwoIssuersOfOneNameNeitherIsNamed(t *testing.T) {
-	v := &look{Cluster: &v1beta1.PostgresCluster{ObjectMeta: metav1.ObjectMeta{Name: "hippo"}}}
+	v := &look{Snapshot: &snapshot.Snapshot{Cluster: &v1beta1.PostgresCluster{ObjectMeta: metav1.ObjectMeta{Name: "hippo"}}}}
 	long := "A company whose name alone has more letters than there is room for"
 	for _, name := range []string{"first", "second"} {
 		anchorOf(v, rotation.Client, authorityCalled(t, pkix.Name{Organization: []string{long}, CommonName: name}))

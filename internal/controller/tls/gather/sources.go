@@ -13,11 +13,11 @@ import (
 
 	"pgtls.dev/pgtls/api/v1beta1"
 	"pgtls.dev/pgtls/internal/agentapi"
-	"pgtls.dev/pgtls/internal/controller/tls/evidence"
 	"pgtls.dev/pgtls/internal/controller/tls/material"
 	"pgtls.dev/pgtls/internal/controller/tls/snapshot"
 	"pgtls.dev/pgtls/internal/controller/tls/wanted"
 	"pgtls.dev/pgtls/internal/custom"
+	"pgtls.dev/pgtls/internal/delivery/kube"
 	"pgtls.dev/pgtls/internal/desired"
 	"pgtls.dev/pgtls/internal/pki"
 	"pgtls.dev/pgtls/internal/rotation"
@@ -103,7 +103,7 @@ func readSource(ctx context.Context, v *look, kind, name string) (data map[strin
 	case apierrors.IsNotFound(err):
 		return refuse(snapshot.SourceMissing, "create it, or correct the name in the spec", "there is none in namespace %s", v.Cluster.Namespace)
 	case err != nil:
-		return refuse(snapshot.SourceUnreadable, "the operator tries again", "%s", evidence.InWords(err))
+		return refuse(snapshot.SourceUnreadable, "the operator tries again", "%s", kube.Explain(err).Fact())
 	case metav1.IsControlledBy(object, v.Cluster):
 		return refuse(snapshot.SourceReserved, "give a "+kind+" of your own", "the operator writes it")
 	}

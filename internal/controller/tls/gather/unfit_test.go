@@ -19,7 +19,7 @@ import (
 
 // An authority that was made anew under its old name would have OpenSSL refuse what is presented as soon as it is trusted.
 func TestAnAuthorityMadeAnewUnderItsNameIsRefused(t *testing.T) {
-	now := snapshottest.NewTwoGenerations(t).look.Observed.Now
+	now := snapshottest.NewTwoGenerations(t).Snapshot.Observed.Now
 	root, again, other := tlstest.NewByHand(t, now, "root by hand"), tlstest.NewByHand(t, now, "Root by hand"), tlstest.NewByHand(t, now, "another root")
 	for name, c := range map[string]struct {
 		brings  tlstest.ByHand
@@ -35,7 +35,7 @@ func TestAnAuthorityMadeAnewUnderItsNameIsRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := snapshottest.NewTwoGenerations(t)
-			v := g.look
+			v := &look{Snapshot: g.Snapshot}
 			v.Cluster = &v1beta1.PostgresCluster{}
 			v.Cluster.Name = "hippo"
 			anchorOf(v, rotation.Server, root.Certificate).Facts.Admitted = true
@@ -59,7 +59,7 @@ func TestAnAuthorityMadeAnewUnderItsNameIsRefused(t *testing.T) {
 
 // Two issuers without key identifiers are not one: a person approves each.
 func TestIssuersByHandAreToldApart(t *testing.T) {
-	now := snapshottest.NewTwoGenerations(t).look.Observed.Now
+	now := snapshottest.NewTwoGenerations(t).Snapshot.Observed.Now
 	root, other := tlstest.NewByHand(t, now, "root by hand"), tlstest.NewByHand(t, now, "another root")
 	facts := func(a tlstest.ByHand) rotation.Custom {
 		return material.CustomOf(rotation.Server, a.Issue(x509.ExtKeyUsageServerAuth), []*x509.Certificate{a.Certificate}, now)
@@ -70,7 +70,7 @@ func TestIssuersByHandAreToldApart(t *testing.T) {
 	}{"a renewal": {root, false}, "another issuer": {other, true}} {
 		want := facts(c.issuer)
 		want.Unapproved = true
-		v := &look{Customs: []*snapshot.Presented{{Slot: wanted.Slots()[0], Facts: &want}}}
+		v := &look{Snapshot: &snapshot.Snapshot{Customs: []*snapshot.Presented{{Slot: wanted.Slots()[0], Facts: &want}}}}
 		party := rotation.Party{Kind: rotation.Instance, Material: rotation.Material{Customs: []rotation.Custom{facts(root)}}}
 		wantCustoms(v, &party)
 		if len(party.Customs) != 1 || party.Customs[0].Unapproved != c.unapproved {
@@ -81,7 +81,7 @@ func TestIssuersByHandAreToldApart(t *testing.T) {
 
 // What several sources bring together has to fit into a bundle that pods take.
 func TestABundleHasRoomForSoManyFromElsewhere(t *testing.T) {
-	v := &look{Cluster: &v1beta1.PostgresCluster{}}
+	v := &look{Snapshot: &snapshot.Snapshot{Cluster: &v1beta1.PostgresCluster{}}}
 	bring := func(n int) *snapshot.Presented {
 		p := &snapshot.Presented{Source: "ConfigMap roots"}
 		for range n {

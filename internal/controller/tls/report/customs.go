@@ -14,6 +14,7 @@ import (
 	"pgtls.dev/pgtls/internal/controller/tls/snapshot"
 	"pgtls.dev/pgtls/internal/controller/tls/wanted"
 	"pgtls.dev/pgtls/internal/custom"
+	"pgtls.dev/pgtls/internal/delivery/kube"
 	"pgtls.dev/pgtls/internal/pki"
 	"pgtls.dev/pgtls/internal/rotation"
 )
@@ -238,12 +239,12 @@ func requestFinding(v *snapshot.Snapshot, slot wanted.Slot, failures []snapshot.
 	finding := custom.Finding{Reason: snapshot.AwaitingIssuer, Severity: custom.Warn}
 	for _, f := range failures {
 		if f.Object == certmanager.CertificateKind+" "+name {
-			finding.Message = fmt.Sprintf("Certificate %s: %s", name, failureMessage(f))
+			finding.Message = failureMessage(f)
 			return &finding
 		}
 	}
 	if v.Certificates.Err != nil && slot.Issuer(v.Cluster) != nil {
-		finding.Message = fmt.Sprintf("Certificate %s: %s: the operator tries again", name, evidence.InWords(v.Certificates.Err))
+		finding.Message = fmt.Sprintf("Certificate %s: %s: the operator tries again", name, kube.Explain(v.Certificates.Err))
 		return &finding
 	}
 	return nil

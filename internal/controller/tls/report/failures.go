@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"slices"
 
 	"pgtls.dev/pgtls/internal/controller/tls/snapshot"
 	"pgtls.dev/pgtls/internal/rotation"
@@ -18,20 +19,17 @@ func failureBlockers(failures []snapshot.Failure) (blockers []rotation.Blocker) 
 	return blockers
 }
 
-func failureMessage(f snapshot.Failure) string {
-	text := fmt.Sprintf("%s failed (%s)", f.Step, f.Cause)
-	if f.Detail != "" {
-		text = fmt.Sprintf("%s failed (%s: %s)", f.Step, f.Cause, f.Detail)
-	}
-	return text + ": " + remedy[f.Cause] + "; the operator tries again"
+// notConverged is the reason of a blocker: each plan had steps, again and again.
+const notConverged rotation.Reason = "NotConverged"
+
+// NotConverged is a plan that was executed in so many rounds, and had steps still.
+func NotConverged(plan rotation.Plan, rounds int) rotation.Plan {
+	plan.State = rotation.Waiting
+	plan.Blockers = slices.Concat([]rotation.Blocker{{Party: "plan", Reason: notConverged, Message: fmt.Sprintf(
+		"the plan still has steps after %d rounds: see which object another program changes at the same time; the operator tries again", rounds)}}, plan.Blockers)
+	return plan
 }
 
-// remedy of each cause.
-var remedy = map[snapshot.CauseReason]string{
-	snapshot.Denied:       "raise the quota, or give the operator's role the right",
-	snapshot.Rejected:     "see the object, and the policy that rejects it",
-	snapshot.ObjectExists: "rename or delete the object that has its name",
-	snapshot.Unanswered:   "see whether the API server, its webhooks and the pod answer",
-	snapshot.Violation:    "see docs/rotation.md, Invariants",
-	snapshot.Unexplained:  "see the operator's log",
+func failureMessage(f snapshot.Failure) string {
+	return fmt.Sprintf("%s: %s failed (%s): %s: %s; the operator tries again", f.Object, f.Step, f.Cause, f.Fact, f.Remedy)
 }

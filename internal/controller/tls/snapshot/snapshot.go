@@ -10,6 +10,8 @@ import (
 	"pgtls.dev/pgtls/internal/agentapi"
 	"pgtls.dev/pgtls/internal/controller/tls/evidence"
 	"pgtls.dev/pgtls/internal/custom"
+	"pgtls.dev/pgtls/internal/delivery/kube"
+	"pgtls.dev/pgtls/internal/desired"
 	"pgtls.dev/pgtls/internal/pki"
 	"pgtls.dev/pgtls/internal/rotation"
 )
@@ -126,4 +128,9 @@ func (s *Snapshot) Identity() *evidence.Identity {
 		return &evidence.Identity{Certificate: pair.TLS(), Anchors: anchors, Revision: party.Material.Revision}
 	}
 	return nil
+}
+
+// Claimant is the cluster as kube.Judge wants it.
+func (s *Snapshot) Claimant() kube.Claimant {
+	return kube.Claimant{Owner: desired.OwnerReference(s.Cluster), Labels: desired.ComponentLabels(s.Cluster.Name, desired.TLSComponent)}
 }

@@ -78,12 +78,12 @@ func ClientLeaf(identity string, spec *v1beta1.CertificateSpec) rotation.LeafWan
 func serverLeaf(commonName string, names desired.Names, policy rotation.CertificatePolicy) rotation.LeafWant {
 	return rotation.LeafWant{
 		Domain: rotation.Server, CommonName: commonName,
-		DNSNames: names.DNS, IPs: Texts(names.IPs), CertificatePolicy: policy,
+		DNSNames: names.DNS, IPs: texts(names.IPs), CertificatePolicy: policy,
 	}
 }
 
-// Texts are addresses as pki.Facts spells and sorts them.
-func Texts(addresses []netip.Addr) []string {
+// texts are addresses as pki.Facts spells and sorts them.
+func texts(addresses []netip.Addr) []string {
 	out := make([]string, len(addresses))
 	for i, a := range addresses {
 		out[i] = a.String()

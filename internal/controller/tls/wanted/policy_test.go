@@ -13,7 +13,9 @@ import (
 	"pgtls.dev/pgtls/internal/rotation"
 )
 
-func Want(t *testing.T, parties []rotation.Party, name string, domain rotation.Domain) rotation.LeafWant {
+const day = 24 * time.Hour
+
+func want(t *testing.T, parties []rotation.Party, name string, domain rotation.Domain) rotation.LeafWant {
 	t.Helper()
 	for _, p := range parties {
 		for _, w := range p.Wants {
@@ -60,13 +62,13 @@ func TestLivesAndKeysComeFromTheSpec(t *testing.T) {
 		domain rotation.Domain
 		want   rotation.CertificatePolicy
 	}{
-		{tls.InstanceMaterial, rotation.Server, policy(900*time.Hour, 300*time.Hour, "ECDSA-P256")},
-		{"hippo-pgbouncer-tls", rotation.Server, policy(90*tls.Day, 100*time.Hour, "RSA-3072")},
-		{tls.InstanceMaterial, rotation.Client, policy(30*time.Hour, 10*time.Hour, "ECDSA-P256")},
+		{"hippo-a-0-tls", rotation.Server, policy(900*time.Hour, 300*time.Hour, "ECDSA-P256")},
+		{"hippo-pgbouncer-tls", rotation.Server, policy(90*day, 100*time.Hour, "RSA-3072")},
+		{"hippo-a-0-tls", rotation.Client, policy(30*time.Hour, 10*time.Hour, "ECDSA-P256")},
 		{"hippo-pgbouncer-tls", rotation.Client, policy(60*time.Hour, 20*time.Hour, "ECDSA-P256")},
-		{"hippo-operator-tls", rotation.Client, policy(30*tls.Day, 10*tls.Day, "ECDSA-P384")},
+		{"hippo-operator-tls", rotation.Client, policy(30*day, 10*day, "ECDSA-P384")},
 	} {
-		if got := Want(t, parties, c.party, c.domain).CertificatePolicy; got != c.want {
+		if got := want(t, parties, c.party, c.domain).CertificatePolicy; got != c.want {
 			t.Errorf("%s %s: %+v, want %+v", c.party, c.domain, got, c.want)
 		}
 	}
@@ -74,14 +76,14 @@ func TestLivesAndKeysComeFromTheSpec(t *testing.T) {
 	if got := authorities[rotation.Server]; got != policy(9000*time.Hour, 4500*time.Hour, "ECDSA-P384") {
 		t.Errorf("server authority: %+v", got)
 	}
-	if got := authorities[rotation.Client]; got != policy(2*365*tls.Day, time.Hour, "ECDSA-P256") {
+	if got := authorities[rotation.Client]; got != policy(2*365*day, time.Hour, "ECDSA-P256") {
 		t.Errorf("client authority: %+v", got)
 	}
 }
 
 func TestShortLeavesAreBackdatedLess(t *testing.T) {
 	for life, want := range map[time.Duration]time.Duration{
-		90 * tls.Day: 10 * time.Minute, 100 * time.Minute: 10 * time.Minute, 10 * time.Minute: time.Minute, 0: 0,
+		90 * day: 10 * time.Minute, 100 * time.Minute: 10 * time.Minute, 10 * time.Minute: time.Minute, 0: 0,
 	} {
 		if got := Backdate(life); got != want {
 			t.Errorf("a leaf of %s is backdated by %s, want %s", life, got, want)
