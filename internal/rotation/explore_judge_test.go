@@ -38,7 +38,7 @@ func (w *tinyWorld) refused() string {
 		if text := w.refusal(tinyPodNames[i], p.serves); text != "" {
 			return text
 		}
-		if w.leftover && !w.cut && !w.verifies(bit(1), p.serves) {
+		if w.leftover && !w.cut && !w.Verifies(bit(1), p.serves) {
 			return fmt.Sprintf("hippo-old trusts {g1} and refuses %s, which serves %s", tinyPodNames[i], p.serves)
 		}
 	}
@@ -94,10 +94,10 @@ func (w *tinyWorld) refusal(pod string, serves material) string {
 	if w.cut {
 		return ""
 	}
-	if !w.verifies(bit(1), serves) {
+	if !w.Verifies(bit(1), serves) {
 		return fmt.Sprintf("the client that copied g1 refuses %s, which serves %s", pod, serves)
 	}
-	if !w.verifies(w.follower, serves) {
+	if !w.Verifies(w.follower, serves) {
 		return fmt.Sprintf("the client that follows the ConfigMap has read %s and refuses %s, which serves %s", generations(w.follower), pod, serves)
 	}
 	return ""

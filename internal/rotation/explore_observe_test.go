@@ -6,6 +6,10 @@ import (
 	"time"
 
 	"pgtls.dev/pgtls/internal/pki"
+
+	"pgtls.dev/pgtls/internal/rotation/facts"
+	"pgtls.dev/pgtls/internal/rotation/plan"
+	"pgtls.dev/pgtls/internal/rotation/reason"
 )
 
 // times of the exploration stand still: what has passed is noted in the world.
@@ -17,7 +21,7 @@ var (
 
 const tinySoak = 24 * time.Hour
 
-var tinyLife = CertificatePolicy{Life: 200000 * time.Hour}
+var tinyLife = facts.CertificatePolicy{Life: 200000 * time.Hour}
 
 func identifier(prefix string, n uint8) string {
 	if n == 0 {
@@ -26,10 +30,10 @@ func identifier(prefix string, n uint8) string {
 	return prefix + strconv.Itoa(int(n))
 }
 
-func (w *tinyWorld) policy() Policy {
-	return Policy{
-		Authorities: map[Domain]CertificatePolicy{Server: tinyLife, Client: tinyLife},
-		Rekey: map[Domain]RekeyPolicy{Server: {
+func (w *tinyWorld) policy() facts.Policy {
+	return facts.Policy{
+		Authorities: map[facts.Domain]facts.CertificatePolicy{Server: tinyLife, Client: tinyLife},
+		Rekey: map[facts.Domain]facts.RekeyPolicy{Server: {
 			Request: identifier("rotate ", w.request), Rollback: identifier("undo ", w.rollback), Tainted: int(w.tainted),
 		}},
 		RetireSoak: tinySoak,
@@ -40,7 +44,7 @@ var tinyPodNames = [2]string{"hippo-0", "pooler-x"}
 
 var tinyParties = [2]string{"hippo", "pooler"}
 
-func facts(domain Domain, g int) pki.CertificateFacts {
+func certificate(domain facts.Domain, g int) pki.CertificateFacts {
 	name := string(domain) + " g" + strconv.Itoa(g)
 	return pki.CertificateFacts{Fingerprint: name, KeyID: "key of " + name, NotBefore: tinyPast, NotAfter: tinyFuture}
 }
@@ -49,47 +53,47 @@ func anchorNames(mask uint8) []string {
 	names := []string{} // none is not unknown
 	for g := 1; g <= 3; g++ {
 		if mask&bit(g) != 0 {
-			names = append(names, facts(Server, g).Fingerprint)
+			names = append(names, certificate(facts.Server, g).Fingerprint)
 		}
 	}
 	return names
 }
 
-func tinyLeaf(domain Domain, fingerprint string, issuer int) Leaf {
-	leaf := Leaf{Domain: domain}
-	leaf.Fingerprint, leaf.IssuerKeyID = fingerprint, facts(domain, issuer).KeyID
+func tinyLeaf(domain facts.Domain, fingerprint string, issuer int) facts.Leaf {
+	leaf := facts.Leaf{Domain: domain}
+	leaf.Fingerprint, leaf.IssuerKeyID = fingerprint, certificate(domain, issuer).KeyID
 	leaf.NotBefore, leaf.NotAfter = tinyPast, tinyFuture
 	return leaf
 }
 
 // observe tells the operator what it may know.
-func (w *tinyWorld) observe() Observed {
-	o := Observed{
-		Ledger:         Ledger{State: Missing},
+func (w *tinyWorld) observe() facts.Observed {
+	o := facts.Observed{
+		Ledger:         facts.Ledger{State: facts.Missing},
 		Now:            tinyNow,
-		Authorities:    []Authority{{Domain: Client, Generation: 1, Certificate: facts(Client, 1), Original: Store{Present: true}}},
-		GenerationSeen: map[Domain]int{Server: w.highestNamed(), Client: 1},
-		PublicTrust:    Trust{State: Present, Anchors: anchorNames(w.config)},
+		Authorities:    []facts.Authority{{Domain: facts.Client, Generation: 1, Certificate: certificate(facts.Client, 1), Original: facts.Store{Present: true}}},
+		GenerationSeen: map[facts.Domain]int{Server: w.highestNamed(), Client: 1},
+		PublicTrust:    facts.Trust{State: facts.Present, Anchors: anchorNames(w.config)},
 	}
 	for g := 1; g <= 3; g++ {
 		if a, known := w.authority(g); known {
 			o.Authorities = append(o.Authorities, a)
 		}
 	}
-	client := []string{facts(Client, 1).Fingerprint}
+	client := []string{certificate(facts.Client, 1).Fingerprint}
 	if w.hidden&hiddenConfig != 0 {
-		o.PublicTrust = Trust{}
+		o.PublicTrust = facts.Trust{}
 	}
-	with := func(server uint8) Bundles { return Bundles{Server: anchorNames(server), Client: client} }
+	with := func(server uint8) facts.Bundles { return facts.Bundles{Server: anchorNames(server), Client: client} }
 	for i := range w.pods {
 		p := &w.pods[i]
-		leaf := tinyLeaf(Server, p.published.fingerprint(), p.published.issuer())
+		leaf := tinyLeaf(facts.Server, p.published.fingerprint(), p.published.issuer())
 		for _, b := range p.published.chain() {
 			if b != 0 {
 				leaf.Chain = append(leaf.Chain, b.String())
 			}
 		}
-		pod := Pod{Name: tinyPodNames[i], Primary: i == 0, Report: &Report{
+		pod := facts.Pod{Name: tinyPodNames[i], Primary: i == 0, Report: &facts.Report{
 			Active: p.active.revision(), ActiveUntil: tinyFuture, Loaded: with(uint8(p.trusts)),
 		}}
 		pod.Report.Mounted = p.mounted.revision()
@@ -97,12 +101,12 @@ func (w *tinyWorld) observe() Observed {
 			pod.Asked = p.asked.revision()
 		}
 		if p.provenAt != 0 {
-			pod.Proofs = []Proof{{Port: "postgres", Fingerprint: p.proven.fingerprint(), Revision: p.provenAt.revision()}}
+			pod.Proofs = []facts.Proof{{Port: "postgres", Fingerprint: p.proven.fingerprint(), Revision: p.provenAt.revision()}}
 		}
-		party := Party{
-			Name: tinyParties[i], Kind: [2]Kind{Instance, Pooler}[i], Pods: []Pod{pod},
-			Wants:    []LeafWant{{Domain: Server, CertificatePolicy: tinyLife}},
-			Material: Material{State: Present, Revision: p.published.revision(), Leaves: []Leaf{leaf}, Anchors: with(p.published.anchors())},
+		party := facts.Party{
+			Name: tinyParties[i], Kind: [2]facts.Kind{facts.Instance, facts.Pooler}[i], Pods: []facts.Pod{pod},
+			Wants:    []facts.LeafWant{{Domain: facts.Server, CertificatePolicy: tinyLife}},
+			Material: facts.Material{State: facts.Present, Revision: p.published.revision(), Leaves: []facts.Leaf{leaf}, Anchors: with(p.published.anchors())},
 		}
 		switch {
 		case p.active == 0:
@@ -111,19 +115,19 @@ func (w *tinyWorld) observe() Observed {
 			party.Pods[0].Report = nil
 		}
 		if i == 0 && w.hidden&hiddenMaterial != 0 {
-			party.Material = Material{}
+			party.Material = facts.Material{}
 		}
 		o.Parties = append(o.Parties, party)
 	}
-	o.Parties = append(o.Parties, Party{
-		Name: "operator", Kind: Operator, Wants: []LeafWant{{Domain: Client, CertificatePolicy: tinyLife}},
-		Material: Material{
-			State: Present, Revision: "of the operator",
-			Leaves: []Leaf{tinyLeaf(Client, "leaf of the operator", 1)}, Anchors: with(w.operator),
+	o.Parties = append(o.Parties, facts.Party{
+		Name: "operator", Kind: facts.Operator, Wants: []facts.LeafWant{{Domain: facts.Client, CertificatePolicy: tinyLife}},
+		Material: facts.Material{
+			State: facts.Present, Revision: "of the operator",
+			Leaves: []facts.Leaf{tinyLeaf(facts.Client, "leaf of the operator", 1)}, Anchors: with(w.operator),
 		},
 	})
 	if w.leftover {
-		o.Leftovers = []Leftover{{Party: "hippo-old", Domain: Server, IssuerKeyID: facts(Server, 1).KeyID}}
+		o.Leftovers = []facts.Leftover{{Party: "hippo-old", Domain: facts.Server, IssuerKeyID: certificate(facts.Server, 1).KeyID}}
 	}
 	return o
 }
@@ -149,15 +153,15 @@ func (w *tinyWorld) highestNamed() (highest int) {
 }
 
 // authority is a generation as the operator sees it. One whose Secret is gone is known as long as a leaf of it is in use.
-func (w *tinyWorld) authority(g int) (Authority, bool) {
+func (w *tinyWorld) authority(g int) (facts.Authority, bool) {
 	t := &w.authorities[g-1]
-	a := Authority{Domain: Server, Generation: g, Certificate: facts(Server, g)}
+	a := facts.Authority{Domain: facts.Server, Generation: g, Certificate: certificate(facts.Server, g)}
 	if !t.stored {
-		a.Problem = AuthorityLost
+		a.Problem = reason.AuthorityLost
 		used := w.pods[0].published.issuer() == g || w.pods[1].published.issuer() == g || w.leftover && g == 1
 		return a, t.made && (w.operator&bit(g) != 0 || w.named()&bit(g) != 0 && used)
 	}
-	a.Original = Store{Present: true}
+	a.Original = facts.Store{Present: true}
 	if t.by != 0 {
 		a.Forward = tinyBridge(bridgeOf(g, int(t.by)), tinyPast, tinyFuture)
 		a.Backward = tinyBridge(bridgeOf(int(t.by), g), tinyNow, tinyNow.Add(24*time.Hour))
@@ -186,24 +190,24 @@ func (w *tinyWorld) authority(g int) (Authority, bool) {
 
 // take executes a step of a plan. A step whose object is gone fails, and the rest of its plan is dropped; a promise that
 // the step itself breaks is returned.
-func (w *tinyWorld) take(step Step, plan *tinyPlan) (failed bool, broken string) {
+func (w *tinyWorld) take(step plan.Step, planned *tinyPlan) (failed bool, broken string) {
 	switch step.Op {
-	case TrustNew:
-		return w.trustNew(step, plan)
-	case SwitchSigner, RollBack, DropOld, DiscardAuthority:
+	case plan.TrustNew:
+		return w.trustNew(step, planned)
+	case plan.SwitchSigner, plan.RollBack, plan.DropOld, plan.DiscardAuthority:
 		return w.note(step)
-	case PublishTrust:
-		w.config = plan.anchors
-	case Publish:
-		w.publish(step, plan)
-	case Activate:
+	case plan.PublishTrust:
+		w.config = planned.anchors
+	case plan.Publish:
+		w.publish(step, planned)
+	case plan.Activate:
 		p := w.pod(step.Pod)
 		p.asked = p.published
 		if step.Revision != "" {
 			revision, _ := strconv.ParseUint(step.Revision, 16, 16)
 			p.asked = material(revision)
 		}
-	case Prove:
+	case plan.Prove:
 		p := w.pod(step.Pod)
 		p.provenAt, p.proven = p.active, p.serves.leaf()
 	default:
@@ -214,7 +218,7 @@ func (w *tinyWorld) take(step Step, plan *tinyPlan) (failed bool, broken string)
 
 // trustNew creates a Secret, which fails when there is one. A number may be used again when every Secret that named it was
 // deleted by force, as long as no bundle of a party holds the first one.
-func (w *tinyWorld) trustNew(step Step, plan *tinyPlan) (failed bool, broken string) {
+func (w *tinyWorld) trustNew(step plan.Step, planned *tinyPlan) (failed bool, broken string) {
 	if step.Generation > len(w.authorities) {
 		return true, fmt.Sprintf("g%d is made and nobody asked for it", step.Generation)
 	}
@@ -227,17 +231,17 @@ func (w *tinyWorld) trustNew(step Step, plan *tinyPlan) (failed bool, broken str
 	}
 	*n = tinyAuthority{made: true, stored: true, answered: w.request, seen: w.rollback}
 	if step.Bridged {
-		n.by = uint8(plan.signer)
-		n.older = bridgeOf(plan.signer, int(w.authorities[plan.signer-1].by))
+		n.by = uint8(planned.signer)
+		n.older = bridgeOf(planned.signer, int(w.authorities[planned.signer-1].by))
 	}
 	w.cut = w.cut || !step.Bridged
 	return false, ""
 }
 
 // note writes to one Secret, which fails when it is gone.
-func (w *tinyWorld) note(step Step) (failed bool, broken string) {
+func (w *tinyWorld) note(step plan.Step) (failed bool, broken string) {
 	on := step.Generation
-	if step.Op == RollBack || step.Op == DropOld {
+	if step.Op == plan.RollBack || step.Op == plan.DropOld {
 		on = step.Signer
 	}
 	a, other := &w.authorities[on-1], &w.authorities[step.Generation-1]
@@ -245,11 +249,11 @@ func (w *tinyWorld) note(step Step) (failed bool, broken string) {
 		return true, ""
 	}
 	switch step.Op {
-	case SwitchSigner:
+	case plan.SwitchSigner:
 		a.switched = 1
-	case RollBack:
+	case plan.RollBack:
 		a.rolledBack, a.answered, a.seen = uint8(step.Generation), other.answered, w.rollback
-	case DropOld:
+	case plan.DropOld:
 		a.retired |= bit(step.Generation)
 	default:
 		*a = tinyAuthority{made: true}
@@ -273,9 +277,9 @@ func (w *tinyWorld) pod(name string) *tinyPod {
 	return &w.pods[1]
 }
 
-func (w *tinyWorld) publish(step Step, plan *tinyPlan) {
+func (w *tinyWorld) publish(step plan.Step, planned *tinyPlan) {
 	if step.Party == "operator" {
-		w.operator = plan.anchors
+		w.operator = planned.anchors
 		return
 	}
 	p := &w.pods[0]
@@ -284,12 +288,12 @@ func (w *tinyWorld) publish(step Step, plan *tinyPlan) {
 	}
 	issuer, serial := p.published.issuer(), p.published.serial()
 	if len(step.Reissue) > 0 {
-		issuer, serial = plan.signer, 15 // until canonical numbers it
+		issuer, serial = planned.signer, 15 // until canonical numbers it
 	}
-	p.published = newMaterial(issuer, serial, plan.chains[issuer], plan.anchors)
+	p.published = newMaterial(issuer, serial, planned.chains[issuer], planned.anchors)
 }
 
-func tinyBridge(b bridgeID, from, until time.Time) Bridge {
+func tinyBridge(b bridgeID, from, until time.Time) facts.Bridge {
 	pair := bridgeIDs[b]
-	return Bridge{Fingerprint: b.String(), KeyID: facts(Server, pair[0]).KeyID, IssuerKeyID: facts(Server, pair[1]).KeyID, NotBefore: from, NotAfter: until}
+	return facts.Bridge{Fingerprint: b.String(), KeyID: certificate(facts.Server, pair[0]).KeyID, IssuerKeyID: certificate(facts.Server, pair[1]).KeyID, NotBefore: from, NotAfter: until}
 }

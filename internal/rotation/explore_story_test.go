@@ -28,13 +28,13 @@ func (x *exploration) tell(b *strings.Builder, n int, from int32, m move) {
 	if m.event < events {
 		fmt.Fprintf(b, "%3d. %s\n", n, m.event)
 	}
-	plan := x.plan(x.worlds[from])
+	planned := x.planned(x.worlds[from])
 	for k := range int(m.steps) {
 		note := ""
 		if m.stale {
 			note = ", decided before that"
 		}
-		fmt.Fprintf(b, "%3d. the operator: %s%s\n", n, plan.steps[k], note)
+		fmt.Fprintf(b, "%3d. the operator: %s%s\n", n, planned.steps[k], note)
 	}
 }
 

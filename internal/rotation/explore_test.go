@@ -4,6 +4,10 @@ import (
 	"flag"
 	"fmt"
 	"slices"
+
+	"pgtls.dev/pgtls/internal/rotation/facts"
+	"pgtls.dev/pgtls/internal/rotation/invariant"
+	"pgtls.dev/pgtls/internal/rotation/plan"
 )
 
 // exploreFull is what "make explore" sets.
@@ -45,8 +49,8 @@ var chapters = []chapter{
 
 // tinyPlan is what a plan does to the tiny world.
 type tinyPlan struct {
-	steps   []Step
-	state   State
+	steps   []plan.Step
+	state   plan.State
 	signer  int
 	anchors uint8
 	chains  [4][2]bridgeID
@@ -116,11 +120,11 @@ func (x *exploration) add(w tinyWorld, parent int32, m move) *violation {
 // expand adds all that can come next. The operator may crash after any step, and may have looked before the last event.
 func (x *exploration) expand(i int32) *violation {
 	w := x.worlds[i]
-	plan := x.plan(w)
-	if plan.broken != "" {
-		return broken(plan.broken, i)
+	planned := x.planned(w)
+	if planned.broken != "" {
+		return broken(planned.broken, i)
 	}
-	if v := x.run(w, plan, i, move{event: events}); v != nil {
+	if v := x.run(w, planned, i, move{event: events}); v != nil {
 		return v
 	}
 	for e := range events {
@@ -131,7 +135,7 @@ func (x *exploration) expand(i int32) *violation {
 		if v := x.add(after, i, move{event: e}); v != nil {
 			return v
 		}
-		if v := x.run(after, plan, i, move{event: e, stale: true}); v != nil {
+		if v := x.run(after, planned, i, move{event: e, stale: true}); v != nil {
 			return v
 		}
 	}
@@ -139,9 +143,9 @@ func (x *exploration) expand(i int32) *violation {
 }
 
 // run adds the worlds after each step of a plan.
-func (x *exploration) run(w tinyWorld, plan *tinyPlan, parent int32, m move) *violation {
-	for _, step := range plan.steps {
-		failed, text := w.take(step, plan)
+func (x *exploration) run(w tinyWorld, planned *tinyPlan, parent int32, m move) *violation {
+	for _, step := range planned.steps {
+		failed, text := w.take(step, planned)
 		if failed && text == "" {
 			return nil
 		}
@@ -158,14 +162,14 @@ func (x *exploration) run(w tinyWorld, plan *tinyPlan, parent int32, m move) *vi
 }
 
 // plan is the real Next, asked once for all worlds that look alike.
-func (x *exploration) plan(w tinyWorld) *tinyPlan {
+func (x *exploration) planned(w tinyWorld) *tinyPlan {
 	seen := w.seen()
-	plan := x.plans[seen]
-	if plan == nil {
-		plan = x.ask(w)
-		x.plans[seen] = plan
+	planned := x.plans[seen]
+	if planned == nil {
+		planned = x.ask(w)
+		x.plans[seen] = planned
 	}
-	return plan
+	return planned
 }
 
 func (x *exploration) ask(w tinyWorld) *tinyPlan {
@@ -173,38 +177,38 @@ func (x *exploration) ask(w tinyWorld) *tinyPlan {
 	if err != nil {
 		return &tinyPlan{broken: err.Error()}
 	}
-	plan := &tinyPlan{steps: next.Steps, state: next.State, signer: next.Signer(Server)}
+	planned := &tinyPlan{steps: next.Steps, state: next.State, signer: next.Signer(facts.Server)}
 	for g := 1; g <= 3; g++ {
-		if slices.Contains(next.Anchors(Server), facts(Server, g).Fingerprint) {
-			plan.anchors |= bit(g)
+		if slices.Contains(next.Anchors(facts.Server), premises(facts.Server, g).Fingerprint) {
+			planned.anchors |= bit(g)
 		}
-		for i, fingerprint := range next.Chain(Server, facts(Server, g).KeyID) {
-			plan.chains[g][i] = bridgeNamed(fingerprint)
+		for i, fingerprint := range next.Chain(facts.Server, premises(facts.Server, g).KeyID) {
+			planned.chains[g][i] = bridgeNamed(fingerprint)
 		}
 	}
-	for _, step := range plan.steps {
-		if step.Op == SwitchSigner && step.Generation == int(w.tainted) {
-			plan.broken = fmt.Sprintf("g%d is tainted and is to sign", step.Generation)
-			return plan
+	for _, step := range planned.steps {
+		if step.Op == plan.SwitchSigner && step.Generation == int(w.tainted) {
+			planned.broken = fmt.Sprintf("g%d is tainted and is to sign", step.Generation)
+			return planned
 		}
 	}
 	if x.removed != guardNone {
-		return plan // what catches it must not be Check, which has guards of its own
+		return planned // what catches it must not be Check, which has guards of its own
 	}
-	for _, step := range plan.steps {
-		if step.Op == Activate && step.Revision == "" {
+	for _, step := range planned.steps {
+		if step.Op == plan.Activate && step.Revision == "" {
 			step.Revision = w.pod(step.Pod).published.revision()
 		}
-		if v := Check(w.observe(), step); v != nil {
-			plan.broken = "the operator refuses its own step " + step.String() + ": " + v.Error()
-			return plan
+		if v := invariant.Check(w.observe(), step); v != nil {
+			planned.broken = "the operator refuses its own step " + step.String() + ": " + v.Error()
+			return planned
 		}
-		if failed, _ := w.take(step, plan); failed {
+		if failed, _ := w.take(step, planned); failed {
 			break // run tells
 		}
 		w = w.canonical()
 	}
-	return plan
+	return planned
 }
 
 // comesToRest checks that every state leads to rest when nobody asks for anything more and everybody does their part: the
@@ -245,10 +249,10 @@ func (x *exploration) comesToRest() *violation {
 // leftAlone returns the state after the next round; the same: this is rest.
 func (x *exploration) leftAlone(at int32) (int32, *violation) {
 	w := x.worlds[at]
-	plan := x.plan(w)
-	if len(plan.steps) > 0 {
-		for _, step := range plan.steps {
-			if failed, _ := w.take(step, plan); failed {
+	planned := x.planned(w)
+	if len(planned.steps) > 0 {
+		for _, step := range planned.steps {
+			if failed, _ := w.take(step, planned); failed {
 				break
 			}
 			w = w.canonical()
@@ -275,8 +279,8 @@ func (x *exploration) leftAlone(at int32) (int32, *violation) {
 			return x.index[after], nil
 		}
 	}
-	if plan.state != Steady || !w.atRest() {
-		return at, broken(fmt.Sprintf("nothing more happens, and it is not at rest: the plan says %s", plan.state), at)
+	if planned.state != plan.Steady || !w.atRest() {
+		return at, broken(fmt.Sprintf("nothing more happens, and it is not at rest: the plan says %s", planned.state), at)
 	}
 	return at, nil
 }

@@ -7,6 +7,10 @@ import (
 	"time"
 
 	"pgtls.dev/pgtls/internal/pki"
+
+	"pgtls.dev/pgtls/internal/rotation/facts"
+	"pgtls.dev/pgtls/internal/rotation/plan"
+	"pgtls.dev/pgtls/internal/rotation/reason"
 )
 
 // The authorities of the simulated cluster: what is stored of them, and what the operator does with them.
@@ -15,22 +19,22 @@ import (
 type storedAuthority struct {
 	generation               int
 	created                  time.Time
-	facts                    pki.CertificateFacts
-	original, copy           Store
-	problem                  Reason
-	forward, backward, older Bridge
-	marks                    Marks
+	premises                 pki.CertificateFacts
+	original, copy           facts.Store
+	problem                  reason.Code
+	forward, backward, older facts.Bridge
+	marks                    facts.Marks
 }
 
 // generations of a domain, oldest first.
-func (w *world) generations(domain Domain) (all []*storedAuthority) {
+func (w *world) generations(domain facts.Domain) (all []*storedAuthority) {
 	if a := w.authorities[domain]; a != nil {
 		all = append(all, a)
 	}
 	return append(all, w.newer[domain]...)
 }
 
-func (w *world) generation(domain Domain, n int) *storedAuthority {
+func (w *world) generation(domain facts.Domain, n int) *storedAuthority {
 	for _, a := range w.generations(domain) {
 		if a.generation == n {
 			return a
@@ -40,7 +44,7 @@ func (w *world) generation(domain Domain, n int) *storedAuthority {
 }
 
 // trusted are the generations of a domain that were not dropped.
-func (w *world) trusted(domain Domain) (trusted []*storedAuthority) {
+func (w *world) trusted(domain facts.Domain) (trusted []*storedAuthority) {
 	all := w.generations(domain)
 	for _, a := range all {
 		if !slices.ContainsFunc(all, func(b *storedAuthority) bool { return slices.Contains(b.marks.Retired, a.generation) }) {
@@ -51,9 +55,9 @@ func (w *world) trusted(domain Domain) (trusted []*storedAuthority) {
 }
 
 // find returns the generation of a key.
-func (w *world) find(domain Domain, keyID string) *storedAuthority {
+func (w *world) find(domain facts.Domain, keyID string) *storedAuthority {
 	for _, a := range w.generations(domain) {
-		if a.facts.KeyID == keyID {
+		if a.premises.KeyID == keyID {
 			return a
 		}
 	}
@@ -61,9 +65,9 @@ func (w *world) find(domain Domain, keyID string) *storedAuthority {
 }
 
 // signing is who signs: the newest that was switched to and not withdrawn, or the oldest.
-func (w *world) signing(domain Domain) *storedAuthority {
-	if w.plan != nil {
-		return w.generation(domain, w.plan.Signer(domain))
+func (w *world) signing(domain facts.Domain) *storedAuthority {
+	if w.planned != nil {
+		return w.generation(domain, w.planned.Signer(domain))
 	}
 	trusted := w.trusted(domain)
 	for _, a := range slices.Backward(trusted) {
@@ -75,7 +79,7 @@ func (w *world) signing(domain Domain) *storedAuthority {
 		}
 	}
 	for _, a := range trusted { // an expired one leaves it to the next
-		if w.now.Before(a.facts.NotAfter) {
+		if w.now.Before(a.premises.NotAfter) {
 			return a
 		}
 	}
@@ -86,12 +90,12 @@ func (w *world) signing(domain Domain) *storedAuthority {
 }
 
 // anchors are the fingerprints of what is to be trusted, sorted.
-func (w *world) anchors(domain Domain) (anchors []string) {
-	if w.plan != nil {
-		return w.plan.Anchors(domain)
+func (w *world) anchors(domain facts.Domain) (anchors []string) {
+	if w.planned != nil {
+		return w.planned.Anchors(domain)
 	}
 	for _, a := range w.trusted(domain) {
-		anchors = append(anchors, a.facts.Fingerprint)
+		anchors = append(anchors, a.premises.Fingerprint)
 	}
 	for _, a := range w.record {
 		if a.Domain == domain {
@@ -103,16 +107,16 @@ func (w *world) anchors(domain Domain) (anchors []string) {
 }
 
 // chainOf are the bridges behind a leaf that a generation issued.
-func (w *world) chainOf(domain Domain, issuerKeyID string) (chain []string) {
-	if w.plan != nil {
-		return w.plan.Chain(domain, issuerKeyID)
+func (w *world) chainOf(domain facts.Domain, issuerKeyID string) (chain []string) {
+	if w.planned != nil {
+		return w.planned.Chain(domain, issuerKeyID)
 	}
 	for _, a := range w.trusted(domain) {
-		if a.facts.KeyID != issuerKeyID {
+		if a.premises.KeyID != issuerKeyID {
 			continue
 		}
-		shown := func(b Bridge, old int) bool {
-			return b.Fingerprint != "" && w.policy.Rekey[domain].Tainted != old && w.now.Before(b.until())
+		shown := func(b facts.Bridge, old int) bool {
+			return b.Fingerprint != "" && w.policy.Rekey[domain].Tainted != old && w.now.Before(b.Until())
 		}
 		after := w.generation(domain, a.generation+1)
 		switch {
@@ -129,10 +133,10 @@ func (w *world) chainOf(domain Domain, issuerKeyID string) (chain []string) {
 }
 
 // named reports whether an authority is in the operator's bundle, or a leaf of it in use.
-func (w *world) named(domain Domain, a *storedAuthority) bool {
+func (w *world) named(domain facts.Domain, a *storedAuthority) bool {
 	return slices.ContainsFunc(w.members, func(m *member) bool {
 		leaf := m.leaf(domain)
-		return m.kind == Operator && slices.Contains(m.secret.Anchors.Of(domain), a.facts.Fingerprint) || leaf != nil && leaf.IssuerKeyID == a.facts.KeyID
+		return m.kind == facts.Operator && slices.Contains(m.secret.Anchors.Of(domain), a.premises.Fingerprint) || leaf != nil && leaf.IssuerKeyID == a.premises.KeyID
 	})
 }
 
@@ -149,65 +153,65 @@ func highestNamed(anchors []string) int {
 	return highest
 }
 
-func (w *world) storeAuthority(s Step) error {
+func (w *world) storeAuthority(s plan.Step) error {
 	a := w.generation(s.Domain, s.Generation)
 	switch {
-	case s.Op == CreateAuthority:
+	case s.Op == plan.CreateAuthority:
 		if w.authorities[s.Domain] != nil {
 			return fmt.Errorf("the authority exists")
 		}
 		w.createAuthority(s.Domain, s.Generation)
 	case s.Op == CopyAuthority && a.original.Present && !a.copy.Present:
-		a.copy = Store{Present: true}
-	case s.Op == RestoreAuthority && a.copy.Present && !a.original.Present:
-		a.original = Store{Present: true}
+		a.copy = facts.Store{Present: true}
+	case s.Op == plan.RestoreAuthority && a.copy.Present && !a.original.Present:
+		a.original = facts.Store{Present: true}
 	case s.Op == ReleaseAuthority && s.Copy:
-		a.copy = Store{}
+		a.copy = facts.Store{}
 	case s.Op == ReleaseAuthority && a.original.Deleting:
-		a.original = Store{}
+		a.original = facts.Store{}
 	default:
 		return fmt.Errorf("precondition of %s failed", s)
 	}
 	return nil
 }
 
-func (w *world) createAuthority(domain Domain, generation int) {
+func (w *world) createAuthority(domain facts.Domain, generation int) {
 	w.authorities[domain] = w.newAuthority(domain, generation)
 }
 
-func (w *world) newAuthority(domain Domain, generation int) *storedAuthority {
+func (w *world) newAuthority(domain facts.Domain, generation int) *storedAuthority {
 	name := fmt.Sprintf("%s-g%d", domain, generation)
 	wishes := w.policy.Rekey[domain]
-	return &storedAuthority{generation: generation, original: Store{Present: true}, facts: pki.CertificateFacts{
+	return &storedAuthority{generation: generation, original: facts.Store{Present: true}, premises: pki.CertificateFacts{
 		Subject: "CN=" + name, KeyID: name + "-key", IssuerKeyID: name + "-key", Fingerprint: name, IsCA: true, Algorithm: w.policy.Authorities[domain].Algorithm,
 		NotBefore: w.now.Add(-time.Hour), NotAfter: w.now.Add(w.policy.Authorities[domain].Life)},
-		marks: Marks{Answered: wishes.Request, RollbackSeen: wishes.Rollback}}
+		marks: facts.Marks{Answered: wishes.Request, RollbackSeen: wishes.Rollback}}
 }
 
 // rekey carries out what changes who is trusted or who signs, with the preconditions that the real writes have.
-func (w *world) rekey(s Step) error {
+func (w *world) rekey(s plan.Step) error {
 	a, signer := w.generation(s.Domain, s.Generation), w.generation(s.Domain, s.Signer)
-	if s.Op == TrustNew && a != nil && !a.original.Present && !a.copy.Present && !w.held(s.Domain, a) {
+	if s.Op == plan.TrustNew && a != nil && !a.original.Present && !a.copy.Present && !w.isHeld(s.Domain, a) {
 		w.forget(s.Domain, a) // its Secret was lost before anybody heard of it
 		a = nil
 	}
 	switch {
-	case s.Op == TrustNew && a == nil:
+	case s.Op == plan.TrustNew && a == nil:
 		a = w.newAuthority(s.Domain, s.Generation)
 		if old := w.signing(s.Domain); s.Bridged {
-			a.forward = bridgeBetween(a, old, old.facts.NotAfter)
+			a.forward = bridgeBetween(a, old, old.premises.NotAfter)
 			a.backward = bridgeBetween(old, a, w.now.Add(day))
 			a.older = old.forward
 		}
 		w.newer[s.Domain] = append(w.newer[s.Domain], a)
-	case s.Op == SwitchSigner && a != nil:
+	case s.Op == plan.SwitchSigner && a != nil:
 		a.marks.SwitchedAt = w.now
-	case s.Op == RollBack && a != nil && signer != nil:
+	case s.Op == plan.RollBack && a != nil && signer != nil:
 		signer.marks.RolledBack, signer.marks.Answered = a.generation, a.marks.Answered
 		signer.marks.RollbackSeen = w.policy.Rekey[s.Domain].Rollback
-	case s.Op == DropOld && signer != nil:
+	case s.Op == plan.DropOld && signer != nil:
 		signer.marks.Retired = append(slices.Clone(signer.marks.Retired), s.Generation)
-	case s.Op == DiscardAuthority && a != nil:
+	case s.Op == plan.DiscardAuthority && a != nil:
 		w.forget(s.Domain, a)
 	default:
 		return fmt.Errorf("precondition of %s failed", s)
@@ -215,28 +219,28 @@ func (w *world) rekey(s Step) error {
 	return nil
 }
 
-func bridgeBetween(subject, by *storedAuthority, until time.Time) Bridge {
-	from := subject.facts.NotBefore
-	if by.facts.NotBefore.After(from) {
-		from = by.facts.NotBefore
+func bridgeBetween(subject, by *storedAuthority, until time.Time) facts.Bridge {
+	from := subject.premises.NotBefore
+	if by.premises.NotBefore.After(from) {
+		from = by.premises.NotBefore
 	}
-	return Bridge{
-		Fingerprint: subject.facts.Fingerprint + "-by-" + by.facts.Fingerprint,
-		KeyID:       subject.facts.KeyID, IssuerKeyID: by.facts.KeyID, NotBefore: from, NotAfter: until,
+	return facts.Bridge{
+		Fingerprint: subject.premises.Fingerprint + "-by-" + by.premises.Fingerprint,
+		KeyID:       subject.premises.KeyID, IssuerKeyID: by.premises.KeyID, NotBefore: from, NotAfter: until,
 	}
 }
 
 // held reports whether some Secret or process holds an authority.
-func (w *world) held(domain Domain, a *storedAuthority) bool {
+func (w *world) isHeld(domain facts.Domain, a *storedAuthority) bool {
 	return slices.ContainsFunc(w.members, func(m *member) bool {
-		return slices.Contains(m.secret.Anchors.Of(domain), a.facts.Fingerprint) || slices.ContainsFunc(m.pods, func(c *container) bool {
-			return slices.Contains(c.loaded.Of(domain), a.facts.Fingerprint) || slices.Contains(c.active.Anchors.Of(domain), a.facts.Fingerprint)
+		return slices.Contains(m.secret.Anchors.Of(domain), a.premises.Fingerprint) || slices.ContainsFunc(m.pods, func(c *container) bool {
+			return slices.Contains(c.loaded.Of(domain), a.premises.Fingerprint) || slices.Contains(c.active.Anchors.Of(domain), a.premises.Fingerprint)
 		})
 	})
 }
 
 // forget drops an authority from what is stored.
-func (w *world) forget(domain Domain, a *storedAuthority) {
+func (w *world) forget(domain facts.Domain, a *storedAuthority) {
 	rest := slices.DeleteFunc(w.generations(domain), func(b *storedAuthority) bool { return b == a })
 	w.authorities[domain], w.newer[domain] = rest[0], rest[1:]
 }

@@ -1,16 +1,19 @@
-package rotation
+package window
 
 import (
 	"fmt"
 	"time"
 
 	"pgtls.dev/pgtls/internal/pki"
+	"pgtls.dev/pgtls/internal/rotation/facts"
+	"pgtls.dev/pgtls/internal/rotation/plan"
+	"pgtls.dev/pgtls/internal/rotation/reason"
 )
 
 // subject is a certificate whose renewal is planned: a party's leaf, or an authority.
 type subject struct {
 	party      string // "" for an authority
-	domain     Domain
+	domain     facts.Domain
 	generation int // of an authority
 }
 
@@ -19,7 +22,7 @@ func (s subject) name() string {
 	if s.party != "" {
 		return s.party
 	}
-	return authorityName(s.domain, s.generation)
+	return facts.AuthorityName(s.domain, s.generation)
 }
 
 func (s subject) String() string {
@@ -59,68 +62,40 @@ func (l *late) add(m missed) {
 	}
 }
 
-// leafInTime looks whether a leaf that is not due yet will meet a window.
-func (d *decision) leafInTime(p *Party, w *LeafWant, leaf *Leaf) {
-	if d.policy.Windows == nil || leaf == nil || d.active.signer(w.Domain) == nil {
-		return
-	}
-	if m, misses := d.misses(subject{party: p.Name, domain: w.Domain}, &leaf.CertificateFacts, w.RenewBefore); misses {
-		d.planned.late.add(m)
-	}
-}
-
-// authoritiesInTime looks whether authorities that are not due yet will meet a window.
-func (d *decision) authoritiesInTime() {
-	for i := range d.lineages {
-		l := &d.lineages[i]
-		renewBefore := d.policy.Authorities[l.domain].RenewBefore
-		if l.signer == nil || l.rekeying() || l.waits || renewBefore <= 0 {
-			continue
-		}
-		if m, misses := d.misses(subject{domain: l.domain, generation: l.signer.Generation}, &l.signer.Certificate, renewBefore); misses {
-			d.warn(m, 0)
-		}
-	}
+func authority(a *facts.Authority) subject {
+	return subject{domain: a.Domain, generation: a.Generation}
 }
 
 // misses reports whether a certificate that is not due yet meets no window. Its exact renewal time takes a hash, and is asked
 // for only where it matters: it is never after the plain one.
-func (d *decision) misses(s subject, c *pki.CertificateFacts, renewBefore time.Duration) (missed, bool) {
-	now, reach := d.observed.Now, &d.planned.reach
-	m := missed{subject: s, urgentAt: d.policy.urgentAt(c.NotAfter, renewBefore)}
-	plain := c.NotAfter.Add(-renewBefore)
-	if !now.Before(plain) || reach.open(d.policy.Windows, plain, m.urgentAt) {
+func (c *Calendar) misses(s subject, of *pki.CertificateFacts, renewBefore time.Duration) (missed, bool) {
+	now, reach := c.now, &c.reach
+	m := missed{subject: s, urgentAt: c.policy.UrgentAt(of.NotAfter, renewBefore)}
+	plain := of.NotAfter.Add(-renewBefore)
+	if !now.Before(plain) || reach.open(c.policy.Windows, plain, m.urgentAt) {
 		return m, false
 	}
-	m.from = pki.RenewalTime(c.NotBefore, c.NotAfter, renewBefore, s.jitterKey())
-	return m, now.Before(m.from) && !reach.open(d.policy.Windows, m.from, m.urgentAt)
-}
-
-// tellLate warns of the leaves that miss every window, in one blocker.
-func (d *decision) tellLate() {
-	if late := &d.planned.late; late.count > 0 {
-		d.warn(late.worst, late.count-1)
-	}
+	m.from = pki.RenewalTime(of.NotBefore, of.NotAfter, renewBefore, s.jitterKey())
+	return m, now.Before(m.from) && !reach.open(c.policy.Windows, m.from, m.urgentAt)
 }
 
 // warn says what will be renewed outside of any window, and how to change that.
-func (d *decision) warn(m missed, more int) {
+func (c *Calendar) warn(m missed, more int) plan.Blocker {
 	who := m.String() + andMore(more)
 	if !m.from.IsZero() && !m.from.Before(m.urgentAt) {
-		d.block(m.name(), WindowUnreachable, "%s: urgent as soon as it is due, so that it waits for no window: shorten spec.tls.rotation.urgentBefore below its renewBefore", who)
-		return
+		return plan.Block(m.name(), reason.WindowUnreachable, "%s: urgent as soon as it is due, so that it waits for no window: shorten spec.tls.rotation.urgentBefore below its renewBefore", who)
 	}
 	when := fmt.Sprintf("urgent at %s, and no window opens before that", m.urgentAt.UTC().Format(time.RFC3339))
-	start := d.observed.Now
+	start := c.now
 	if !m.from.IsZero() {
 		when = fmt.Sprintf("to be renewed from %s on and urgent at %s, and no window opens between", m.from.UTC().Format(time.RFC3339), m.urgentAt.UTC().Format(time.RFC3339))
 		start = m.from
 	}
 	next := "none ever opens"
-	if opening := d.policy.Windows.Opening(start); !opening.IsZero() {
+	if opening := c.policy.Windows.Opening(start); !opening.IsZero() {
 		next = "the next one opens at " + both(opening)
 	}
-	d.block(m.name(), WindowUnreachable, "%s: %s, %s; it will be renewed outside of any: add to spec.tls.rotation.windows, or lengthen its renewBefore", who, when, next)
+	return plan.Block(m.name(), reason.WindowUnreachable, "%s: %s, %s; it will be renewed outside of any: add to spec.tls.rotation.windows, or lengthen its renewBefore", who, when, next)
 }
 
 // reach answers whether a window is open at some instant of a stretch of time. Certificates that were issued together ask for
@@ -131,7 +106,7 @@ type reach struct {
 }
 
 // open reports whether a window is open at some instant from one (inclusive) to another.
-func (r *reach) open(windows Windows, from, until time.Time) bool {
+func (r *reach) open(windows facts.Windows, from, until time.Time) bool {
 	if !from.Before(until) {
 		return false
 	}
@@ -157,7 +132,7 @@ func (r *reach) open(windows Windows, from, until time.Time) bool {
 }
 
 // noteClosed remembers how far it is closed before and after a stretch, at most as far as the stretch is long.
-func (r *reach) noteClosed(windows Windows, from, until time.Time) {
+func (r *reach) noteClosed(windows facts.Windows, from, until time.Time) {
 	length := until.Sub(from)
 	before, after := from, until
 	if start := from.Add(-length); shut(windows, start, until) {
@@ -170,7 +145,7 @@ func (r *reach) noteClosed(windows Windows, from, until time.Time) {
 }
 
 // shut reports whether no window is open from one instant to another.
-func shut(windows Windows, from, until time.Time) bool {
+func shut(windows facts.Windows, from, until time.Time) bool {
 	at := windows.Opening(from)
 	return at.IsZero() || !at.Before(until)
 }
