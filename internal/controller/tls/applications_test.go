@@ -22,7 +22,9 @@ import (
 	"pgtls.dev/pgtls/internal/controller/tls/tlstest"
 	"pgtls.dev/pgtls/internal/pki"
 	"pgtls.dev/pgtls/internal/postgres"
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/facts"
+	"pgtls.dev/pgtls/internal/rotation/reason"
+	"pgtls.dev/pgtls/internal/rotation/revocation"
 )
 
 const (
@@ -75,13 +77,13 @@ func (h *house) certificateIn(name string) *pki.KeyPair {
 
 func serialOf(pair *pki.KeyPair) string { return pki.Facts(pair.Leaf()).Serial }
 
-func (h *house) ledger() map[string]rotation.Issued {
+func (h *house) ledger() map[string]facts.Issued {
 	h.t.Helper()
 	issued, err := material.ReadLedger(h.secret(ledgerSecret))
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	out := map[string]rotation.Issued{}
+	out := map[string]facts.Issued{}
 	for _, one := range issued {
 		out[one.Serial] = one
 	}
@@ -107,7 +109,7 @@ func TestAUserGetsACertificateOfHisOwn(t *testing.T) {
 	if err := h.client.Get(t.Context(), h.key("hippo-ca"), &config); err != nil || config.Data["ca.crt"] != string(secret.Data["ca.crt"]) {
 		t.Errorf("ca.crt is not what the ConfigMap holds (%v)", err)
 	}
-	want := map[string]rotation.Issued{serialOf(pair): {User: "alice", Serial: serialOf(pair), IssuerKeyID: pki.Facts(pair.Leaf()).IssuerKeyID, At: h.now, NotAfter: pair.Leaf().NotAfter}}
+	want := map[string]facts.Issued{serialOf(pair): {User: "alice", Serial: serialOf(pair), IssuerKeyID: pki.Facts(pair.Leaf()).IssuerKeyID, At: h.now, NotAfter: pair.Leaf().NotAfter}}
 	if diff := cmp.Diff(want, h.ledger()); diff != "" {
 		t.Errorf("ledger (-want +got):\n%s", diff)
 	}
@@ -253,7 +255,7 @@ func TestARevokedCertificateIsRefusedByTheCanaryAndThenByAll(t *testing.T) {
 		if strings.Contains(text, serialOf(bob)) {
 			t.Errorf("an event tells of bob:\n%s", text)
 		}
-		h.pass(rotation.AuthenticationTimeout)
+		h.pass(revocation.AuthenticationTimeout)
 		h.quiet()
 		if len(h.swept) != 6 {
 			t.Errorf("who was about to log in is not ended: %v", h.swept)
@@ -275,7 +277,7 @@ func TestListsThatAreNotInForceStopTheStage(t *testing.T) {
 			}
 		}
 		blockers := h.cluster().Status.TLS.Blockers
-		if len(blockers) == 0 || blockers[0].Party != canary.name || blockers[0].Reason != string(rotation.NotProven) || !strings.Contains(blockers[0].Message, "a revoked certificate is accepted") {
+		if len(blockers) == 0 || blockers[0].Party != canary.name || blockers[0].Reason != string(reason.NotProven) || !strings.Contains(blockers[0].Message, "a revoked certificate is accepted") {
 			t.Fatalf("blockers = %+v", blockers)
 		}
 		if len(h.swept) > 0 {
@@ -383,7 +385,7 @@ func TestNothingIsIssuedWhatTheLedgerCannotTake(t *testing.T) {
 				t.Error("a certificate was issued")
 			}
 			blockers := fmt.Sprint(h.cluster().Status.TLS.Blockers)
-			if !strings.Contains(blockers, string(rotation.LedgerUnreadable)) && !strings.Contains(blockers, string(rotation.ForeignSecret)) {
+			if !strings.Contains(blockers, string(reason.LedgerUnreadable)) && !strings.Contains(blockers, string(reason.ForeignSecret)) {
 				t.Errorf("blockers = %s", blockers)
 			}
 		})

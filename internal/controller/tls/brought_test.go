@@ -17,7 +17,7 @@ import (
 	"pgtls.dev/pgtls/internal/controller/tls/wanted"
 	"pgtls.dev/pgtls/internal/desired"
 	"pgtls.dev/pgtls/internal/pki"
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/facts"
 )
 
 // brought is a Secret of the user's.
@@ -44,7 +44,7 @@ func (h *house) leafOf(a *pki.Authority, s wanted.Slot) *pki.KeyPair {
 		CommonName: "db.company.example", DNSNames: hostsOfHippo, Usage: material.Usages[s.Domain],
 		NotBefore: h.clock().Add(-time.Hour), NotAfter: h.clock().Add(60 * 24 * time.Hour),
 	}
-	if s.Domain == rotation.Client {
+	if s.Domain == facts.Client {
 		request.CommonName, request.DNSNames = agentapi.ReplicationIdentity, nil
 	}
 	pair, err := a.Issue(request)
@@ -201,11 +201,11 @@ func (h *house) conditionOf(kind string) metav1.Condition {
 }
 
 // wants checks a condition: status, reason, and what the message says.
-func (h *house) wants(kind string, status metav1.ConditionStatus, reason string, says ...string) {
+func (h *house) wants(kind string, status metav1.ConditionStatus, code string, says ...string) {
 	h.t.Helper()
 	c := h.conditionOf(kind)
-	if c.Status != status || c.Reason != reason {
-		h.t.Errorf("%s is %s, %s: %s; want %s, %s", kind, c.Status, c.Reason, c.Message, status, reason)
+	if c.Status != status || c.Reason != code {
+		h.t.Errorf("%s is %s, %s: %s; want %s, %s", kind, c.Status, c.Reason, c.Message, status, code)
 	}
 	for _, text := range says {
 		if !strings.Contains(c.Message, text) {
@@ -238,7 +238,7 @@ func serversOf(pods map[string]*simPod, pair *pki.KeyPair) (names []string) {
 }
 
 // trusted reports whether the bundles of a domain hold an authority: all, or none, or some of them.
-func (h *house) trusted(domain rotation.Domain, a *pki.Authority) string {
+func (h *house) trusted(domain facts.Domain, a *pki.Authority) string {
 	h.t.Helper()
 	yes, no := 0, 0
 	count := func(bundle []byte) {
@@ -253,7 +253,7 @@ func (h *house) trusted(domain rotation.Domain, a *pki.Authority) string {
 			count(secret.Data[material.BundleFiles[domain]])
 		}
 	}
-	if domain == rotation.Server {
+	if domain == facts.Server {
 		count([]byte(h.public()))
 	}
 	switch {
@@ -275,9 +275,9 @@ func (h *house) recorded() []string {
 }
 
 // eventsOf are the events that have come with a reason since the last call of events.
-func eventsOf(all []string, reason string) (out []string) {
+func eventsOf(all []string, code string) (out []string) {
 	for _, e := range all {
-		if fields := strings.Fields(e); len(fields) > 1 && fields[1] == reason {
+		if fields := strings.Fields(e); len(fields) > 1 && fields[1] == code {
 			out = append(out, e)
 		}
 	}

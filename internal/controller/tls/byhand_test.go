@@ -15,7 +15,7 @@ import (
 	"pgtls.dev/pgtls/internal/controller/tls/snapshottest"
 	"pgtls.dev/pgtls/internal/controller/tls/tlstest"
 	"pgtls.dev/pgtls/internal/pki"
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/facts"
 )
 
 // Own leaves are verified strictly, and anchors by hand beside their own do no harm to them; what such anchors have issued is
@@ -24,12 +24,12 @@ func TestCertificatesByHandAreInspected(t *testing.T) {
 	g := snapshottest.NewTwoGenerations(t)
 	now := g.Snapshot.Observed.Now
 	root := tlstest.NewByHand(t, now, "root by hand")
-	wants := []rotation.LeafWant{{Domain: rotation.Server}}
+	wants := []facts.LeafWant{{Domain: facts.Server}}
 	m := material.Inspect(&corev1.Secret{Data: g.Served(t, root.Issue(x509.ExtKeyUsageServerAuth), root.Certificate)}, wants, now)
 	if len(m.Leaves) != 1 || m.Leaves[0].Problem != "" {
 		t.Errorf("the own leaf beside an anchor by hand: %+v", m.Leaves)
 	}
-	at := slices.IndexFunc(m.Customs, func(c rotation.Custom) bool { return c.Domain == rotation.Server })
+	at := slices.IndexFunc(m.Customs, func(c facts.Custom) bool { return c.Domain == facts.Server })
 	if at < 0 {
 		t.Fatalf("no custom certificate is seen: %+v", m.Customs)
 	}
@@ -38,7 +38,7 @@ func TestCertificatesByHandAreInspected(t *testing.T) {
 	}
 	// The same as the cluster's own leaf is refused.
 	data := g.Served(t, root.Issue(x509.ExtKeyUsageServerAuth), root.Certificate)
-	files, own := material.ProcessFiles[rotation.Server], material.PairFiles[rotation.Server]
+	files, own := material.ProcessFiles[facts.Server], material.PairFiles[facts.Server]
 	data[own.Certificate], data[own.Key] = data[files.Certificate], data[files.Key]
 	if m := material.Inspect(&corev1.Secret{Data: data}, wants, now); m.Leaves[0].Problem != string(pki.KeyIdentifierMissing) {
 		t.Errorf("as the own leaf: %+v", m.Leaves[0])

@@ -36,6 +36,8 @@ import (
 	"pgtls.dev/pgtls/internal/desired"
 	"pgtls.dev/pgtls/internal/probe"
 	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/plan"
+	"pgtls.dev/pgtls/internal/rotation/reason"
 )
 
 // fieldOwner of everything that this controller writes.
@@ -166,14 +168,14 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	if apierrors.IsNotFound(err) || !cluster.DeletionTimestamp.IsZero() {
 		return r.outcome(ctx, request.NamespacedName, 0, r.letGo(ctx, request.NamespacedName))
 	}
-	seen, plan, err := r.rotate(ctx, &cluster)
+	seen, decided, err := r.rotate(ctx, &cluster)
 	if err != nil {
 		return r.outcome(ctx, request.NamespacedName, 0, err)
 	}
-	if err := r.report(ctx, seen, plan); err != nil {
+	if err := r.report(ctx, seen, decided); err != nil {
 		return r.outcome(ctx, request.NamespacedName, 0, err)
 	}
-	return r.outcome(ctx, request.NamespacedName, r.pause(seen, plan), nil)
+	return r.outcome(ctx, request.NamespacedName, r.pause(seen, decided), nil)
 }
 
 // outcome is what a reconciliation returns; a write conflict is no error.
@@ -186,60 +188,60 @@ func (r *Reconciler) outcome(ctx context.Context, cluster types.NamespacedName, 
 }
 
 // rotate executes plans until one has no step that is due.
-func (r *Reconciler) rotate(ctx context.Context, cluster *v1beta1.PostgresCluster) (*snapshot.Snapshot, rotation.Plan, error) {
+func (r *Reconciler) rotate(ctx context.Context, cluster *v1beta1.PostgresCluster) (*snapshot.Snapshot, plan.Plan, error) {
 	for round := range maxRounds {
 		seen, err := r.gatherer.Gather(ctx, cluster)
 		if err != nil {
-			return nil, rotation.Plan{}, err
+			return nil, plan.Plan{}, err
 		}
 		if len(seen.Orphans) > 0 {
 			if err := r.executor.ReleaseOrphans(ctx, seen); err != nil {
-				return nil, rotation.Plan{}, err
+				return nil, plan.Plan{}, err
 			}
 			continue
 		}
-		plan, jobs, err := r.decide(ctx, seen)
+		decided, jobs, err := r.decide(ctx, seen)
 		if err != nil {
-			return nil, rotation.Plan{}, err
+			return nil, plan.Plan{}, err
 		}
 		r.failures.keepOnly(keyOf(seen), jobs)
 		due := r.due(keyOf(seen), jobs)
 		if len(due) == 0 {
 			if len(jobs) > 0 {
-				plan.State = rotation.Waiting
+				decided.State = plan.Waiting
 			}
-			return seen, plan, nil
+			return seen, decided, nil
 		}
 		if conflict := r.execute(ctx, keyOf(seen), due); conflict != nil {
-			return nil, rotation.Plan{}, conflict
+			return nil, plan.Plan{}, conflict
 		}
 		if round == maxRounds-1 {
-			return seen, report.NotConverged(plan, maxRounds), nil
+			return seen, report.NotConverged(decided, maxRounds), nil
 		}
 	}
-	return nil, rotation.Plan{}, nil
+	return nil, plan.Plan{}, nil
 }
 
 // decide asks for a plan, and once more when it waits for what is read only on demand.
-func (r *Reconciler) decide(ctx context.Context, s *snapshot.Snapshot) (rotation.Plan, []job, error) {
-	plan, err := rotation.Next(s.Policy, s.Observed)
-	if err == nil && slices.ContainsFunc(plan.Blockers, func(b rotation.Blocker) bool { return b.Reason == rotation.SessionsUnknown }) {
+func (r *Reconciler) decide(ctx context.Context, s *snapshot.Snapshot) (plan.Plan, []job, error) {
+	decided, err := rotation.Next(s.Policy, s.Observed)
+	if err == nil && slices.ContainsFunc(decided.Blockers, func(b plan.Blocker) bool { return b.Reason == reason.SessionsUnknown }) {
 		r.gatherer.GatherSessions(ctx, s)
-		plan, err = rotation.Next(s.Policy, s.Observed)
+		decided, err = rotation.Next(s.Policy, s.Observed)
 	}
 	if err != nil {
-		plan = refusedPolicy(s, err)
+		decided = refusedPolicy(s, err)
 	}
 	requests, err := request.Steps(s, r.options.ClusterDomain, r.executor.Applier.Differs)
 	if err != nil {
-		return rotation.Plan{}, nil, err
+		return plan.Plan{}, nil, err
 	}
-	return plan, r.jobs(s, plan, requests), nil
+	return decided, r.jobs(s, decided, requests), nil
 }
 
 // report writes the status, and sends the events.
-func (r *Reconciler) report(ctx context.Context, s *snapshot.Snapshot, plan rotation.Plan) error {
-	said := report.Of(s, plan, r.failures.of(keyOf(s)))
+func (r *Reconciler) report(ctx context.Context, s *snapshot.Snapshot, decided plan.Plan) error {
+	said := report.Of(s, decided, r.failures.of(keyOf(s)))
 	if _, err := r.executor.Applier.ApplyStatus(ctx, s.Cluster, said.Status, "tls"); err != nil {
 		return client.IgnoreNotFound(err)
 	}
@@ -250,20 +252,20 @@ func (r *Reconciler) report(ctx context.Context, s *snapshot.Snapshot, plan rota
 }
 
 // refusedPolicy waits for the user: trying again would find the same.
-func refusedPolicy(s *snapshot.Snapshot, err error) rotation.Plan {
-	return rotation.Plan{State: rotation.Waiting, Blockers: []rotation.Blocker{
+func refusedPolicy(s *snapshot.Snapshot, err error) plan.Plan {
+	return plan.Plan{State: plan.Waiting, Blockers: []plan.Blocker{
 		{Party: s.Cluster.Name, Reason: report.PolicyInvalid, Message: err.Error()},
 	}}
 }
 
 // pause returns how long until the plan changes by itself, or a blocker, a failed step or a source is looked at again.
-func (r *Reconciler) pause(s *snapshot.Snapshot, plan rotation.Plan) time.Duration {
-	pause := soonest(r.retries.after(keyOf(s), waitingFor(plan)), r.failures.next(keyOf(s), r.options.Now()))
+func (r *Reconciler) pause(s *snapshot.Snapshot, decided plan.Plan) time.Duration {
+	pause := soonest(r.retries.after(keyOf(s), waitingFor(decided)), r.failures.next(keyOf(s), r.options.Now()))
 	if report.Unwatched(s) {
 		pause = soonest(pause, retryMax)
 	}
-	if !plan.Wake.IsZero() {
-		pause = soonest(pause, max(plan.Wake.Sub(r.options.Now()), time.Millisecond))
+	if !decided.Wake.IsZero() {
+		pause = soonest(pause, max(decided.Wake.Sub(r.options.Now()), time.Millisecond))
 	}
 	return pause
 }
@@ -277,10 +279,10 @@ func soonest(a, b time.Duration) time.Duration {
 }
 
 // waitingFor names the blockers without what changes from one look to the next; "" when there are none.
-func waitingFor(plan rotation.Plan) string {
+func waitingFor(decided plan.Plan) string {
 	var text strings.Builder
-	for _, b := range plan.Blockers {
-		if b.Patient() {
+	for _, b := range decided.Blockers {
+		if b.Reason.Expected() {
 			continue // the plan says when it ends, or somebody does
 		}
 		fmt.Fprintf(&text, "%s %s\n", b.Party, b.Reason)

@@ -20,7 +20,8 @@ import (
 	"pgtls.dev/pgtls/internal/agentapi"
 	"pgtls.dev/pgtls/internal/controller/tls/material"
 	"pgtls.dev/pgtls/internal/controller/tls/tlstest"
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/plan"
+	"pgtls.dev/pgtls/internal/rotation/reason"
 )
 
 var errCrash = errors.New("the operator crashed")
@@ -342,7 +343,7 @@ func TestAnImpossiblePolicyIsABlockerAndNoError(t *testing.T) {
 	if c := status.Conditions[0]; c.Reason != "PolicyInvalid" || !strings.Contains(c.Message, "renewBefore") {
 		t.Errorf("condition = %+v", c)
 	}
-	if status.TLS.State != string(rotation.Waiting) || len(status.TLS.Blockers) != 1 || status.TLS.Blockers[0].Party != tlstest.Hippo.Name {
+	if status.TLS.State != string(plan.Waiting) || len(status.TLS.Blockers) != 1 || status.TLS.Blockers[0].Party != tlstest.Hippo.Name {
 		t.Errorf("status = %+v", status.TLS)
 	}
 	if events := h.events(); len(events) != 1 || !strings.Contains(events[0], "PolicyInvalid") {
@@ -386,7 +387,7 @@ func TestASecretInTheAuthoritysPlaceIsNamedAndNotFoughtOver(t *testing.T) {
 	if len(writes) > 0 || result.RequeueAfter < retryMin {
 		t.Errorf("writes %v, again in %s", writes, result.RequeueAfter)
 	}
-	if c := h.cluster().Status.Conditions[0]; c.Reason != string(rotation.AuthorityForeign) || !strings.Contains(c.Message, foreign.Name) {
+	if c := h.cluster().Status.Conditions[0]; c.Reason != string(reason.AuthorityForeign) || !strings.Contains(c.Message, foreign.Name) {
 		t.Errorf("condition = %+v", c)
 	}
 }

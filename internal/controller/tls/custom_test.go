@@ -24,6 +24,9 @@ import (
 	"pgtls.dev/pgtls/internal/desired"
 	"pgtls.dev/pgtls/internal/pki"
 	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/facts"
+	"pgtls.dev/pgtls/internal/rotation/plan"
+	"pgtls.dev/pgtls/internal/rotation/reason"
 )
 
 func TestACustomCertificateIsTrustedFirstAndThenPresentedPodByPod(t *testing.T) {
@@ -34,21 +37,21 @@ func TestACustomCertificateIsTrustedFirstAndThenPresentedPodByPod(t *testing.T) 
 		h.change(naming(serverSlot, brought))
 
 		h.onTheWay(pods)
-		if got := h.trusted(rotation.Server, theirs); got != "all" {
+		if got := h.trusted(facts.Server, theirs); got != "all" {
 			t.Errorf("%s of the bundles hold the company's authority", got)
 		}
-		if got := h.trusted(rotation.Client, theirs); got != "none" {
+		if got := h.trusted(facts.Client, theirs); got != "none" {
 			t.Errorf("%s of the bundles of the client domain hold an authority of servers", got)
 		}
 		if names := serversOf(pods, pair); len(names) > 0 {
 			t.Errorf("%v present it, and nobody had the time to take its authority", names)
 		}
 		h.wants(serverSlot.Condition, metav1.ConditionFalse, "Adopting", "Secret company-tls", "Company CA", "clients that hold only the present issuer refuse the new one")
-		if status := h.cluster().Status; status.TLS.State != string(rotation.Steady) || status.Conditions[0].Status != metav1.ConditionTrue {
+		if status := h.cluster().Status; status.TLS.State != string(plan.Steady) || status.Conditions[0].Status != metav1.ConditionTrue {
 			t.Errorf("giving clients time is no trouble: %s, %+v", status.TLS.State, status.Conditions[0])
 		}
 		told := h.events()
-		if admitted := eventsOf(told, string(rotation.AdmitAnchor)); len(admitted) != 1 || !strings.Contains(admitted[0], "CN=Company CA is trusted from now on, in the server domain") {
+		if admitted := eventsOf(told, string(plan.AdmitAnchor)); len(admitted) != 1 || !strings.Contains(admitted[0], "CN=Company CA is trusted from now on, in the server domain") {
 			t.Errorf("events = %v", admitted)
 		}
 
@@ -210,7 +213,7 @@ func TestWhatIsRefusedChangesNothing(t *testing.T) {
 				if got := serversOf(pods, pair); !slices.Equal(got, instancePods) {
 					t.Errorf("the last good one is presented by %v", got)
 				}
-				if got := h.trusted(rotation.Server, theirs); got != "all" || !slices.Equal(before, h.recorded()) {
+				if got := h.trusted(facts.Server, theirs); got != "all" || !slices.Equal(before, h.recorded()) {
 					t.Errorf("%s of the bundles hold its authority, and recorded is %v", got, h.recorded())
 				}
 				if result, _ := h.reconcile(); c.reason == snapshot.SourceUnreadable && (result.RequeueAfter == 0 || result.RequeueAfter > retryMax) {
@@ -267,7 +270,7 @@ func TestWhatCannotBeReadTakesNoTrustAway(t *testing.T) {
 				h, pods, pair := adopted(t, serverSlot, theirs)
 				h.put(brought, filesOf(t, pair, theirs, next))
 				h.onTheWay(pods)
-				if got := h.trusted(rotation.Server, next); got != "all" {
+				if got := h.trusted(facts.Server, next); got != "all" {
 					t.Fatalf("%s of the bundles hold the second authority", got)
 				}
 				before := h.secret(desired.TrustRecord(tlstest.Hippo.Name))
@@ -275,7 +278,7 @@ func TestWhatCannotBeReadTakesNoTrustAway(t *testing.T) {
 				h.onTheWay(pods)
 				h.pass(48 * time.Hour)
 				h.onTheWay(pods)
-				if got := h.trusted(rotation.Server, next); got != "all" {
+				if got := h.trusted(facts.Server, next); got != "all" {
 					t.Errorf("%s of the bundles hold what the Secret held", got)
 				}
 				if after := h.secret(desired.TrustRecord(tlstest.Hippo.Name)); after.ResourceVersion != before.ResourceVersion {
@@ -284,7 +287,7 @@ func TestWhatCannotBeReadTakesNoTrustAway(t *testing.T) {
 				h.reading = nil
 				h.put(brought, filesOf(t, pair, theirs))
 				h.onTheWay(pods)
-				if got := h.trusted(rotation.Server, next); got != "none" {
+				if got := h.trusted(facts.Server, next); got != "none" {
 					t.Errorf("it is known to be wanted no longer, and %s of the bundles hold it", got)
 				}
 			})
@@ -323,7 +326,7 @@ func TestAClusterIsBornWithItsCustomCertificates(t *testing.T) {
 				t.Errorf("%s presents something else: nobody knows the cluster yet, and nobody is waited for", party)
 			}
 		}
-		if got := h.trusted(rotation.Server, theirs); got != "all" {
+		if got := h.trusted(facts.Server, theirs); got != "all" {
 			t.Errorf("%s of the bundles hold the authority", got)
 		}
 		if _, writes := h.reconcile(); len(writes) > 0 {
@@ -364,7 +367,7 @@ func TestWhatThePoolerAndTheReplicasPresentIsBroughtToo(t *testing.T) {
 				theirs := company(t, "Company CA")
 				h, _, pair := adopted(t, s, theirs)
 				for _, party := range []string{"hippo-a-0-tls", "hippo-a-1-tls", "hippo-a-2-tls", "hippo-pgbouncer-tls"} {
-					if concerned := (party == "hippo-pgbouncer-tls") == (s.Kind == rotation.Pooler); concerned != h.served(party, s, pair) {
+					if concerned := (party == "hippo-pgbouncer-tls") == (s.Kind == facts.Pooler); concerned != h.served(party, s, pair) {
 						t.Errorf("%s presents it: %v", party, !concerned)
 					}
 				}
@@ -410,9 +413,9 @@ func TestWithoutItTheOwnLeafComesBackAndTheTrustEnds(t *testing.T) {
 					t.Errorf("the soak is over: %s of the bundles hold the authority, recorded is %v", got, h.recorded())
 				}
 				told := h.events()
-				for _, reason := range []rotation.Op{rotation.NoteUnused, rotation.DropAnchor} {
-					if len(eventsOf(told, string(reason))) != 1 {
-						t.Errorf("events of %s: %q", reason, eventsOf(told, string(reason)))
+				for _, code := range []rotation.Op{plan.NoteUnused, plan.DropAnchor} {
+					if len(eventsOf(told, string(code))) != 1 {
+						t.Errorf("events of %s: %q", code, eventsOf(told, string(code)))
 					}
 				}
 			})
@@ -426,7 +429,7 @@ func TestAnotherCompanyTakesTheirPlace(t *testing.T) {
 		h, pods, _ := adopted(t, serverSlot, first)
 		pair := h.bring(serverSlot, second)
 		h.onTheWay(pods)
-		if h.trusted(rotation.Server, first) != "all" || h.trusted(rotation.Server, second) != "all" || len(serversOf(pods, pair)) > 0 {
+		if h.trusted(facts.Server, first) != "all" || h.trusted(facts.Server, second) != "all" || len(serversOf(pods, pair)) > 0 {
 			t.Error("both are to be trusted before anything changes")
 		}
 		h.follow()
@@ -434,7 +437,7 @@ func TestAnotherCompanyTakesTheirPlace(t *testing.T) {
 		if got := serversOf(pods, pair); !slices.Equal(got, instancePods) {
 			t.Errorf("it is presented by %v", got)
 		}
-		if h.trusted(rotation.Server, first) != "none" || h.trusted(rotation.Server, second) != "all" {
+		if h.trusted(facts.Server, first) != "none" || h.trusted(facts.Server, second) != "all" {
 			t.Error("there is no soak, and the first is still trusted")
 		}
 	})
@@ -487,16 +490,16 @@ func TestAPersonSaysWhenANewIssuersIsPresented(t *testing.T) {
 			t.Errorf("nobody has said so, and it is presented by %v", got)
 		}
 		content := material.ContentOf(pair)
-		h.wants(serverSlot.Condition, metav1.ConditionFalse, string(rotation.AwaitingApproval), content)
+		h.wants(serverSlot.Condition, metav1.ConditionFalse, string(reason.AwaitingApproval), content)
 		if c := h.cluster().Status.Conditions[0]; c.Status != metav1.ConditionTrue {
 			t.Errorf("to wait for a person is no trouble: %+v", c)
 		}
-		if told := eventsOf(h.events(), string(rotation.AwaitingApproval)); len(told) == 0 {
+		if told := eventsOf(h.events(), string(reason.AwaitingApproval)); len(told) == 0 {
 			t.Error("nobody was told")
 		}
 		h.annotate(material.AdoptApprovedAnnotation, "another")
 		h.onTheWay(pods)
-		h.wants(serverSlot.Condition, metav1.ConditionFalse, string(rotation.AwaitingApproval))
+		h.wants(serverSlot.Condition, metav1.ConditionFalse, string(reason.AwaitingApproval))
 		h.annotate(material.AdoptApprovedAnnotation, "another, "+content)
 		h.onTheWay(pods)
 		if got := serversOf(pods, pair); len(got) != 3 {
@@ -524,11 +527,11 @@ func TestEachSlotWaitsForItsOwnApproval(t *testing.T) {
 		h.annotate(material.AdoptApprovedAnnotation, material.ContentOf(server))
 		h.onTheWay(pods)
 		h.wants(serverSlot.Condition, metav1.ConditionFalse, "Adopting")
-		h.wants(replicationSlot.Condition, metav1.ConditionFalse, string(rotation.AwaitingApproval), material.ContentOf(client))
+		h.wants(replicationSlot.Condition, metav1.ConditionFalse, string(reason.AwaitingApproval), material.ContentOf(client))
 		h.follow()
 		h.onTheWay(pods)
 		h.wants(serverSlot.Condition, metav1.ConditionTrue, "Presented")
-		h.wants(replicationSlot.Condition, metav1.ConditionFalse, string(rotation.AwaitingApproval))
+		h.wants(replicationSlot.Condition, metav1.ConditionFalse, string(reason.AwaitingApproval))
 	})
 }
 
@@ -594,7 +597,7 @@ func TestAPublicAuthorityIsTrustedOnlyWhereTheSpecSaysSo(t *testing.T) {
 		if got := serversOf(pods, pair); len(got) != 3 {
 			t.Errorf("it is presented by %v", got)
 		}
-		if h.trusted(rotation.Server, public) != "all" || h.trusted(rotation.Server, unused) != "none" {
+		if h.trusted(facts.Server, public) != "all" || h.trusted(facts.Server, unused) != "none" {
 			t.Error("the one that it leads to is to be trusted, and no other")
 		}
 	})
@@ -628,7 +631,7 @@ func TestNearItsEndTheOwnLeafTakesItsPlace(t *testing.T) {
 		if got := serversOf(pods, pair); len(got) > 0 {
 			t.Errorf("nine minutes before its end it is presented by %v", got)
 		}
-		h.wants(serverSlot.Condition, metav1.ConditionFalse, string(rotation.CustomEnded), "pgtls's own certificate is presented")
+		h.wants(serverSlot.Condition, metav1.ConditionFalse, string(reason.CustomEnded), "pgtls's own certificate is presented")
 		h.pass(10 * time.Minute)
 		h.onTheWay(pods)
 		h.wants(serverSlot.Condition, metav1.ConditionFalse, string(custom.Expired), "pgtls's own certificate is presented")

@@ -14,7 +14,7 @@ import (
 	"pgtls.dev/pgtls/internal/controller/tls/act"
 	"pgtls.dev/pgtls/internal/controller/tls/request"
 	"pgtls.dev/pgtls/internal/controller/tls/snapshot"
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/plan"
 )
 
 // job is a step that is to be taken, of whatever kind.
@@ -27,17 +27,17 @@ type job struct {
 }
 
 // jobs are the steps of a plan, and those about Certificates, in the order in which they are taken.
-func (r *Reconciler) jobs(s *snapshot.Snapshot, plan rotation.Plan, requests []request.Step) (jobs []job) {
+func (r *Reconciler) jobs(s *snapshot.Snapshot, decided plan.Plan, requests []request.Step) (jobs []job) {
 	for _, step := range requests {
 		object := certmanager.CertificateKind + " " + step.Object.GetName()
 		jobs = append(jobs, job{lane: object, step: step.String(), object: object, do: func(ctx context.Context) error {
 			return request.Take(ctx, r.executor.Applier, step)
 		}})
 	}
-	round := r.executor.Begin(s, plan)
-	for _, step := range plan.Steps {
+	round := r.executor.Begin(s, decided)
+	for _, step := range decided.Steps {
 		jobs = append(jobs, job{
-			lane: act.Lane(step), step: stepName(step), object: act.Object(s.Cluster.Name, step), quiet: step.Op == rotation.Prove,
+			lane: act.Lane(step), step: stepName(step), object: act.Object(s.Cluster.Name, step), quiet: step.Op == plan.Prove,
 			do: func(ctx context.Context) error { return round.Take(ctx, step) },
 		})
 	}
@@ -45,7 +45,7 @@ func (r *Reconciler) jobs(s *snapshot.Snapshot, plan rotation.Plan, requests []r
 }
 
 // stepName leaves out the revision: a step that is tried again may have another one.
-func stepName(step rotation.Step) string {
+func stepName(step plan.Step) string {
 	step.Revision = ""
 	return step.String()
 }

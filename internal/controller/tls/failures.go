@@ -13,7 +13,7 @@ import (
 	"pgtls.dev/pgtls/internal/controller/tls/act"
 	"pgtls.dev/pgtls/internal/controller/tls/snapshot"
 	"pgtls.dev/pgtls/internal/delivery/kube"
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/invariant"
 )
 
 // failures remembers which steps failed, by cluster and lane. A lane is not tried again before its pause is over, and the pause
@@ -83,7 +83,7 @@ func (f *failures) next(cluster types.NamespacedName, now time.Time) (pause time
 
 // explain says why a step failed in words that are the same at each attempt.
 func explain(err error) (cause, fact, remedy string) {
-	if violation, ok := errors.AsType[*rotation.Violation](err); ok {
+	if violation, ok := errors.AsType[*invariant.Violation](err); ok {
 		return snapshot.CauseViolation, violation.Error(), "see docs/rotation.md for the invariant"
 	}
 	if own, ok := errors.AsType[*act.Error](err); ok {

@@ -3,7 +3,7 @@ package tls
 import (
 	"testing"
 
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/facts"
 )
 
 func TestAGenerationInUseIsKnownFromMaterialThatNobodyWantsAnyMore(t *testing.T) {
@@ -21,7 +21,7 @@ func TestAGenerationInUseIsKnownFromMaterialThatNobodyWantsAnyMore(t *testing.T)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, domain := range rotation.Domains() {
+	for _, domain := range facts.Domains() {
 		if v.Observed.GenerationSeen[domain] != 1 {
 			t.Errorf("the pooler's material names generation 1 of the %s authority, and it is not seen", domain)
 		}

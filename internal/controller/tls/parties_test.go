@@ -11,7 +11,8 @@ import (
 	"pgtls.dev/pgtls/internal/agentapi"
 	"pgtls.dev/pgtls/internal/controller/tls/snapshot"
 	"pgtls.dev/pgtls/internal/controller/tls/tlstest"
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/plan"
+	"pgtls.dev/pgtls/internal/rotation/reason"
 )
 
 const day = 24 * time.Hour
@@ -32,9 +33,9 @@ func TestALoadBalancersAddressIsTakenInWhenItComes(t *testing.T) {
 		h.reconcile()
 	}
 	ingress(corev1.LoadBalancerIngress{IP: "192.0.2.9", Hostname: "db.example.com"})
-	facts := h.r.inspectByName(t, h, instanceMaterial).Leaves[0]
-	if !slices.Contains(facts.IPs, "192.0.2.9") || !slices.Contains(facts.DNSNames, "db.example.com") {
-		t.Errorf("the leaf covers %v %v", facts.IPs, facts.DNSNames)
+	details := h.r.inspectByName(t, h, instanceMaterial).Leaves[0]
+	if !slices.Contains(details.IPs, "192.0.2.9") || !slices.Contains(details.DNSNames, "db.example.com") {
+		t.Errorf("the leaf covers %v %v", details.IPs, details.DNSNames)
 	}
 	after := h.secret(instanceMaterial)
 	if !cmp.Equal(before.Data[agentapi.ClientCertificate], after.Data[agentapi.ClientCertificate]) {
@@ -63,17 +64,17 @@ func TestPausesGrowWhileTheSameIsWaitedFor(t *testing.T) {
 
 func TestAWakeInThePastIsAtOnce(t *testing.T) {
 	h := newHouse(t)
-	blockers := []rotation.Blocker{{Party: "x", Reason: rotation.NotProven}}
+	blockers := []plan.Blocker{{Party: "x", Reason: reason.NotProven}}
 	for name, c := range map[string]struct {
-		plan rotation.Plan
+		plan plan.Plan
 		want time.Duration
 	}{
-		"nothing":          {rotation.Plan{}, 0},
-		"in an hour":       {rotation.Plan{Wake: h.now.Add(time.Hour)}, time.Hour},
-		"an hour ago":      {rotation.Plan{Wake: h.now.Add(-time.Hour)}, time.Millisecond},
-		"blocked":          {rotation.Plan{Blockers: blockers}, retryMin},
-		"blocked, and due": {rotation.Plan{Blockers: blockers, Wake: h.now.Add(time.Minute)}, retryMin},
-		"due before that":  {rotation.Plan{Blockers: blockers, Wake: h.now.Add(time.Second / 2)}, time.Second / 2},
+		"nothing":          {plan.Plan{}, 0},
+		"in an hour":       {plan.Plan{Wake: h.now.Add(time.Hour)}, time.Hour},
+		"an hour ago":      {plan.Plan{Wake: h.now.Add(-time.Hour)}, time.Millisecond},
+		"blocked":          {plan.Plan{Blockers: blockers}, retryMin},
+		"blocked, and due": {plan.Plan{Blockers: blockers, Wake: h.now.Add(time.Minute)}, retryMin},
+		"due before that":  {plan.Plan{Blockers: blockers, Wake: h.now.Add(time.Second / 2)}, time.Second / 2},
 	} {
 		h.r.retries = newRetries()
 		if got := h.r.pause(&snapshot.Snapshot{Cluster: tlstest.ACluster()}, c.plan); got != c.want {

@@ -122,8 +122,8 @@ func (p *simPod) install() {
 	}
 	client := pairIn(agentapi.ClientCertificate, agentapi.ClientKey)
 	leafOf := func(pair *pki.KeyPair) *agentapi.Leaf {
-		facts := pki.Facts(pair.Leaf())
-		return &agentapi.Leaf{Serial: facts.Serial, NotAfter: facts.NotAfter}
+		details := pki.Facts(pair.Leaf())
+		return &agentapi.Leaf{Serial: details.Serial, NotAfter: details.NotAfter}
 	}
 	server := leafOf(p.agent.Pair())
 	p.agent.Say(func(r *agentapi.Report) {
@@ -177,14 +177,14 @@ func (h *house) look(_ context.Context, target probe.Target) (probe.Served, erro
 	if p.mute != nil {
 		return probe.Served{}, p.mute
 	}
-	facts := p.facts
+	details := p.facts
 	if target.Protocol != probe.HTTPS {
-		facts = pki.Facts(p.process.Leaf())
+		details = pki.Facts(p.process.Leaf())
 	}
 	if certificate := target.ClientCertificate; certificate != nil && !h.accepts(p, certificate.Leaf) {
-		return probe.Served{Leaf: facts}, &probe.Error{Reason: probe.ClientRefused, Address: target.Address, Err: errors.New("unknown certificate authority")}
+		return probe.Served{Leaf: details}, &probe.Error{Reason: probe.ClientRefused, Address: target.Address, Err: errors.New("unknown certificate authority")}
 	}
-	return probe.Served{Leaf: facts}, nil
+	return probe.Served{Leaf: details}, nil
 }
 
 // accepts reports whether a pod has loaded the authority of a client's leaf.

@@ -34,7 +34,8 @@ import (
 	"pgtls.dev/pgtls/internal/pki"
 	"pgtls.dev/pgtls/internal/postgres"
 	"pgtls.dev/pgtls/internal/probe"
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/facts"
+	"pgtls.dev/pgtls/internal/rotation/reason"
 )
 
 // house is a cluster in an API server that is a fake; the end-to-end stories show
@@ -253,7 +254,7 @@ func TestANewClusterGetsAuthoritiesAndMaterialAndThenRest(t *testing.T) {
 	}
 }
 
-func (r *Reconciler) inspectByName(t *testing.T, h *house, name string) rotation.Material {
+func (r *Reconciler) inspectByName(t *testing.T, h *house, name string) facts.Material {
 	t.Helper()
 	v, err := h.r.gatherer.Gather(t.Context(), h.cluster())
 	if err != nil {
@@ -390,7 +391,7 @@ func TestASecretOfSomebodyElseIsLeftAloneAndTheRestGoesOn(t *testing.T) {
 	}
 	h.secret("hippo-a-1-tls") // was made all the same
 	condition := h.cluster().Status.Conditions[0]
-	if condition.Status != metav1.ConditionFalse || condition.Reason != string(rotation.ForeignSecret) || !strings.Contains(condition.Message, instanceMaterial) {
+	if condition.Status != metav1.ConditionFalse || condition.Reason != string(reason.ForeignSecret) || !strings.Contains(condition.Message, instanceMaterial) {
 		t.Errorf("condition = %+v, want it to name the Secret", condition)
 	}
 }

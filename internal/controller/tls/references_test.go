@@ -17,7 +17,7 @@ import (
 	"pgtls.dev/pgtls/api/v1beta1"
 	"pgtls.dev/pgtls/internal/controller/tls/tlstest"
 	"pgtls.dev/pgtls/internal/controller/tls/wanted"
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/facts"
 )
 
 func TestWhatASpecNamesIsIndexed(t *testing.T) {
@@ -29,8 +29,8 @@ func TestWhatASpecNamesIsIndexed(t *testing.T) {
 		"nothing":             {nil, nil},
 		"three Secrets":       {[]func(*v1beta1.PostgresCluster){naming(serverSlot, "s"), naming(replicationSlot, "r"), naming(poolerSlot, "p")}, []string{"Secret/p", "Secret/r", "Secret/s"}},
 		"one Secret twice":    {[]func(*v1beta1.PostgresCluster){naming(serverSlot, "s"), naming(poolerSlot, "s")}, []string{"Secret/s"}},
-		"trust of both kinds": {[]func(*v1beta1.PostgresCluster){trusting(rotation.Server, inSecret, inConfigMap)}, []string{"ConfigMap/bundle", "Secret/partners"}},
-		"trust of clients":    {[]func(*v1beta1.PostgresCluster){trusting(rotation.Client, inConfigMap)}, []string{"ConfigMap/bundle"}},
+		"trust of both kinds": {[]func(*v1beta1.PostgresCluster){trusting(facts.Server, inSecret, inConfigMap)}, []string{"ConfigMap/bundle", "Secret/partners"}},
+		"trust of clients":    {[]func(*v1beta1.PostgresCluster){trusting(facts.Client, inConfigMap)}, []string{"ConfigMap/bundle"}},
 		"issuers": {[]func(*v1beta1.PostgresCluster){func(c *v1beta1.PostgresCluster) {
 			c.Spec.TLS = &v1beta1.TLSSpec{Server: &v1beta1.ServerTLSSpec{IssuerRef: issuer}, Client: &v1beta1.ClientTLSSpec{IssuerRef: issuer}}
 		}}, []string{"Secret/hippo-instances-cert", "Secret/hippo-pgbouncer-cert", "Secret/hippo-replication-cert"}},

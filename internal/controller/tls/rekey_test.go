@@ -20,7 +20,8 @@ import (
 	"pgtls.dev/pgtls/internal/controller/tls/material"
 	"pgtls.dev/pgtls/internal/controller/tls/tlstest"
 	"pgtls.dev/pgtls/internal/pki"
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/facts"
+	"pgtls.dev/pgtls/internal/rotation/reason"
 )
 
 // annotate changes the cluster as a user does with kubectl.
@@ -254,7 +255,7 @@ func TestALostAuthorityIsTrustedUntilItIsDropped(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if a := v.Authority(rotation.Server, 1); a == nil || a.Facts.Problem != rotation.AuthorityLost {
+		if a := v.Authority(facts.Server, 1); a == nil || a.Facts.Problem != reason.AuthorityLost {
 			t.Errorf("g1 is forgotten: %+v", a)
 		}
 		issuers := slices.Collect(maps.Values(issuersOf(t, before, "server")))

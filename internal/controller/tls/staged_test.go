@@ -17,7 +17,8 @@ import (
 	"pgtls.dev/pgtls/internal/controller/tls/evidence/agenttest"
 	"pgtls.dev/pgtls/internal/controller/tls/material"
 	"pgtls.dev/pgtls/internal/controller/tls/wanted"
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/plan"
+	"pgtls.dev/pgtls/internal/rotation/reason"
 )
 
 // inOrder is canary, replica, poolers, primary.
@@ -59,11 +60,11 @@ func TestAPodThatAgreesButServesTheOldStopsTheStage(t *testing.T) {
 			t.Fatalf("the canary serves the old leaf, and asked are %v", got)
 		}
 		blockers := h.cluster().Status.TLS.Blockers
-		if len(blockers) == 0 || blockers[0].Party != canary.name || blockers[0].Reason != string(rotation.StillServingOld) {
+		if len(blockers) == 0 || blockers[0].Party != canary.name || blockers[0].Reason != string(reason.StillServingOld) {
 			t.Fatalf("blockers = %+v", blockers)
 		}
 		for _, e := range h.cluster().Status.TLS.Endpoints {
-			if want := map[bool]string{true: string(rotation.StillServingOld)}[e.Name == "hippo-a-1-0:postgres"]; want != "" && e.Reason != want {
+			if want := map[bool]string{true: string(reason.StillServingOld)}[e.Name == "hippo-a-1-0:postgres"]; want != "" && e.Reason != want {
 				t.Errorf("%s: reason %q, want %q", e.Name, e.Reason, want)
 			}
 		}
@@ -79,21 +80,21 @@ func TestAPodThatAgreesButServesTheOldStopsTheStage(t *testing.T) {
 func TestAPodThatDoesNotConfirmStopsTheStageAndIsNamed(t *testing.T) {
 	cases := map[string]struct {
 		how    func(p *simPod)
-		reason rotation.Reason
+		reason reason.Code
 		says   string
 	}{
-		"silent": {how: func(*simPod) {}, reason: rotation.AwaitingActivation, says: "hippo-a-1-0"},
-		"refuses": {reason: rotation.AgentRefused, says: "does not parse", how: func(p *simPod) {
+		"silent": {how: func(*simPod) {}, reason: reason.AwaitingActivation, says: "hippo-a-1-0"},
+		"refuses": {reason: reason.AgentRefused, says: "does not parse", how: func(p *simPod) {
 			p.agent.Say(func(r *agentapi.Report) {
 				r.Problem = &agentapi.Problem{Reason: agentapi.MaterialInvalid, Message: "server.crt does not parse"}
 			})
 		}},
-		"gone": {reason: rotation.AgentUnreachable, says: "hippo-a-1-0", how: func(p *simPod) { p.agent.Close() }},
-		"crashed": {reason: rotation.AgentUnreachable, says: "hippo-a-1-0", how: func(p *simPod) {
+		"gone": {reason: reason.AgentUnreachable, says: "hippo-a-1-0", how: func(p *simPod) { p.agent.Close() }},
+		"crashed": {reason: reason.AgentUnreachable, says: "hippo-a-1-0", how: func(p *simPod) {
 			p.agent.Close()
 			p.change(func(pod *corev1.Pod) { pod.Status.InitContainerStatuses[0].Started = ptr.To(false) })
 		}},
-		"cannot be dialed": {reason: rotation.NotProven, says: "connection refused", how: func(p *simPod) {
+		"cannot be dialed": {reason: reason.NotProven, says: "connection refused", how: func(p *simPod) {
 			p.mute = agenttest.ErrNobodyListens
 			p.install()
 		}},
@@ -128,7 +129,7 @@ func TestAPodThatDoesNotConfirmStopsTheStageAndIsNamed(t *testing.T) {
 				if condition := status.Conditions[0]; condition.Status != metav1.ConditionFalse || condition.Reason != string(c.reason) {
 					t.Errorf("condition = %+v, want %s", condition, c.reason)
 				}
-				if status.TLS.State != string(rotation.Waiting) {
+				if status.TLS.State != string(plan.Waiting) {
 					t.Errorf("state = %s, want Waiting", status.TLS.State)
 				}
 			})
@@ -266,7 +267,7 @@ func TestTheStatusSaysWhatIsServed(t *testing.T) {
 		if err != nil || next.Sub(h.now) > 20*24*time.Hour || next.Sub(h.now) < 17*24*time.Hour {
 			t.Errorf("next renewal %s, %v", status.NextRenewal, err)
 		}
-		if status.State != string(rotation.Steady) || len(status.Blockers) > 0 {
+		if status.State != string(plan.Steady) || len(status.Blockers) > 0 {
 			t.Errorf("state %s, blockers %v", status.State, status.Blockers)
 		}
 	})

@@ -13,7 +13,8 @@ import (
 	"pgtls.dev/pgtls/internal/agentapi"
 	"pgtls.dev/pgtls/internal/controller/tls/tlstest"
 	"pgtls.dev/pgtls/internal/controller/tls/wanted"
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/facts"
+	"pgtls.dev/pgtls/internal/rotation/plan"
 )
 
 func window(schedule, length, zone string) v1beta1.MaintenanceWindow {
@@ -25,7 +26,7 @@ func rotationOf(spec v1beta1.RotationSpec) func(*v1beta1.PostgresCluster) {
 }
 
 func TestWindowsComeFromTheSpec(t *testing.T) {
-	policy := func(spec v1beta1.RotationSpec) rotation.Policy {
+	policy := func(spec v1beta1.RotationSpec) facts.Policy {
 		cluster := tlstest.ACluster()
 		rotationOf(spec)(cluster)
 		return wanted.Policy(cluster)
@@ -59,7 +60,7 @@ func (h *house) serials() map[string]string {
 	out := map[string]string{}
 	for _, name := range materials {
 		for _, leaf := range h.r.inspectByName(h.t, h, name).Leaves {
-			if leaf.Domain == rotation.Client {
+			if leaf.Domain == facts.Client {
 				out[name] = leaf.Serial
 			}
 		}
@@ -87,7 +88,7 @@ func TestARenewalWaitsForItsWindow(t *testing.T) {
 	if diff := cmp.Diff([]v1beta1.BlockerStatus{want}, status.TLS.Blockers); diff != "" {
 		t.Errorf("blockers (-want +got):\n%s", diff)
 	}
-	if status.TLS.State != string(rotation.Steady) {
+	if status.TLS.State != string(plan.Steady) {
 		t.Errorf("state %s: a wait as planned is no trouble", status.TLS.State)
 	}
 	if events := h.events(); slices.ContainsFunc(events, func(e string) bool { return strings.Contains(e, "Warning") }) {

@@ -11,7 +11,9 @@ import (
 	"pgtls.dev/pgtls/internal/controller/tls/material"
 	"pgtls.dev/pgtls/internal/controller/tls/wanted"
 	"pgtls.dev/pgtls/internal/pki"
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/facts"
+	"pgtls.dev/pgtls/internal/rotation/invariant"
+	"pgtls.dev/pgtls/internal/rotation/plan"
 )
 
 // acceptance is the proof that everybody who verifies accepts what is about to be published: material is stored only with one.
@@ -20,7 +22,7 @@ type acceptance struct{ revision string }
 
 // accepted verifies what a party is to present, at least as strictly as OpenSSL does, against every bundle that somebody is
 // known to hold, and against each authority alone that the chain claims to lead to.
-func accepted(v *round, step rotation.Step, data map[string][]byte) (acceptance, error) {
+func accepted(v *round, step plan.Step, data map[string][]byte) (acceptance, error) {
 	for _, domain := range step.Reissue {
 		files := material.PairFiles[domain]
 		pair, err := pki.ParseKeyPair(data[files.Certificate], data[files.Key]) // which checks that the key belongs to it
@@ -42,7 +44,7 @@ func accepted(v *round, step rotation.Step, data map[string][]byte) (acceptance,
 
 // customsAccepted verifies the custom certificates that a party is to present from now on against every bundle that is held,
 // unless somebody said that nobody is to be waited for.
-func customsAccepted(v *round, step rotation.Step, data map[string][]byte) error {
+func customsAccepted(v *round, step plan.Step, data map[string][]byte) error {
 	for _, domain := range step.Adopt {
 		if wanted.Adoption(v.Cluster) == v1beta1.AdoptImmediate {
 			continue
@@ -63,15 +65,15 @@ func customsAccepted(v *round, step rotation.Step, data map[string][]byte) error
 }
 
 func refusedProof(format string, args ...any) error {
-	return &rotation.Violation{Invariant: "MutualTrust", Message: fmt.Sprintf(format, args...)}
+	return &invariant.Violation{Invariant: "MutualTrust", Message: fmt.Sprintf(format, args...)}
 }
 
 // heldBundles are the different bundles of a domain that processes have loaded and that the ConfigMap offers. One that holds
 // none of the cluster's authorities accepts nobody as it is, and is being repaired. A party does not verify itself.
-func heldBundles(v *round, domain rotation.Domain, except string) [][]*x509.Certificate {
+func heldBundles(v *round, domain facts.Domain, except string) [][]*x509.Certificate {
 	sets := map[string][]string{}
 	add := func(fingerprints []string) { sets[strings.Join(fingerprints, " ")] = fingerprints }
-	if domain == rotation.Server {
+	if domain == facts.Server {
 		add(v.Observed.PublicTrust.Anchors)
 	}
 	for i := range v.Observed.Parties {
@@ -106,7 +108,7 @@ func known(v *round, fingerprints []string) (anchors []*x509.Certificate) {
 }
 
 // promised are the authorities that each certificate of a chain was issued by, each as the only one that a client holds.
-func promised(v *round, domain rotation.Domain, chain []*x509.Certificate) (bundles [][]*x509.Certificate) {
+func promised(v *round, domain facts.Domain, chain []*x509.Certificate) (bundles [][]*x509.Certificate) {
 	for _, stored := range v.Authorities {
 		if stored.Facts.Domain != domain || stored.Certificate == nil || !v.Observed.Now.Before(stored.Certificate.NotAfter) {
 			continue

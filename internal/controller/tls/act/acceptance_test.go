@@ -9,11 +9,13 @@ import (
 	"pgtls.dev/pgtls/internal/controller/tls/material"
 	"pgtls.dev/pgtls/internal/controller/tls/snapshottest"
 	"pgtls.dev/pgtls/internal/pki"
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/facts"
+	"pgtls.dev/pgtls/internal/rotation/invariant"
+	"pgtls.dev/pgtls/internal/rotation/plan"
 )
 
 func TestNothingIsPublishedThatSomebodyRefuses(t *testing.T) {
-	step := rotation.Step{Op: rotation.Publish, Party: "db-tls", Reissue: []rotation.Domain{rotation.Server}}
+	step := plan.Step{Op: plan.Publish, Party: "db-tls", Reissue: []facts.Domain{facts.Server}}
 	for _, c := range []struct {
 		name    string
 		given   func(*testing.T, *snapshottest.TwoGenerations) map[string][]byte
@@ -49,8 +51,8 @@ func TestNothingIsPublishedThatSomebodyRefuses(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			g := snapshottest.NewTwoGenerations(t)
 			data := c.given(t, g)
-			proof, err := accepted(&(&Executor{}).Begin(g.Snapshot, rotation.Plan{}).round, step, data)
-			violation, _ := errors.AsType[*rotation.Violation](err)
+			proof, err := accepted(&(&Executor{}).Begin(g.Snapshot, plan.Plan{}).round, step, data)
+			violation, _ := errors.AsType[*invariant.Violation](err)
 			switch {
 			case c.refused == "" && (err != nil || proof.revision != pki.Revision(data)):
 				t.Errorf("refused: %v", err)

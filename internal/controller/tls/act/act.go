@@ -18,6 +18,8 @@ import (
 	"pgtls.dev/pgtls/internal/delivery/kube"
 	"pgtls.dev/pgtls/internal/desired"
 	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/invariant"
+	"pgtls.dev/pgtls/internal/rotation/plan"
 )
 
 // Executor takes steps.
@@ -40,12 +42,12 @@ type round struct {
 	*Executor
 	*snapshot.Snapshot // a copy: what was observed stays as it is
 
-	plan   rotation.Plan
+	plan   plan.Plan
 	signed map[string]*x509.RevocationList // in this round, by the authority's key
 }
 
 // Begin begins to execute a plan that was made from a snapshot.
-func (x *Executor) Begin(s *snapshot.Snapshot, plan rotation.Plan) *Round {
+func (x *Executor) Begin(s *snapshot.Snapshot, decided plan.Plan) *Round {
 	copied := *s
 	copied.Observed.Parties = slices.Clone(s.Observed.Parties)
 	copied.Material = maps.Clone(s.Material)
@@ -54,17 +56,17 @@ func (x *Executor) Begin(s *snapshot.Snapshot, plan rotation.Plan) *Round {
 		anchor := *a
 		copied.Foreign = append(copied.Foreign, &anchor)
 	}
-	return &Round{round{Executor: x, Snapshot: &copied, plan: plan}}
+	return &Round{round{Executor: x, Snapshot: &copied, decided: decided}}
 }
 
 // Take takes one step, after every invariant was checked on what is known by then. Errors: ErrLookAgain, *rotation.Violation,
 // and those of the API server.
-func (r *Round) Take(ctx context.Context, step rotation.Step) error {
+func (r *Round) Take(ctx context.Context, step plan.Step) error {
 	v := &r.round
-	if step.Op == rotation.Activate && step.Revision == "" {
+	if step.Op == plan.Activate && step.Revision == "" {
 		step.Revision = v.Party(step.Party).Material.Revision
 	}
-	if violation := rotation.Check(v.Observed, step); violation != nil {
+	if violation := invariant.Check(v.Observed, step); violation != nil {
 		return fmt.Errorf("refusing %s: %w", step, violation)
 	}
 	if err := r.take(ctx, step); err != nil {
@@ -74,13 +76,13 @@ func (r *Round) Take(ctx context.Context, step rotation.Step) error {
 }
 
 // Lane names what a step that fails holds up: the later steps of one party, or of one other object, and no others.
-func Lane(step rotation.Step) string {
+func Lane(step plan.Step) string {
 	switch step.Op {
-	case rotation.Publish, rotation.Activate, rotation.Discard, rotation.EndSessions, rotation.Nudge, rotation.Prove:
+	case plan.Publish, plan.Activate, plan.Discard, plan.EndSessions, plan.Retrigger, plan.Prove:
 		return step.Party
-	case rotation.PublishTrust, rotation.Revoke:
+	case plan.PublishTrust, plan.Revoke:
 		return string(step.Op)
-	case rotation.AdmitAnchor, rotation.NoteUnused, rotation.DropAnchor:
+	case plan.AdmitAnchor, plan.NoteUnused, plan.DropAnchor:
 		return "Anchors " + string(step.Domain)
 	default:
 		return "Authority " + string(step.Domain)
@@ -88,59 +90,59 @@ func Lane(step rotation.Step) string {
 }
 
 // Object is what a step writes, as a person would look for it.
-func Object(cluster string, step rotation.Step) string {
+func Object(cluster string, step plan.Step) string {
 	switch step.Op {
-	case rotation.Publish, rotation.Discard:
+	case plan.Publish, plan.Discard:
 		return "Secret " + step.Party
-	case rotation.Activate, rotation.EndSessions, rotation.Nudge, rotation.Prove:
+	case plan.Activate, plan.EndSessions, plan.Retrigger, plan.Prove:
 		return "pod " + step.Pod
-	case rotation.PublishTrust:
+	case plan.PublishTrust:
 		return "ConfigMap " + desired.CAConfigMap(cluster)
-	case rotation.Revoke:
+	case plan.Revoke:
 		return "Secret " + desired.ClientCertificateLedger(cluster)
-	case rotation.AdmitAnchor, rotation.NoteUnused, rotation.DropAnchor:
+	case plan.AdmitAnchor, plan.NoteUnused, plan.DropAnchor:
 		return "Secret " + desired.TrustRecord(cluster)
 	default:
 		return "Secret " + desired.AuthoritySecret(cluster, string(step.Domain), step.Generation)
 	}
 }
 
-func (r *Round) take(ctx context.Context, step rotation.Step) error {
+func (r *Round) take(ctx context.Context, step plan.Step) error {
 	v := &r.round
 	switch step.Op {
-	case rotation.CreateAuthority, rotation.TrustNew:
+	case plan.CreateAuthority, plan.TrustNew:
 		return createAuthority(ctx, v, step)
 	case rotation.CopyAuthority:
 		return copyAuthority(ctx, v, step)
-	case rotation.RestoreAuthority:
+	case plan.RestoreAuthority:
 		return restoreAuthority(ctx, v, step)
 	case rotation.ReleaseAuthority:
 		return releaseAuthority(ctx, v, step)
-	case rotation.SwitchSigner, rotation.RollBack, rotation.DropOld:
+	case plan.SwitchSigner, plan.RollBack, plan.DropOld:
 		return mark(ctx, v, step)
-	case rotation.DiscardAuthority:
+	case plan.DiscardAuthority:
 		proof, err := r.Refused(ctx, r.Authority(step.Domain, step.Generation))
 		if err != nil {
 			return err
 		}
 		return r.DiscardAuthority(ctx, step, proof)
-	case rotation.AdmitAnchor, rotation.NoteUnused, rotation.DropAnchor:
+	case plan.AdmitAnchor, plan.NoteUnused, plan.DropAnchor:
 		return note(ctx, v, step)
-	case rotation.PublishTrust:
+	case plan.PublishTrust:
 		return publishTrust(ctx, v)
-	case rotation.Publish:
+	case plan.Publish:
 		return publish(ctx, v, step)
-	case rotation.Activate:
+	case plan.Activate:
 		return activate(ctx, v, step)
-	case rotation.Discard:
+	case plan.Discard:
 		return v.Applier.Delete(ctx, v.Material[step.Party])
-	case rotation.Revoke:
+	case plan.Revoke:
 		return revoke(ctx, v, step)
-	case rotation.EndSessions:
+	case plan.EndSessions:
 		return sweep(ctx, v, step)
-	case rotation.Nudge:
+	case plan.Retrigger:
 		return nudge(ctx, v, step)
-	case rotation.Prove:
+	case plan.Prove:
 		return prove(ctx, v, step)
 	}
 	return fmt.Errorf("unknown operation %s", step.Op)

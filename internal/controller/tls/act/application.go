@@ -10,7 +10,8 @@ import (
 	"pgtls.dev/pgtls/internal/controller/tls/material"
 	"pgtls.dev/pgtls/internal/desired"
 	"pgtls.dev/pgtls/internal/pki"
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/facts"
+	"pgtls.dev/pgtls/internal/rotation/plan"
 )
 
 // forApplication is material with the keys that an application's Secret has, and without what an application does not need.
@@ -27,7 +28,7 @@ func (a acceptance) forApplication(data map[string][]byte) (map[string][]byte, a
 }
 
 // writeLedger replaces exactly the ledger that was observed, or creates it.
-func writeLedger(ctx context.Context, v *round, issued []rotation.Issued) error {
+func writeLedger(ctx context.Context, v *round, issued []facts.Issued) error {
 	data, err := material.LedgerData(issued, v.Observed.Now)
 	if err != nil {
 		return err
@@ -41,21 +42,21 @@ func writeLedger(ctx context.Context, v *round, issued []rotation.Issued) error 
 	if err != nil {
 		return err
 	}
-	v.Ledger, v.Observed.Ledger = secret, rotation.Ledger{State: rotation.Present, Issued: issued}
+	v.Ledger, v.Observed.Ledger = secret, facts.Ledger{State: facts.Present, Issued: issued}
 	return nil
 }
 
 // noteIssued enters a certificate that is about to be published for an application.
-func noteIssued(ctx context.Context, v *round, party *rotation.Party, step rotation.Step, data map[string][]byte) error {
-	if !slices.Contains(step.Reissue, rotation.Client) {
+func noteIssued(ctx context.Context, v *round, party *facts.Party, step plan.Step, data map[string][]byte) error {
+	if !slices.Contains(step.Reissue, facts.Client) {
 		return nil
 	}
 	pair, err := pki.ParseKeyPair(data[agentapi.ClientCertificate], data[agentapi.ClientKey])
 	if err != nil {
 		return fmt.Errorf("noting the certificate of user %s: %w", party.User, err)
 	}
-	facts := pki.Facts(pair.Leaf())
-	return writeLedger(ctx, v, append(slices.Clone(v.Observed.Ledger.Issued), rotation.Issued{
-		User: party.User, Serial: facts.Serial, IssuerKeyID: facts.IssuerKeyID, At: v.Observed.Now.UTC().Truncate(time.Second), NotAfter: facts.NotAfter,
+	details := pki.Facts(pair.Leaf())
+	return writeLedger(ctx, v, append(slices.Clone(v.Observed.Ledger.Issued), facts.Issued{
+		User: party.User, Serial: details.Serial, IssuerKeyID: details.IssuerKeyID, At: v.Observed.Now.UTC().Truncate(time.Second), NotAfter: details.NotAfter,
 	}))
 }

@@ -14,12 +14,13 @@ import (
 	"pgtls.dev/pgtls/internal/controller/tls/wanted"
 	"pgtls.dev/pgtls/internal/desired"
 	"pgtls.dev/pgtls/internal/pki"
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/facts"
+	"pgtls.dev/pgtls/internal/rotation/plan"
 )
 
 // createAuthority makes a generation and stores it. It only ever creates: a
 // second key for a generation cannot come to be.
-func createAuthority(ctx context.Context, v *round, step rotation.Step) error {
+func createAuthority(ctx context.Context, v *round, step plan.Step) error {
 	policy := v.Policy.Authorities[step.Domain]
 	generation := strconv.Itoa(step.Generation)
 	authority, err := pki.NewAuthority(pki.AuthorityRequest{
@@ -56,14 +57,14 @@ func createAuthority(ctx context.Context, v *round, step rotation.Step) error {
 }
 
 // rekeyAction tells the domains' events of one reason apart: those that differ in their text alone count as one.
-var rekeyAction = map[rotation.Domain]string{rotation.Server: "RekeyServer", rotation.Client: "RekeyClient"}
+var rekeyAction = map[facts.Domain]string{facts.Server: "RekeyServer", facts.Client: "RekeyClient"}
 
 // backBridgeLife bounds how long the old authority can be vouched for by the new one: a bridge cannot be called back.
 const backBridgeLife = 24 * time.Hour
 
 // addBridges has the authority that signs and the new one vouch for each other. They are stored with the new one's key: made
 // once, and never again.
-func addBridges(v *round, step rotation.Step, authority *pki.Authority, data map[string][]byte) error {
+func addBridges(v *round, step plan.Step, authority *pki.Authority, data map[string][]byte) error {
 	old, err := signer(v, step.Domain)
 	if err != nil {
 		return err
@@ -86,7 +87,7 @@ func addBridges(v *round, step rotation.Step, authority *pki.Authority, data map
 	return nil
 }
 
-func authoritySecret(v *round, step rotation.Step, data map[string][]byte) *corev1.Secret {
+func authoritySecret(v *round, step plan.Step, data map[string][]byte) *corev1.Secret {
 	immutable := true
 	secret := secret(v, desired.AuthoritySecret(v.Cluster.Name, string(step.Domain), step.Generation), data)
 	secret.Labels[material.DomainLabel] = string(step.Domain)

@@ -11,7 +11,8 @@ import (
 	"pgtls.dev/pgtls/internal/controller/tls/snapshot"
 	"pgtls.dev/pgtls/internal/pki"
 	"pgtls.dev/pgtls/internal/probe"
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/facts"
+	"pgtls.dev/pgtls/internal/rotation/invariant"
 )
 
 // Refusal is the proof that nobody accepts any more what an authority issues. Only Refused makes it; without one no
@@ -37,7 +38,7 @@ func (r *Round) Refused(ctx context.Context, stored *snapshot.StoredAuthority) (
 		CommonName: agentapi.OperatorIdentity, Usage: material.Usages[stored.Facts.Domain], Algorithm: pki.DefaultAlgorithm,
 		NotBefore: v.Observed.Now.Add(-canaryLife), NotAfter: v.Observed.Now.Add(canaryLife),
 	}
-	if stored.Facts.Domain == rotation.Server {
+	if stored.Facts.Domain == facts.Server {
 		request.DNSNames = []string{canaryName}
 	}
 	pair, err := stored.Authority.Issue(request)
@@ -49,7 +50,7 @@ func (r *Round) Refused(ctx context.Context, stored *snapshot.StoredAuthority) (
 			return Refusal{}, accepts(stored, "who holds "+subjectsOf(held))
 		}
 	}
-	if stored.Facts.Domain == rotation.Client {
+	if stored.Facts.Domain == facts.Client {
 		if err := refusedByPostgres(ctx, v, stored, pair); err != nil {
 			return Refusal{}, err
 		}
@@ -58,7 +59,7 @@ func (r *Round) Refused(ctx context.Context, stored *snapshot.StoredAuthority) (
 }
 
 func accepts(stored *snapshot.StoredAuthority, who string) error {
-	return &rotation.Violation{Invariant: "UseBeforeRetire", Message: fmt.Sprintf("%s still accepts what the %s authority g%d issues", who, stored.Facts.Domain, stored.Facts.Generation)}
+	return &invariant.Violation{Invariant: "UseBeforeRetire", Message: fmt.Sprintf("%s still accepts what the %s authority g%d issues", who, stored.Facts.Domain, stored.Facts.Generation)}
 }
 
 // refusedByPostgres presents a canary to every PostgreSQL. No answer is no refusal.

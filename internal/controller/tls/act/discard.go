@@ -5,11 +5,11 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/plan"
 )
 
 // DiscardAuthority deletes an authority, and its key with it.
-func (r *Round) DiscardAuthority(ctx context.Context, step rotation.Step, proof Refusal) error {
+func (r *Round) DiscardAuthority(ctx context.Context, step plan.Step, proof Refusal) error {
 	v := &r.round
 	stored := v.Authority(step.Domain, step.Generation)
 	if proof != (Refusal{domain: string(step.Domain), keyID: stored.Facts.Certificate.KeyID}) {

@@ -3,11 +3,12 @@ package act
 import (
 	corev1 "k8s.io/api/core/v1"
 
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/plan"
+	"pgtls.dev/pgtls/internal/rotation/reason"
 )
 
 // because is the reason of a step, and what more there is to say about it.
-func because(step rotation.Step) string {
+func because(step plan.Step) string {
 	if step.Message == "" {
 		return string(step.Reason)
 	}
@@ -20,11 +21,11 @@ const (
 	eventWarning   = corev1.EventTypeWarning
 	eventIssued    = "Issued"
 	eventActivated = "Activated"
-	eventRevoked   = string(rotation.ReasonRevoked)
+	eventRevoked   = string(reason.Revoked)
 
-	eventSessionsEnded = string(rotation.EndSessions)
+	eventSessionsEnded = string(plan.EndSessions)
 )
 
-func sendEvent(v *round, kind, reason, format string, args ...any) {
-	v.Events.Eventf(v.Cluster, nil, kind, reason, "Rotate", format, args...)
+func sendEvent(v *round, kind, code, format string, args ...any) {
+	v.Events.Eventf(v.Cluster, nil, kind, code, "Rotate", format, args...)
 }

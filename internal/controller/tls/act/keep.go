@@ -8,11 +8,12 @@ import (
 
 	"pgtls.dev/pgtls/internal/controller/tls/material"
 	"pgtls.dev/pgtls/internal/controller/tls/snapshot"
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/plan"
+	"pgtls.dev/pgtls/internal/rotation/reason"
 )
 
 // copyAuthority stores an authority a second time.
-func copyAuthority(ctx context.Context, v *round, step rotation.Step) error {
+func copyAuthority(ctx context.Context, v *round, step plan.Step) error {
 	stored := v.Authority(step.Domain, step.Generation)
 	secret := authoritySecret(v, step, stored.Original.Data)
 	secret.Name += material.CopySuffix
@@ -20,12 +21,12 @@ func copyAuthority(ctx context.Context, v *round, step rotation.Step) error {
 	if err := create(ctx, v, secret); err != nil {
 		return err
 	}
-	sendEvent(v, eventWarning, string(rotation.ReasonBeingDeleted), "Secret %s was deleted; the authority is kept and restored", stored.Original.Name)
+	sendEvent(v, eventWarning, string(reason.SecretMissing), "Secret %s was deleted; the authority is kept and restored", stored.Original.Name)
 	return nil
 }
 
 // restoreAuthority stores an authority under its own name again.
-func restoreAuthority(ctx context.Context, v *round, step rotation.Step) error {
+func restoreAuthority(ctx context.Context, v *round, step plan.Step) error {
 	twin := v.Authority(step.Domain, step.Generation).Twin
 	secret := authoritySecret(v, step, twin.Data)
 	maps.Copy(metadata(secret), material.MarksOf(twin))
@@ -34,7 +35,7 @@ func restoreAuthority(ctx context.Context, v *round, step rotation.Step) error {
 
 // releaseAuthority lets go of one of the two Secrets. The plan says that the
 // other one is stored; that it holds the same is looked at here.
-func releaseAuthority(ctx context.Context, v *round, step rotation.Step) error {
+func releaseAuthority(ctx context.Context, v *round, step plan.Step) error {
 	stored := v.Authority(step.Domain, step.Generation)
 	secret := stored.Original
 	if step.Copy {
@@ -58,7 +59,7 @@ func releaseAuthority(ctx context.Context, v *round, step rotation.Step) error {
 
 // ReleaseOrphans lets go of what an earlier cluster of the same name left.
 func (x *Executor) ReleaseOrphans(ctx context.Context, s *snapshot.Snapshot) error {
-	v := &x.Begin(s, rotation.Plan{}).round
+	v := &x.Begin(s, plan.Plan{}).round
 	for _, secret := range v.Orphans {
 		if err := removeFinalizer(ctx, v, secret); err != nil {
 			return err

@@ -14,7 +14,7 @@ import (
 	"pgtls.dev/pgtls/internal/controller/tls/snapshot"
 	"pgtls.dev/pgtls/internal/controller/tls/wanted"
 	"pgtls.dev/pgtls/internal/pki"
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/facts"
 )
 
 // addRevocation adds the lists that an instance is to have; old is what it has.
@@ -24,7 +24,7 @@ func addRevocation(v *round, data map[string][]byte, old *corev1.Secret) error {
 	var lists []*x509.RevocationList
 	for _, stored := range v.Authorities {
 		key := stored.Facts.Certificate.KeyID
-		if stored.Facts.Domain != rotation.Client || stored.Certificate == nil {
+		if stored.Facts.Domain != facts.Client || stored.Certificate == nil {
 			continue
 		}
 		serials, listed := wanted[key]
@@ -88,9 +88,9 @@ func revokedAt(v *round, serial string) time.Time {
 }
 
 // revokedCanary issues the canary of a party's published lists; nil when there is none.
-func revokedCanary(v *round, party *rotation.Party) (*pki.KeyPair, error) {
+func revokedCanary(v *round, party *facts.Party) (*pki.KeyPair, error) {
 	secret := v.Material[party.Name]
-	if party.Kind != rotation.Instance || party.Material.Revoked == nil || secret == nil {
+	if party.Kind != facts.Instance || party.Material.Revoked == nil || secret == nil {
 		return nil, nil
 	}
 	lists, err := pki.ParseRevocationLists(secret.Data[agentapi.RevocationLists])
@@ -101,7 +101,7 @@ func revokedCanary(v *round, party *rotation.Party) (*pki.KeyPair, error) {
 		i := slices.IndexFunc(lists, func(list *x509.RevocationList) bool {
 			return pki.FactsOfRevocationList(list).IssuerKeyID == stored.Facts.Certificate.KeyID
 		})
-		if i < 0 || stored.Authority == nil || stored.Facts.Domain != rotation.Client {
+		if i < 0 || stored.Authority == nil || stored.Facts.Domain != facts.Client {
 			continue
 		}
 		serial, _ := new(big.Int).SetString(material.CanarySerial(pki.FactsOfRevocationList(lists[i]).Number), 16)

@@ -13,13 +13,14 @@ import (
 	"pgtls.dev/pgtls/internal/controller/tls/material"
 	"pgtls.dev/pgtls/internal/controller/tls/snapshot"
 	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/plan"
 )
 
 // mark notes a decision on the Secret of the authority that is to sign from then on. It is one write, and only on the
 // Secret that was observed: a decision made on other facts is not noted.
-func mark(ctx context.Context, v *round, step rotation.Step) error {
+func mark(ctx context.Context, v *round, step plan.Step) error {
 	on := v.Authority(step.Domain, step.Generation)
-	if step.Op != rotation.SwitchSigner {
+	if step.Op != plan.SwitchSigner {
 		on = v.Authority(step.Domain, step.Signer)
 	}
 	if on == nil || on.Original == nil {
@@ -34,11 +35,11 @@ func mark(ctx context.Context, v *round, step rotation.Step) error {
 		return fmt.Errorf("marking Secret %s: %w", next.Name, err)
 	}
 	kind, verb := eventNormal, map[rotation.Op]string{
-		rotation.SwitchSigner: "signs from now on",
-		rotation.DropOld:      "is dropped from every bundle",
-		rotation.RollBack:     "is withdrawn",
+		plan.SwitchSigner: "signs from now on",
+		plan.DropOld:      "is dropped from every bundle",
+		plan.RollBack:     "is withdrawn",
 	}[step.Op]
-	if step.Op == rotation.RollBack {
+	if step.Op == plan.RollBack {
 		kind = eventWarning
 	}
 	sendEvent(v, kind, string(step.Op), "the %s authority g%d %s (%s)", step.Domain, step.Generation, verb, because(step))
@@ -46,11 +47,11 @@ func mark(ctx context.Context, v *round, step rotation.Step) error {
 }
 
 // marksFor are the annotations that note a decision on the Secret of an authority.
-func marksFor(v *round, step rotation.Step, on *snapshot.StoredAuthority) map[string]string {
+func marksFor(v *round, step plan.Step, on *snapshot.StoredAuthority) map[string]string {
 	switch step.Op {
-	case rotation.SwitchSigner:
+	case plan.SwitchSigner:
 		return map[string]string{material.SwitchedAnnotation: v.Observed.Now.UTC().Format(material.TimeLayout)}
-	case rotation.RollBack:
+	case plan.RollBack:
 		marks := map[string]string{
 			material.RolledBackAnnotation:   strconv.Itoa(step.Generation),
 			material.RolledBackByAnnotation: string(step.Reason),
@@ -60,7 +61,7 @@ func marksFor(v *round, step rotation.Step, on *snapshot.StoredAuthority) map[st
 			marks[material.AnswersAnnotation] = from.Facts.Answered // or it would be tried again
 		}
 		return marks
-	case rotation.DropOld:
+	case plan.DropOld:
 		retired := append(slices.Clone(on.Facts.Retired), step.Generation)
 		texts := make([]string, len(retired))
 		for i, n := range retired {

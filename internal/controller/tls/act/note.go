@@ -12,21 +12,22 @@ import (
 	"pgtls.dev/pgtls/internal/desired"
 	"pgtls.dev/pgtls/internal/pki"
 	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/plan"
 )
 
 // note writes the record as it is after a step: an anchor is admitted, or unused from now on, or dropped.
-func note(ctx context.Context, v *round, step rotation.Step) error {
+func note(ctx context.Context, v *round, step plan.Step) error {
 	for _, a := range v.Foreign {
 		if a.Facts.Domain != step.Domain || a.Facts.Fingerprint != step.Anchor {
 			continue
 		}
 		switch step.Op {
-		case rotation.AdmitAnchor:
+		case plan.AdmitAnchor:
 			if !a.Facts.Admitted {
 				a.Facts.AdmittedAt = v.Observed.Now
 			}
 			a.Facts.Admitted, a.Facts.UnusedSince = true, time.Time{}
-		case rotation.NoteUnused:
+		case plan.NoteUnused:
 			a.Facts.UnusedSince = v.Observed.Now
 		default: // DropAnchor
 			a.Facts.Admitted = false
@@ -39,9 +40,9 @@ func note(ctx context.Context, v *round, step rotation.Step) error {
 	}
 	v.Record = record
 	sendEvent(v, eventNormal, string(step.Op), "%s %s (%s)", step.Message, map[rotation.Op]string{
-		rotation.AdmitAnchor: "is trusted from now on, in the " + string(step.Domain) + " domain",
-		rotation.NoteUnused:  "vouches for nothing any more that is presented in the " + string(step.Domain) + " domain",
-		rotation.DropAnchor:  "is dropped from every bundle of the " + string(step.Domain) + " domain",
+		plan.AdmitAnchor: "is trusted from now on, in the " + string(step.Domain) + " domain",
+		plan.NoteUnused:  "vouches for nothing any more that is presented in the " + string(step.Domain) + " domain",
+		plan.DropAnchor:  "is dropped from every bundle of the " + string(step.Domain) + " domain",
 	}[step.Op], step.Reason)
 	return nil
 }

@@ -14,12 +14,13 @@ import (
 	"pgtls.dev/pgtls/internal/controller/tls/snapshot"
 	"pgtls.dev/pgtls/internal/controller/tls/wanted"
 	"pgtls.dev/pgtls/internal/pki"
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/facts"
+	"pgtls.dev/pgtls/internal/rotation/plan"
 )
 
 // publish writes a party's material and reads it back into the view, so that
 // the steps that follow see what was really stored.
-func publish(ctx context.Context, v *round, step rotation.Step) error {
+func publish(ctx context.Context, v *round, step plan.Step) error {
 	party := v.Party(step.Party)
 	data, err := materialData(v, party, step)
 	if err != nil {
@@ -29,7 +30,7 @@ func publish(ctx context.Context, v *round, step rotation.Step) error {
 	if err != nil {
 		return err
 	}
-	if party.Kind == rotation.Application {
+	if party.Kind == facts.Application {
 		if err := noteIssued(ctx, v, party, step, data); err != nil {
 			return err
 		}
@@ -38,7 +39,7 @@ func publish(ctx context.Context, v *round, step rotation.Step) error {
 	secret := secret(v, party.Name, data)
 	metav1.SetMetaDataAnnotation(&secret.ObjectMeta, material.RevisionAnnotation, pki.Revision(data))
 	metav1.SetMetaDataAnnotation(&secret.ObjectMeta, material.AnsweredAnnotation, answered(v, party, step))
-	if party.Kind == rotation.Application {
+	if party.Kind == facts.Application {
 		secret.Labels[material.ApplicationLabel] = party.User
 	}
 	if err := store(ctx, v, secret, proof); err != nil {
@@ -58,7 +59,7 @@ func publish(ctx context.Context, v *round, step rotation.Step) error {
 }
 
 // answered is the renew request that material answers: only a fresh leaf in every domain does.
-func answered(v *round, party *rotation.Party, step rotation.Step) string {
+func answered(v *round, party *facts.Party, step plan.Step) string {
 	if len(step.Reissue) == len(party.Wants) {
 		return v.Policy.RenewRequest
 	}
@@ -66,19 +67,19 @@ func answered(v *round, party *rotation.Party, step rotation.Step) string {
 }
 
 // materialData is the whole content of a material Secret: what is reissued, and what is kept.
-func materialData(v *round, party *rotation.Party, step rotation.Step) (map[string][]byte, error) {
+func materialData(v *round, party *facts.Party, step plan.Step) (map[string][]byte, error) {
 	data := map[string][]byte{}
 	old := v.Material[party.Name]
 	switch party.Kind {
-	case rotation.Application:
+	case facts.Application:
 		old = material.AsMaterial(old)
-	case rotation.Instance:
+	case facts.Instance:
 		if err := addRevocation(v, data, old); err != nil {
 			return nil, err
 		}
-	case rotation.Operator, rotation.Pooler:
+	case facts.Operator, facts.Pooler:
 	}
-	for _, domain := range rotation.Domains() {
+	for _, domain := range facts.Domains() {
 		bundle, err := bundle(v, domain)
 		switch {
 		case err != nil:
@@ -111,7 +112,7 @@ func materialData(v *round, party *rotation.Party, step rotation.Step) (map[stri
 type pair struct{ certificate, key []byte }
 
 // pairFor issues a leaf, or keeps the one that there is, with the bridges of today.
-func pairFor(v *round, old *corev1.Secret, want rotation.LeafWant, reissue bool) (pair, error) {
+func pairFor(v *round, old *corev1.Secret, want facts.LeafWant, reissue bool) (pair, error) {
 	var keys *pki.KeyPair
 	var err error
 	if reissue || old == nil {
@@ -136,7 +137,7 @@ func pairFor(v *round, old *corev1.Secret, want rotation.LeafWant, reissue bool)
 }
 
 // issue makes a leaf with a fresh key. It ends no later than its authority.
-func issue(v *round, want rotation.LeafWant) (*pki.KeyPair, error) {
+func issue(v *round, want facts.LeafWant) (*pki.KeyPair, error) {
 	signer, err := signer(v, want.Domain)
 	if err != nil {
 		return nil, err
@@ -161,7 +162,7 @@ func issue(v *round, want rotation.LeafWant) (*pki.KeyPair, error) {
 }
 
 // custom returns what is to be presented by a party in a domain; nil: its own leaf.
-func custom(v *round, party *rotation.Party, domain rotation.Domain) *snapshot.Presented {
+func custom(v *round, party *facts.Party, domain facts.Domain) *snapshot.Presented {
 	for _, p := range v.Customs {
 		if p.Slot.Kind == party.Kind && p.Slot.Domain == domain && p.Pair != nil {
 			return p
@@ -171,7 +172,7 @@ func custom(v *round, party *rotation.Party, domain rotation.Domain) *snapshot.P
 }
 
 // processPair is what a party's process is to present after a step: a custom certificate, or the party's own leaf.
-func processPair(v *round, party *rotation.Party, domain rotation.Domain, step rotation.Step, own pair) (pair, error) {
+func processPair(v *round, party *facts.Party, domain facts.Domain, step plan.Step, own pair) (pair, error) {
 	if slices.Contains(step.Adopt, domain) {
 		if p := custom(v, party, domain); p != nil {
 			key, err := p.Pair.EncodeKey()
@@ -192,7 +193,7 @@ func processPair(v *round, party *rotation.Party, domain rotation.Domain, step r
 }
 
 // signer returns the authority that signs leaves of a domain.
-func signer(v *round, domain rotation.Domain) (*snapshot.StoredAuthority, error) {
+func signer(v *round, domain facts.Domain) (*snapshot.StoredAuthority, error) {
 	stored := v.Authority(domain, v.plan.Signer(domain))
 	if stored == nil || stored.Authority == nil {
 		return nil, fmt.Errorf("finding the %s authority: %w", domain, errNoSigner)
@@ -201,7 +202,7 @@ func signer(v *round, domain rotation.Domain) (*snapshot.StoredAuthority, error)
 }
 
 // bundle is what every verifier of a domain is to hold, the cluster's own newest first; nil: what it holds is to be kept.
-func bundle(v *round, domain rotation.Domain) ([]byte, error) {
+func bundle(v *round, domain facts.Domain) ([]byte, error) {
 	wanted := v.plan.Anchors(domain)
 	if wanted == nil {
 		return nil, nil
@@ -224,7 +225,7 @@ func bundle(v *round, domain rotation.Domain) ([]byte, error) {
 }
 
 // chain is a leaf with the bridges that go with it.
-func chain(v *round, domain rotation.Domain, leaf *x509.Certificate) ([]*x509.Certificate, error) {
+func chain(v *round, domain facts.Domain, leaf *x509.Certificate) ([]*x509.Certificate, error) {
 	chain := []*x509.Certificate{leaf}
 	for _, fingerprint := range v.plan.Chain(domain, pki.Facts(leaf).IssuerKeyID) {
 		bridge := v.Known[fingerprint]

@@ -7,12 +7,12 @@ import (
 
 	"pgtls.dev/pgtls/internal/controller/tls/material"
 	"pgtls.dev/pgtls/internal/desired"
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/facts"
 )
 
 // publishTrust writes the bundle that clients read.
 func publishTrust(ctx context.Context, v *round) error {
-	bundle, err := bundle(v, rotation.Server)
+	bundle, err := bundle(v, facts.Server)
 	if err != nil {
 		return err
 	}

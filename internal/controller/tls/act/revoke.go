@@ -6,11 +6,12 @@ import (
 	"slices"
 	"time"
 
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/facts"
+	"pgtls.dev/pgtls/internal/rotation/plan"
 )
 
 // issuedTo says in one line what was issued.
-func issuedTo(entry rotation.Issued) string {
+func issuedTo(entry facts.Issued) string {
 	if entry.User == "" {
 		return "certificate " + entry.Serial
 	}
@@ -18,9 +19,9 @@ func issuedTo(entry rotation.Issued) string {
 }
 
 // revoke notes that certificates must not be accepted any longer. From then on every plan has them on a list.
-func revoke(ctx context.Context, v *round, step rotation.Step) error {
+func revoke(ctx context.Context, v *round, step plan.Step) error {
 	issued := slices.Clone(v.Observed.Ledger.Issued)
-	var revoked []rotation.Issued
+	var revoked []facts.Issued
 	for i := range issued {
 		if slices.Contains(step.Serials, issued[i].Serial) {
 			issued[i].RevokedAt = v.Observed.Now.UTC().Truncate(time.Second)

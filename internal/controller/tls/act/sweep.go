@@ -8,7 +8,7 @@ import (
 
 	"pgtls.dev/pgtls/internal/controller/tls/snapshot"
 	"pgtls.dev/pgtls/internal/postgres"
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/plan"
 )
 
 // sessionsTimeout is how long a PostgreSQL may take to end sessions.
@@ -28,7 +28,7 @@ func EndSessions(ctx context.Context, server postgres.Server, serials []string) 
 }
 
 // sweep ends the sessions of a pod whose certificates are revoked.
-func sweep(ctx context.Context, v *round, step rotation.Step) error {
+func sweep(ctx context.Context, v *round, step plan.Step) error {
 	identity, pod, party := v.Identity(), v.Pods[step.Pod], v.Party(step.Party)
 	if identity == nil {
 		return errNoSigner

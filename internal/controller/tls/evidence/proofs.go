@@ -14,7 +14,7 @@ import (
 
 	"pgtls.dev/pgtls/internal/pki"
 	"pgtls.dev/pgtls/internal/probe"
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/facts"
 )
 
 const (
@@ -35,8 +35,8 @@ type Endpoint struct {
 func (e Endpoint) Process() bool { return e.Protocol != probe.HTTPS }
 
 // Published is the fingerprint of the server leaf that an endpoint of a party is to serve, "" if there is none.
-func (e Endpoint) Published(party *rotation.Party) string {
-	return party.Served(&rotation.Proof{Port: e.Name, Process: e.Process()})
+func (e Endpoint) Published(party *facts.Party) string {
+	return party.Served(&facts.Proof{Port: e.Name, Process: e.Process()})
 }
 
 // Proof is the last handshake with an endpoint.
@@ -74,15 +74,15 @@ func NewProofs(dial Probe) *Proofs {
 
 // Of returns the proofs of a pod as facts. One that did not show the published
 // leaf is forgotten after a pause, so that it is tried again.
-func (p *Proofs) Of(uid types.UID, endpoints []Endpoint, now time.Time) []rotation.Proof {
+func (p *Proofs) Of(uid types.UID, endpoints []Endpoint, now time.Time) []facts.Proof {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	out := make([]rotation.Proof, 0, len(endpoints))
+	out := make([]facts.Proof, 0, len(endpoints))
 	for _, e := range endpoints {
 		last, ok := p.seen[proofKey{uid, e.Name}]
-		fact := rotation.Proof{Port: e.Name, Process: e.Process()}
+		fact := facts.Proof{Port: e.Name, Process: e.Process()}
 		if ok && (last.failures == 0 || now.Before(last.at.Add(last.pause()))) {
-			fact = rotation.Proof{Port: e.Name, Process: e.Process(), Fingerprint: last.Facts.Fingerprint, Revision: last.Revision, Problem: last.Problem}
+			fact = facts.Proof{Port: e.Name, Process: e.Process(), Fingerprint: last.Facts.Fingerprint, Revision: last.Revision, Problem: last.Problem}
 		}
 		out = append(out, fact)
 	}
@@ -142,7 +142,7 @@ type Request struct {
 	Endpoints  []Endpoint
 	Identity   *Identity
 	Revision   string
-	Party      *rotation.Party // whose leaves are to be served
+	Party      *facts.Party // whose leaves are to be served
 	Now        time.Time
 	Revoked    *pki.KeyPair // that a PostgreSQL is to refuse; nil: there is none
 }

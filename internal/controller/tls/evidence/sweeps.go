@@ -6,7 +6,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/facts"
 )
 
 // Sweeps remembers where sessions were ended. After a restart of the operator it is done once more, which harms nobody.
@@ -16,16 +16,16 @@ type Sweeps struct {
 }
 
 type swept struct {
-	rotation.Swept
+	facts.Terminated
 	cluster types.NamespacedName
 }
 
 func NewSweeps() *Sweeps { return &Sweeps{pods: map[types.UID]swept{}} }
 
-func (s *Sweeps) Of(pod types.UID) rotation.Swept {
+func (s *Sweeps) Of(pod types.UID) facts.Terminated {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.pods[pod].Swept
+	return s.pods[pod].Terminated
 }
 
 func (s *Sweeps) Take(pod types.UID, cluster types.NamespacedName, lists string, now time.Time) {
@@ -33,7 +33,7 @@ func (s *Sweeps) Take(pod types.UID, cluster types.NamespacedName, lists string,
 	defer s.mu.Unlock()
 	last := s.pods[pod]
 	if last.Lists != lists {
-		last = swept{cluster: cluster, Swept: rotation.Swept{Lists: lists, First: now}}
+		last = swept{cluster: cluster, Terminated: facts.Terminated{Lists: lists, First: now}}
 	}
 	last.Last = now
 	s.pods[pod] = last

@@ -15,7 +15,8 @@ import (
 	"pgtls.dev/pgtls/internal/controller/tls/snapshot"
 	"pgtls.dev/pgtls/internal/desired"
 	"pgtls.dev/pgtls/internal/pki"
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/facts"
+	"pgtls.dev/pgtls/internal/rotation/reason"
 )
 
 // readAuthorities finds the generations among a cluster's Secrets, by name:
@@ -35,7 +36,7 @@ func readAuthorities(v *look, secrets []corev1.Secret) []*snapshot.StoredAuthori
 		name := strings.TrimSuffix(secret.Name, material.CopySuffix)
 		stored := found[name]
 		if stored == nil {
-			stored = &snapshot.StoredAuthority{Facts: rotation.Authority{Domain: domain, Generation: generation}}
+			stored = &snapshot.StoredAuthority{Facts: facts.Authority{Domain: domain, Generation: generation}}
 			found[name] = stored
 		}
 		add(stored, v, secret)
@@ -57,7 +58,7 @@ func isOrphan(cluster *v1beta1.PostgresCluster, secret *corev1.Secret) bool {
 
 // add takes in one of the two Secrets. The original counts when both can be read.
 func add(s *snapshot.StoredAuthority, v *look, secret *corev1.Secret) {
-	store := rotation.Store{Present: true, Deleting: !secret.DeletionTimestamp.IsZero()}
+	store := facts.Store{Present: true, Deleting: !secret.DeletionTimestamp.IsZero()}
 	twin := strings.HasSuffix(secret.Name, material.CopySuffix)
 	if twin {
 		s.Twin, s.Facts.Copy = secret, store
@@ -65,7 +66,7 @@ func add(s *snapshot.StoredAuthority, v *look, secret *corev1.Secret) {
 		s.Original, s.Facts.Original = secret, store
 	}
 	if !metav1.IsControlledBy(secret, v.Cluster) {
-		refuse(s, rotation.AuthorityForeign, fmt.Sprintf("Secret %s does not belong to this cluster: rename or delete it", secret.Name))
+		refuse(s, reason.AuthorityForeign, fmt.Sprintf("Secret %s does not belong to this cluster: rename or delete it", secret.Name))
 		return
 	}
 	authority, err := pki.ParseAuthority(secret.Data[material.AuthorityCertificate], secret.Data[material.AuthorityKey])
@@ -77,16 +78,16 @@ func add(s *snapshot.StoredAuthority, v *look, secret *corev1.Secret) {
 		s.Forward, s.Facts.Forward = material.ReadBridge(secret.Data[material.ForwardBridge], 0)
 		s.Older, s.Facts.Older = material.ReadBridge(secret.Data[material.ForwardBridge], 1)
 		s.Backward, s.Facts.Backward = material.ReadBridge(secret.Data[material.BackwardBridge], 0)
-		if s.Facts.Problem == rotation.AuthorityUnreadable {
+		if s.Facts.Problem == reason.AuthorityUnreadable {
 			s.Facts.Problem, s.Facts.Message = "", ""
 		}
 	case err != nil && s.Authority == nil:
-		refuse(s, rotation.AuthorityUnreadable, fmt.Sprintf("Secret %s holds no usable authority (%s): restore it from a backup", secret.Name, err))
+		refuse(s, reason.AuthorityUnreadable, fmt.Sprintf("Secret %s holds no usable authority (%s): restore it from a backup", secret.Name, err))
 	}
 }
 
-func refuse(s *snapshot.StoredAuthority, reason rotation.Reason, message string) {
-	s.Facts.Problem, s.Facts.Message = reason, message
+func refuse(s *snapshot.StoredAuthority, code reason.Code, message string) {
+	s.Facts.Problem, s.Facts.Message = code, message
 }
 
 // gatherAuthorities reads the authorities. Those that are in use, or are to be
@@ -95,7 +96,7 @@ func gatherAuthorities(ctx context.Context, v *look) error {
 	named := generationsNamed(v)
 	v.Observed.GenerationSeen = named.highest()
 	secrets := slices.Clone(v.secrets)
-	for _, domain := range rotation.Domains() {
+	for _, domain := range facts.Domains() {
 		generations := slices.Sorted(maps.Keys(named[domain]))
 		if len(generations) == 0 {
 			generations = []int{1}

@@ -20,7 +20,7 @@ import (
 	"pgtls.dev/pgtls/internal/controller/tls/wanted"
 	"pgtls.dev/pgtls/internal/custom"
 	"pgtls.dev/pgtls/internal/desired"
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/facts"
 )
 
 // Gatherer observes clusters.
@@ -57,7 +57,7 @@ func (g *Gatherer) Gather(ctx context.Context, cluster *v1beta1.PostgresCluster)
 	v := &look{Gatherer: g, held: map[string]bool{}, Snapshot: &snapshot.Snapshot{
 		Cluster: cluster, Policy: wanted.Policy(cluster),
 		Material: map[string]*corev1.Secret{}, Pods: map[string]*corev1.Pod{}, Endpoints: map[string][]evidence.Endpoint{},
-		Handshakes: map[string]evidence.Proof{}, Reports: map[string]*agentapi.Report{}, Known: map[string]*x509.Certificate{}, TrustFindings: map[rotation.Domain][]custom.Finding{},
+		Handshakes: map[string]evidence.Proof{}, Reports: map[string]*agentapi.Report{}, Known: map[string]*x509.Certificate{}, TrustFindings: map[facts.Domain][]custom.Finding{},
 	}}
 	v.Observed.Now = v.Now()
 	for _, step := range []func(context.Context, *look) error{

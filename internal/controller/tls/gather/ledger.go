@@ -13,7 +13,7 @@ import (
 	"pgtls.dev/pgtls/internal/controller/tls/wanted"
 	"pgtls.dev/pgtls/internal/desired"
 	"pgtls.dev/pgtls/internal/pki"
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/facts"
 )
 
 // gatherApplications takes in the ledger, and the Secrets of applications that are to have none any more.
@@ -28,11 +28,11 @@ func gatherApplications(v *look) {
 		noteCurrent(v, secret.Labels[material.ApplicationLabel], secret)
 	}
 	for i := range v.Observed.Parties {
-		if party := &v.Observed.Parties[i]; party.Kind == rotation.Application && v.Material[party.Name] != nil {
+		if party := &v.Observed.Parties[i]; party.Kind == facts.Application && v.Material[party.Name] != nil {
 			noteCurrent(v, party.User, v.Material[party.Name])
 		}
 	}
-	if v.Ledger == nil && v.Observed.Ledger.State == rotation.Missing {
+	if v.Ledger == nil && v.Observed.Ledger.State == facts.Missing {
 		noteListed(v)
 	}
 	slices.Sort(v.Observed.UnwantedApplications)
@@ -46,31 +46,31 @@ func noteCurrent(v *look, user string, secret *corev1.Secret) {
 	if err != nil {
 		return
 	}
-	facts := pki.Facts(pair.Leaf())
-	enter(v, rotation.Issued{User: user, Serial: facts.Serial, IssuerKeyID: facts.IssuerKeyID, At: issuedAt(facts), NotAfter: facts.NotAfter})
+	details := pki.Facts(pair.Leaf())
+	enter(v, facts.Issued{User: user, Serial: details.Serial, IssuerKeyID: details.IssuerKeyID, At: issuedAt(details), NotAfter: details.NotAfter})
 }
 
 // issuedAt works out when a leaf was issued: its validity begins earlier, see backdate.
-func issuedAt(facts pki.CertificateFacts) time.Time {
-	return facts.NotBefore.Add(min(wanted.LeafBackdate, facts.NotAfter.Sub(facts.NotBefore)/11))
+func issuedAt(details pki.CertificateFacts) time.Time {
+	return details.NotBefore.Add(min(wanted.LeafBackdate, details.NotAfter.Sub(details.NotBefore)/11))
 }
 
 // noteListed enters what stands on the published revocation lists, for the same reason. When such a certificate ends is not
 // known, but that it is not after its authority.
 func noteListed(v *look) {
 	for _, list := range v.PublishedLists() {
-		facts := pki.FactsOfRevocationList(list)
+		details := pki.FactsOfRevocationList(list)
 		for _, entry := range list.RevokedCertificateEntries {
 			if serial := entry.SerialNumber.Text(16); !material.IsCanary(serial) {
-				enter(v, rotation.Issued{Serial: serial, IssuerKeyID: facts.IssuerKeyID, At: entry.RevocationTime, NotAfter: facts.NextUpdate, RevokedAt: entry.RevocationTime})
+				enter(v, facts.Issued{Serial: serial, IssuerKeyID: details.IssuerKeyID, At: entry.RevocationTime, NotAfter: details.NextUpdate, RevokedAt: entry.RevocationTime})
 			}
 		}
 	}
 }
 
 // enter adds to what is known to have been issued.
-func enter(v *look, entry rotation.Issued) {
-	if !slices.ContainsFunc(v.Observed.Ledger.Issued, func(known rotation.Issued) bool { return known.Serial == entry.Serial }) {
+func enter(v *look, entry facts.Issued) {
+	if !slices.ContainsFunc(v.Observed.Ledger.Issued, func(known facts.Issued) bool { return known.Serial == entry.Serial }) {
 		v.Observed.Ledger.Issued = append(v.Observed.Ledger.Issued, entry)
 	}
 }
@@ -83,13 +83,13 @@ func gatherLedger(ctx context.Context, v *look) error {
 	case err != nil:
 		return err
 	case secret == nil:
-		ledger.State = rotation.Missing
+		ledger.State = facts.Missing
 	case !metav1.IsControlledBy(secret, v.Cluster):
-		ledger.State = rotation.Foreign
+		ledger.State = facts.Foreign
 	default:
 		v.Ledger = secret
 		if ledger.Issued, err = material.ReadLedger(secret); err == nil {
-			ledger.State = rotation.Present
+			ledger.State = facts.Present
 		}
 	}
 	gatherApplications(v)

@@ -13,11 +13,12 @@ import (
 	"pgtls.dev/pgtls/internal/controller/tls/snapshot"
 	"pgtls.dev/pgtls/internal/desired"
 	"pgtls.dev/pgtls/internal/pki"
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/facts"
+	"pgtls.dev/pgtls/internal/rotation/reason"
 )
 
 // namedGenerations are the certificates in a cluster's bundles that are named like authorities of its own, by generation.
-type namedGenerations map[rotation.Domain]map[int]*x509.Certificate
+type namedGenerations map[facts.Domain]map[int]*x509.Certificate
 
 // generationsNamed looks into every bundle of the cluster, also of parties which are no longer wanted.
 func generationsNamed(v *look) namedGenerations {
@@ -26,7 +27,7 @@ func generationsNamed(v *look) namedGenerations {
 		secrets = append(secrets, *secret)
 	}
 	named := namedGenerations{}
-	for _, domain := range rotation.Domains() {
+	for _, domain := range facts.Domains() {
 		named[domain] = map[int]*x509.Certificate{}
 		for i := range secrets {
 			if !metav1.IsControlledBy(&secrets[i], v.Cluster) {
@@ -37,8 +38,8 @@ func generationsNamed(v *look) namedGenerations {
 				continue
 			}
 			for _, anchor := range anchors {
-				facts := pki.Facts(anchor)
-				if n := material.GenerationNamed(v.Cluster.Name, domain, facts.Subject); n > 0 && !v.IsForeign(domain, facts.Fingerprint) {
+				details := pki.Facts(anchor)
+				if n := material.GenerationNamed(v.Cluster.Name, domain, details.Subject); n > 0 && !v.IsForeign(domain, details.Fingerprint) {
 					named[domain][n] = anchor
 				}
 			}
@@ -47,8 +48,8 @@ func generationsNamed(v *look) namedGenerations {
 	return named
 }
 
-func (n namedGenerations) highest() map[rotation.Domain]int {
-	seen := map[rotation.Domain]int{}
+func (n namedGenerations) highest() map[facts.Domain]int {
+	seen := map[facts.Domain]int{}
 	for domain, generations := range n {
 		for generation := range generations {
 			seen[domain] = max(seen[domain], generation)
@@ -67,21 +68,21 @@ func addLost(v *look, named namedGenerations, secrets []corev1.Secret) {
 			issuers[leaf.IssuerKeyID] = true
 		}
 	}
-	for _, domain := range rotation.Domains() {
+	for _, domain := range facts.Domains() {
 		for generation, certificate := range named[domain] {
-			facts := pki.Facts(certificate)
-			if !issuers[facts.KeyID] && !operatorTrusts(v, domain, certificate) {
+			details := pki.Facts(certificate)
+			if !issuers[details.KeyID] && !operatorTrusts(v, domain, certificate) {
 				continue
 			}
 			stored := v.Authority(domain, generation)
 			switch {
 			case stored == nil:
-				v.Authorities = append(v.Authorities, &snapshot.StoredAuthority{Certificate: certificate, Facts: rotation.Authority{
-					Domain: domain, Generation: generation, Certificate: facts, Problem: rotation.AuthorityLost,
+				v.Authorities = append(v.Authorities, &snapshot.StoredAuthority{Certificate: certificate, Facts: facts.Authority{
+					Domain: domain, Generation: generation, Certificate: details, Problem: reason.AuthorityLost,
 					Message: fmt.Sprintf("the Secret of the %s authority g%d is gone: what is served goes on being served, and a new authority takes its place", domain, generation),
 				}})
-			case stored.Certificate == nil && stored.Facts.Problem == rotation.AuthorityUnreadable:
-				stored.Certificate, stored.Facts.Certificate = certificate, facts
+			case stored.Certificate == nil && stored.Facts.Problem == reason.AuthorityUnreadable:
+				stored.Certificate, stored.Facts.Certificate = certificate, details
 			}
 		}
 	}
@@ -94,7 +95,7 @@ func addLost(v *look, named namedGenerations, secrets []corev1.Secret) {
 }
 
 // operatorTrusts reports whether a certificate is in the bundle of the operator's own material.
-func operatorTrusts(v *look, domain rotation.Domain, certificate *x509.Certificate) bool {
+func operatorTrusts(v *look, domain facts.Domain, certificate *x509.Certificate) bool {
 	secret := v.Material[desired.OperatorMaterial(v.Cluster.Name)]
 	if secret == nil {
 		return false

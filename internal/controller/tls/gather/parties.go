@@ -15,7 +15,7 @@ import (
 	"pgtls.dev/pgtls/internal/controller/tls/material"
 	"pgtls.dev/pgtls/internal/controller/tls/wanted"
 	"pgtls.dev/pgtls/internal/desired"
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/facts"
 )
 
 // gatherUnwanted finds the material of parties that are gone. What still has a StatefulSet, a Deployment or a
@@ -61,9 +61,9 @@ func gatherParties(ctx context.Context, v *look) error {
 		case secret == nil && !servicesExist(v.Cluster.Name, party.Kind, services.Items):
 			continue // its addresses are not known yet: a leaf of now would lack names in a moment
 		case secret == nil:
-			party.Material.State = rotation.Missing
+			party.Material.State = facts.Missing
 		case !metav1.IsControlledBy(secret, v.Cluster):
-			party.Material.State = rotation.Foreign
+			party.Material.State = facts.Foreign
 		default:
 			v.Material[party.Name] = secret
 			party.Material = material.InspectParty(&party, secret, v.Observed.Now)
@@ -74,14 +74,14 @@ func gatherParties(ctx context.Context, v *look) error {
 }
 
 // servicesExist reports whether the Services that lead to a party are there, with their addresses.
-func servicesExist(cluster string, kind rotation.Kind, services []corev1.Service) bool {
+func servicesExist(cluster string, kind facts.Kind, services []corev1.Service) bool {
 	var names []string
 	switch kind {
-	case rotation.Instance:
+	case facts.Instance:
 		names = []string{desired.PrimaryService(cluster), desired.ReplicaService(cluster)}
-	case rotation.Pooler:
+	case facts.Pooler:
 		names = []string{desired.PoolerName(cluster)}
-	case rotation.Operator, rotation.Application:
+	case facts.Operator, facts.Application:
 	}
 	for _, name := range names {
 		if !slices.ContainsFunc(services, func(s corev1.Service) bool { return s.Name == name }) {

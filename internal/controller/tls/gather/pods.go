@@ -19,7 +19,7 @@ import (
 	"pgtls.dev/pgtls/internal/controller/tls/snapshot"
 	"pgtls.dev/pgtls/internal/desired"
 	"pgtls.dev/pgtls/internal/probe"
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/facts"
 )
 
 // endpointsOf are the ports of a pod that are to be proven now. PostgreSQL and
@@ -87,16 +87,16 @@ func gatherPod(v *look, pod *corev1.Pod) (undelivered bool) {
 		return false
 	}
 	v.Endpoints[pod.Name] = endpointsOf(v.Cluster, pod)
-	seen := rotation.Pod{
-		Name:    pod.Name,
-		Primary: desired.IsPrimaryRole(pod.Labels[desired.RoleLabel]),
-		Asked:   pod.Annotations[material.ActivateAnnotation],
-		Report:  reportFacts(report, v.Observed.Now),
-		Proofs:  v.Proofs.Of(pod.UID, v.Endpoints[pod.Name], v.Observed.Now),
-		Swept:   v.Sweeps.Of(pod.UID),
+	seen := facts.Pod{
+		Name:       pod.Name,
+		Primary:    desired.IsPrimaryRole(pod.Labels[desired.RoleLabel]),
+		Asked:      pod.Annotations[material.ActivateAnnotation],
+		Report:     reportFacts(report, v.Observed.Now),
+		Proofs:     v.Proofs.Of(pod.UID, v.Endpoints[pod.Name], v.Observed.Now),
+		Terminated: v.Sweeps.Of(pod.UID),
 	}
 	if undelivered = isUndelivered(report, seen.Asked); undelivered {
-		seen.NudgeAt = v.Nudges.Due(client.ObjectKeyFromObject(v.Cluster), pod.UID, seen.Asked, v.Observed.Now)
+		seen.RetriggerAt = v.Nudges.Due(client.ObjectKeyFromObject(v.Cluster), pod.UID, seen.Asked, v.Observed.Now)
 	}
 	party.Pods = append(party.Pods, seen)
 	v.Reports[pod.Name] = report
@@ -116,7 +116,7 @@ func isUndelivered(report *agentapi.Report, asked string) bool {
 
 // inDoubt reports whether a pod was asked to use what is published and was never seen to serve it: if its
 // process is down, that may be why, and nobody else is to follow.
-func inDoubt(v *look, pod *corev1.Pod, party *rotation.Party) bool {
+func inDoubt(v *look, pod *corev1.Pod, party *facts.Party) bool {
 	asked := pod.Annotations[material.ActivateAnnotation]
 	return asked != "" && asked == party.Material.Revision && !v.Proofs.Saw(pod.UID, asked)
 }
@@ -165,28 +165,28 @@ func containerReady(pod *corev1.Pod, name string) bool {
 	return false
 }
 
-func reportFacts(report *agentapi.Report, now time.Time) *rotation.Report {
+func reportFacts(report *agentapi.Report, now time.Time) *facts.Report {
 	if report == nil {
 		return nil
 	}
-	facts := &rotation.Report{
+	details := &facts.Report{
 		Active: report.Active, Mounted: report.Mounted, Asked: report.Asked, Lists: report.RevocationLists,
-		Loaded: rotation.Bundles{Server: report.ServerAnchors, Client: report.ClientAnchors},
+		Loaded: facts.Bundles{Server: report.ServerAnchors, Client: report.ClientAnchors},
 	}
 	for _, r := range report.Refused {
 		until := now
 		if r.Until != nil {
 			until = *r.Until
 		}
-		facts.Refused = append(facts.Refused, rotation.Refused{IssuerKeyID: r.Issuer, Count: int(min(r.Count, math.MaxInt32)), Served: until.Sub(r.Since)})
+		details.Refused = append(details.Refused, facts.Refused{IssuerKeyID: r.Issuer, Count: int(min(r.Count, math.MaxInt32)), Served: until.Sub(r.Since)})
 	}
 	for _, leaf := range []*agentapi.Leaf{report.ServerLeaf, report.ClientLeaf, report.ServedLeaf, report.PresentedLeaf} {
-		if leaf != nil && (facts.ActiveUntil.IsZero() || leaf.NotAfter.Before(facts.ActiveUntil)) {
-			facts.ActiveUntil = leaf.NotAfter
+		if leaf != nil && (details.ActiveUntil.IsZero() || leaf.NotAfter.Before(details.ActiveUntil)) {
+			details.ActiveUntil = leaf.NotAfter
 		}
 	}
 	if report.Problem != nil {
-		facts.ProblemReason, facts.ProblemMessage = string(report.Problem.Reason), report.Problem.Message
+		details.ProblemReason, details.ProblemMessage = string(report.Problem.Reason), report.Problem.Message
 	}
-	return facts
+	return details
 }

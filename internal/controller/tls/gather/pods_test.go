@@ -15,7 +15,7 @@ import (
 	"pgtls.dev/pgtls/internal/controller/tls/tlstest"
 	"pgtls.dev/pgtls/internal/desired"
 	"pgtls.dev/pgtls/internal/probe"
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/facts"
 )
 
 func TestEachKindOfPodHasItsPorts(t *testing.T) {
@@ -122,16 +122,16 @@ func TestAReportAsFacts(t *testing.T) {
 		Problem: &agentapi.Problem{Reason: agentapi.ReloadFailed, Message: "no answer"}, ServerAnchors: []string{"s"}, ClientAnchors: []string{"c"},
 		Refused: []agentapi.Refused{{Issuer: "new", Count: 3, Since: soon.Add(-time.Minute)}, {Issuer: "old", Since: soon.Add(-time.Hour), Until: ptr.To(soon.Add(-time.Minute))}},
 	}
-	want := &rotation.Report{Active: "a", Mounted: "b", ActiveUntil: soon, ProblemReason: "ReloadFailed", ProblemMessage: "no answer",
-		Loaded:  rotation.Bundles{Server: []string{"s"}, Client: []string{"c"}},
-		Refused: []rotation.Refused{{IssuerKeyID: "new", Count: 3, Served: time.Minute}, {IssuerKeyID: "old", Served: 59 * time.Minute}}}
+	want := &facts.Report{Active: "a", Mounted: "b", ActiveUntil: soon, ProblemReason: "ReloadFailed", ProblemMessage: "no answer",
+		Loaded:  facts.Bundles{Server: []string{"s"}, Client: []string{"c"}},
+		Refused: []facts.Refused{{IssuerKeyID: "new", Count: 3, Served: time.Minute}, {IssuerKeyID: "old", Served: 59 * time.Minute}}}
 	if diff := cmp.Diff(want, reportFacts(report, soon)); diff != "" {
 		t.Errorf("facts (-want +got):\n%s", diff)
 	}
 	if reportFacts(nil, soon) != nil {
 		t.Error("what is unknown became a fact")
 	}
-	if facts := reportFacts(&agentapi.Report{}, soon); !facts.ActiveUntil.IsZero() {
+	if details := reportFacts(&agentapi.Report{}, soon); !details.ActiveUntil.IsZero() {
 		t.Error("an end that is unknown became a fact")
 	}
 }

@@ -12,7 +12,7 @@ import (
 	"pgtls.dev/pgtls/internal/controller/tls/material"
 	"pgtls.dev/pgtls/internal/desired"
 	"pgtls.dev/pgtls/internal/pki"
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/facts"
 )
 
 // gatherPublicTrust reads the ConfigMap that clients take their bundle from.
@@ -22,13 +22,13 @@ func gatherPublicTrust(ctx context.Context, v *look) error {
 	trust := &v.Observed.PublicTrust
 	switch {
 	case apierrors.IsNotFound(err):
-		trust.State = rotation.Missing
+		trust.State = facts.Missing
 	case err != nil:
 		return fmt.Errorf("reading ConfigMap %s: %w", desired.CAConfigMap(v.Cluster.Name), err)
 	case !metav1.IsControlledBy(&config, v.Cluster):
-		trust.State = rotation.Foreign
+		trust.State = facts.Foreign
 	default:
-		trust.State = rotation.Present
+		trust.State = facts.Present
 		if anchors, err := pki.ParseBundle([]byte(config.Data[material.AuthorityCertificate])); err == nil {
 			trust.Anchors = material.Fingerprints(anchors)
 		}

@@ -14,7 +14,7 @@ import (
 	"pgtls.dev/pgtls/internal/controller/tls/wanted"
 	"pgtls.dev/pgtls/internal/desired"
 	"pgtls.dev/pgtls/internal/pki"
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/facts"
 )
 
 // gatherRecord takes in what the record says. Where it is gone, or somebody has altered it, what the cluster's bundles hold
@@ -51,7 +51,7 @@ func readRecord(v *look) {
 		if !isAnchor || err != nil || len(certificates) != 1 {
 			continue
 		}
-		anchor := anchorOf(v, rotation.Domain(domain), certificates[0])
+		anchor := anchorOf(v, facts.Domain(domain), certificates[0])
 		anchor.Facts.Admitted = true
 		anchor.Facts.AdmittedAt = material.TimeIn(v.Record.Data[name+material.SinceSuffix])
 		anchor.Facts.UnusedSince = material.TimeIn(v.Record.Data[name+material.UnusedSuffix])
@@ -63,7 +63,7 @@ func readBundles(v *look) {
 		if !metav1.IsControlledBy(&v.secrets[i], v.Cluster) {
 			continue
 		}
-		for _, domain := range rotation.Domains() {
+		for _, domain := range facts.Domains() {
 			anchors, err := pki.ParseBundle(v.secrets[i].Data[material.BundleFiles[domain]])
 			if err != nil {
 				continue
@@ -78,29 +78,29 @@ func readBundles(v *look) {
 }
 
 // anchorOf returns what is known of an anchor from elsewhere, and takes it in when nothing is.
-func anchorOf(v *look, domain rotation.Domain, certificate *x509.Certificate) *snapshot.ForeignAnchor {
-	facts := pki.Facts(certificate)
+func anchorOf(v *look, domain facts.Domain, certificate *x509.Certificate) *snapshot.ForeignAnchor {
+	details := pki.Facts(certificate)
 	for _, known := range v.Foreign {
-		if known.Facts.Domain == domain && known.Facts.Fingerprint == facts.Fingerprint {
+		if known.Facts.Domain == domain && known.Facts.Fingerprint == details.Fingerprint {
 			return known
 		}
 	}
-	anchor := &snapshot.ForeignAnchor{Certificate: certificate, Facts: rotation.Anchor{
-		Domain: domain, Fingerprint: facts.Fingerprint, Subject: facts.Subject, NotAfter: facts.NotAfter,
+	anchor := &snapshot.ForeignAnchor{Certificate: certificate, Facts: facts.Anchor{
+		Domain: domain, Fingerprint: details.Fingerprint, Subject: details.Subject, NotAfter: details.NotAfter,
 	}}
 	v.Foreign = append(v.Foreign, anchor)
 	return anchor
 }
 
 // foreignFacts are the facts of all of them, sorted.
-func foreignFacts(v *look) (facts []rotation.Anchor) {
+func foreignFacts(v *look) (details []facts.Anchor) {
 	slices.SortFunc(v.Foreign, func(a, b *snapshot.ForeignAnchor) int {
 		return strings.Compare(material.RecordKey(a.Facts.Domain, a.Facts.Fingerprint), material.RecordKey(b.Facts.Domain, b.Facts.Fingerprint))
 	})
 	for _, a := range v.Foreign {
 		a.Facts.Admitted = a.Facts.Admitted || a.Bundled && (!a.Facts.Wanted || v.RecordForeign) // what is wanted is noted anew
 		a.Facts.Held = a.Facts.Held || v.RecordForeign                                           // nothing can be noted
-		facts = append(facts, a.Facts)
+		details = append(details, a.Facts)
 	}
-	return facts
+	return details
 }

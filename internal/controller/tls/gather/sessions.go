@@ -12,7 +12,7 @@ import (
 	"pgtls.dev/pgtls/internal/controller/tls/material"
 	"pgtls.dev/pgtls/internal/controller/tls/snapshot"
 	"pgtls.dev/pgtls/internal/postgres"
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/facts"
 )
 
 // sessionsTimeout is how long a PostgreSQL may take to say who is connected.
@@ -46,7 +46,7 @@ func (g *Gatherer) GatherSessions(ctx context.Context, s *snapshot.Snapshot) {
 	var wait sync.WaitGroup
 	for i := range v.Observed.Parties {
 		party := &v.Observed.Parties[i]
-		if party.Kind != rotation.Instance {
+		if party.Kind != facts.Instance {
 			continue
 		}
 		for j := range party.Pods {
@@ -56,7 +56,7 @@ func (g *Gatherer) GatherSessions(ctx context.Context, s *snapshot.Snapshot) {
 	wait.Wait()
 }
 
-func sessionsOf(ctx context.Context, v *look, identity *evidence.Identity, own map[string]bool, seen *rotation.Pod) {
+func sessionsOf(ctx context.Context, v *look, identity *evidence.Identity, own map[string]bool, seen *facts.Pod) {
 	ctx, cancel := context.WithTimeout(ctx, sessionsTimeout)
 	defer cancel()
 	pod := v.Pods[seen.Name]
@@ -70,14 +70,14 @@ func sessionsOf(ctx context.Context, v *look, identity *evidence.Identity, own m
 
 // foreignSessions are those that came in with a certificate which the operator cannot replace: neither from the cluster's own
 // pods nor the operator's own.
-func foreignSessions(v *look, sessions []postgres.Session, own map[string]bool) (out []rotation.Session) {
+func foreignSessions(v *look, sessions []postgres.Session, own map[string]bool) (out []facts.Session) {
 	for _, s := range sessions {
 		// pg_stat_ssl writes a name as OpenSSL does in one line: /CN=hippo client ca g1
 		if s.IssuerDN == "" || own[s.Address] || s.User == agentapi.OperatorIdentity {
 			continue
 		}
-		session := rotation.Session{
-			Generation: material.GenerationNamed(v.Cluster.Name, rotation.Client, strings.TrimPrefix(s.IssuerDN, "/")),
+		session := facts.Session{
+			Generation: material.GenerationNamed(v.Cluster.Name, facts.Client, strings.TrimPrefix(s.IssuerDN, "/")),
 			Issuer:     issuerNamed(v, s.IssuerDN), User: s.User, Address: s.Address,
 		}
 		if !slices.Contains(out, session) {
@@ -92,7 +92,7 @@ func foreignSessions(v *look, sessions []postgres.Session, own map[string]bool) 
 func issuerNamed(v *look, name string) string {
 	var subjects []string
 	for _, a := range v.Foreign {
-		if a.Facts.Domain == rotation.Client && postgres.OneLineName(a.Certificate.Subject) == name && !slices.Contains(subjects, a.Facts.Subject) {
+		if a.Facts.Domain == facts.Client && postgres.OneLineName(a.Certificate.Subject) == name && !slices.Contains(subjects, a.Facts.Subject) {
 			subjects = append(subjects, a.Facts.Subject)
 		}
 	}

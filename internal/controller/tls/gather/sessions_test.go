@@ -16,14 +16,14 @@ import (
 	"pgtls.dev/pgtls/api/v1beta1"
 	"pgtls.dev/pgtls/internal/controller/tls/snapshot"
 	"pgtls.dev/pgtls/internal/postgres"
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/facts"
 )
 
 func TestWhoseSessionsCount(t *testing.T) {
 	own := map[string]bool{"10.0.0.1": true}
 	v := &look{Snapshot: &snapshot.Snapshot{Cluster: &v1beta1.PostgresCluster{ObjectMeta: metav1.ObjectMeta{Name: "hippo"}}}}
 	company := authorityOfACompany(t)
-	anchorOf(v, rotation.Client, company)
+	anchorOf(v, facts.Client, company)
 	got := foreignSessions(v, []postgres.Session{
 		{User: "ann", Address: "10.0.0.9", IssuerDN: "/CN=hippo client ca g1"},
 		{User: "ann", Address: "10.0.0.9", IssuerDN: "/CN=hippo client ca g1"}, // twice is once
@@ -34,7 +34,7 @@ func TestWhoseSessionsCount(t *testing.T) {
 		{User: "joe", Address: "10.0.0.9", IssuerDN: "/C=CH/O=Company/CN=Company CA"},
 		{User: "ann", Address: "10.0.0.9"}, // by password
 	}, own)
-	want := []rotation.Session{
+	want := []facts.Session{
 		{Generation: 1, Issuer: "/CN=hippo client ca g1", User: "ann", Address: "10.0.0.9"},
 		{Generation: 2, Issuer: "/CN=hippo client ca g2", User: "bob", Address: "10.0.0.9"},
 		{Issuer: "/CN=other client ca g1", User: "eve", Address: "10.0.0.9"},
@@ -50,7 +50,7 @@ func TestOfTwoIssuersOfOneNameNeitherIsNamed(t *testing.T) {
 	v := &look{Snapshot: &snapshot.Snapshot{Cluster: &v1beta1.PostgresCluster{ObjectMeta: metav1.ObjectMeta{Name: "hippo"}}}}
 	long := "A company whose name alone has more letters than there is room for"
 	for _, name := range []string{"first", "second"} {
-		anchorOf(v, rotation.Client, authorityCalled(t, pkix.Name{Organization: []string{long}, CommonName: name}))
+		anchorOf(v, facts.Client, authorityCalled(t, pkix.Name{Organization: []string{long}, CommonName: name}))
 	}
 	cut := ("/O=" + long)[:63]
 	if got := issuerNamed(v, cut); got != cut {

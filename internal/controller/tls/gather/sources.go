@@ -20,14 +20,14 @@ import (
 	"pgtls.dev/pgtls/internal/delivery/kube"
 	"pgtls.dev/pgtls/internal/desired"
 	"pgtls.dev/pgtls/internal/pki"
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/facts"
 )
 
 // gatherSources reads and checks every certificate that the spec names, and says what each party is to present. What is
 // refused changes nothing: what is presented already goes on being presented.
 func gatherSources(ctx context.Context, v *look) error {
-	trust := map[rotation.Domain][]*x509.Certificate{}
-	for _, domain := range rotation.Domains() {
+	trust := map[facts.Domain][]*x509.Certificate{}
+	for _, domain := range facts.Domains() {
 		trust[domain] = additionalTrust(ctx, v, domain)
 	}
 	var peer []*x509.Certificate
@@ -88,8 +88,8 @@ func readCustom(ctx context.Context, v *look, s wanted.Slot, trust, peer []*x509
 
 // readSource reads what a spec names.
 func readSource(ctx context.Context, v *look, kind, name string) (data map[string][]byte, finding *custom.Finding) {
-	refuse := func(reason custom.Reason, remedy, format string, args ...any) (map[string][]byte, *custom.Finding) {
-		return nil, &custom.Finding{Reason: reason, Severity: custom.Refuse, Message: fmt.Sprintf("%s %s: ", kind, name) + fmt.Sprintf(format, args...) + ": " + remedy}
+	refuse := func(code custom.Reason, remedy, format string, args ...any) (map[string][]byte, *custom.Finding) {
+		return nil, &custom.Finding{Reason: code, Severity: custom.Refuse, Message: fmt.Sprintf("%s %s: ", kind, name) + fmt.Sprintf(format, args...) + ": " + remedy}
 	}
 	key := client.ObjectKey{Namespace: v.Cluster.Namespace, Name: name}
 	var secret corev1.Secret
@@ -123,9 +123,9 @@ func bytesOf(config *corev1.ConfigMap) map[string][]byte {
 
 // additionalTrust reads the authorities that are trusted besides in a domain. While one source cannot be read or is refused,
 // nothing that was admitted before is given up: who knows what it held.
-func additionalTrust(ctx context.Context, v *look, domain rotation.Domain) (anchors []*x509.Certificate) {
+func additionalTrust(ctx context.Context, v *look, domain facts.Domain) (anchors []*x509.Certificate) {
 	spec := wanted.Of(v.Cluster)
-	sources := map[rotation.Domain][]v1beta1.TrustSource{rotation.Server: spec.Server.AdditionalTrust, rotation.Client: spec.Client.AdditionalTrust}[domain]
+	sources := map[facts.Domain][]v1beta1.TrustSource{facts.Server: spec.Server.AdditionalTrust, facts.Client: spec.Client.AdditionalTrust}[domain]
 	for _, source := range sources {
 		kind, key := wanted.TrustKey(source)
 		found, findings := readTrust(ctx, v, domain, kind, key)
@@ -142,13 +142,13 @@ func additionalTrust(ctx context.Context, v *look, domain rotation.Domain) (anch
 }
 
 // hold keeps what is trusted in a domain: who knows what a source holds, or held, that cannot be read or is refused.
-func hold(v *look, domain rotation.Domain) {
+func hold(v *look, domain facts.Domain) {
 	for _, a := range v.Foreign {
 		a.Facts.Held = a.Facts.Held || a.Facts.Domain == domain
 	}
 }
 
-func readTrust(ctx context.Context, v *look, domain rotation.Domain, kind string, key v1beta1.TrustKey) ([]*x509.Certificate, []custom.Finding) {
+func readTrust(ctx context.Context, v *look, domain facts.Domain, kind string, key v1beta1.TrustKey) ([]*x509.Certificate, []custom.Finding) {
 	data, finding := readSource(ctx, v, kind, key.Name)
 	if finding != nil {
 		return nil, []custom.Finding{*finding}
@@ -177,7 +177,7 @@ func inputFor(v *look, s wanted.Slot, projection *corev1.SecretProjection, data 
 	for _, item := range projection.Items {
 		input.Items = append(input.Items, custom.Item{Key: item.Key, Path: item.Path})
 	}
-	if s.Domain == rotation.Server && spec.Server.SystemRoots && v.SystemRoots != nil {
+	if s.Domain == facts.Server && spec.Server.SystemRoots && v.SystemRoots != nil {
 		input.SystemRoots = v.SystemRoots()
 	}
 	switch s.Role {
@@ -210,7 +210,7 @@ func lastGood(v *look, p *snapshot.Presented) {
 }
 
 // presents is the sound custom certificate in a party's material, with the anchors beside it to which it leads; nil: none.
-func presents(v *look, party *rotation.Party, domain rotation.Domain) (*pki.KeyPair, []*x509.Certificate) {
+func presents(v *look, party *facts.Party, domain facts.Domain) (*pki.KeyPair, []*x509.Certificate) {
 	secret := v.Material[party.Name]
 	for _, c := range party.Material.Customs {
 		if c.Domain != domain || c.Problem != "" || secret == nil {
@@ -233,16 +233,16 @@ func presents(v *look, party *rotation.Party, domain rotation.Domain) (*pki.KeyP
 }
 
 // customFacts are the facts of what is to be presented. Its anchors are those of the domain to which the chain leads.
-func customFacts(v *look, s wanted.Slot, p *snapshot.Presented) *rotation.Custom {
-	facts := material.CustomOf(s.Domain, p.Pair, v.ForeignAnchors(s.Domain), v.Observed.Now)
+func customFacts(v *look, s wanted.Slot, p *snapshot.Presented) *facts.Custom {
+	details := material.CustomOf(s.Domain, p.Pair, v.ForeignAnchors(s.Domain), v.Observed.Now)
 	adoption := wanted.Adoption(v.Cluster)
-	facts.Immediate = adoption == v1beta1.AdoptImmediate
-	facts.Unapproved = adoption == v1beta1.AdoptManual && !slices.Contains(wanted.Approvals(v.Cluster), facts.Content)
-	return &facts
+	details.Immediate = adoption == v1beta1.AdoptImmediate
+	details.Unapproved = adoption == v1beta1.AdoptManual && !slices.Contains(wanted.Approvals(v.Cluster), details.Content)
+	return &details
 }
 
 // wantCustoms says what a party's process is to present.
-func wantCustoms(v *look, party *rotation.Party) {
+func wantCustoms(v *look, party *facts.Party) {
 	for _, p := range v.Customs {
 		if p.Slot.Kind != party.Kind || p.Facts == nil {
 			continue

@@ -11,13 +11,13 @@ import (
 	"pgtls.dev/pgtls/internal/custom"
 	"pgtls.dev/pgtls/internal/desired"
 	"pgtls.dev/pgtls/internal/pki"
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/facts"
 )
 
 // ambiguous refuses anchors from elsewhere beside which verifiers would refuse what is presented, or is about to be. An authority
 // that was made anew under its old name is such a one, where key identifiers are missing: OpenSSL takes any anchor of the
 // issuer's name and tries no second, so that already to trust it would be an outage.
-func ambiguous(v *look, domain rotation.Domain, p *snapshot.Presented) bool {
+func ambiguous(v *look, domain facts.Domain, p *snapshot.Presented) bool {
 	held := v.ForeignAnchors(domain)
 	both := slices.Concat(held, p.Anchors)
 	accepts := func(anchors []*x509.Certificate, chain []*x509.Certificate) error {
@@ -52,7 +52,7 @@ type heldPair struct {
 }
 
 // presentedIn are the certificates from elsewhere that are presented in a domain, or accepted and about to be.
-func presentedIn(v *look, domain rotation.Domain) (pairs []heldPair) {
+func presentedIn(v *look, domain facts.Domain) (pairs []heldPair) {
 	for i := range v.Observed.Parties {
 		party := &v.Observed.Parties[i]
 		if pair, _ := presents(v, party, domain); pair != nil {
@@ -69,7 +69,7 @@ func presentedIn(v *look, domain rotation.Domain) (pairs []heldPair) {
 
 // unfit refuses anchors that are named like an authority of the cluster: OpenSSL would take the one for the other, and to it
 // neither letters in upper case nor more blanks make another name. It also refuses those that cannot be noted.
-func unfit(v *look, domain rotation.Domain, p *snapshot.Presented) bool {
+func unfit(v *look, domain facts.Domain, p *snapshot.Presented) bool {
 	for _, a := range p.Anchors {
 		if v.RecordForeign && !v.IsForeign(domain, pki.Facts(a).Fingerprint) {
 			p.Findings = append(p.Findings, custom.Finding{Reason: snapshot.RecordForeign, Severity: custom.Refuse, Message: fmt.Sprintf(
@@ -91,7 +91,7 @@ func unfit(v *look, domain rotation.Domain, p *snapshot.Presented) bool {
 const maxForeign = pki.MaxCertificates - 10
 
 // crowded refuses anchors for which a domain's bundle has no room, because of what other sources bring or have brought.
-func crowded(v *look, domain rotation.Domain, p *snapshot.Presented) bool {
+func crowded(v *look, domain facts.Domain, p *snapshot.Presented) bool {
 	room := maxForeign - len(v.ForeignAnchors(domain))
 	for _, a := range p.Anchors {
 		if !v.IsForeign(domain, pki.Facts(a).Fingerprint) {

@@ -14,7 +14,7 @@ import (
 	"pgtls.dev/pgtls/internal/controller/tls/tlstest"
 	"pgtls.dev/pgtls/internal/controller/tls/wanted"
 	"pgtls.dev/pgtls/internal/custom"
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/facts"
 )
 
 // An authority that was made anew under its old name would have OpenSSL refuse what is presented as soon as it is trusted.
@@ -38,15 +38,15 @@ func TestAnAuthorityMadeAnewUnderItsNameIsRefused(t *testing.T) {
 			v := &look{Snapshot: g.Snapshot}
 			v.Cluster = &v1beta1.PostgresCluster{}
 			v.Cluster.Name = "hippo"
-			anchorOf(v, rotation.Server, root.Certificate).Facts.Admitted = true
+			anchorOf(v, facts.Server, root.Certificate).Facts.Admitted = true
 			secret := &corev1.Secret{Data: g.Served(t, root.Issue(x509.ExtKeyUsageServerAuth), root.Certificate)}
 			v.Material = map[string]*corev1.Secret{"hippo-a": secret}
-			v.Observed.Parties = []rotation.Party{{Name: "hippo-a", Kind: rotation.Instance, Material: material.Inspect(secret, []rotation.LeafWant{{Domain: rotation.Server}}, now)}}
+			v.Observed.Parties = []facts.Party{{Name: "hippo-a", Kind: facts.Instance, Material: material.Inspect(secret, []facts.LeafWant{{Domain: facts.Server}}, now)}}
 			p := &snapshot.Presented{Source: "Secret custom", Slot: wanted.Slots()[0], Anchors: []*x509.Certificate{c.brings.Certificate}}
 			if !c.trust {
 				p.Pair = c.issuer.Issue(x509.ExtKeyUsageServerAuth)
 			}
-			refused := unfit(v, rotation.Server, p)
+			refused := unfit(v, facts.Server, p)
 			if refused != (c.refused != "") {
 				t.Fatalf("refused: %v, %v", refused, p.Findings)
 			}
@@ -61,17 +61,17 @@ func TestAnAuthorityMadeAnewUnderItsNameIsRefused(t *testing.T) {
 func TestIssuersByHandAreToldApart(t *testing.T) {
 	now := snapshottest.NewTwoGenerations(t).Snapshot.Observed.Now
 	root, other := tlstest.NewByHand(t, now, "root by hand"), tlstest.NewByHand(t, now, "another root")
-	facts := func(a tlstest.ByHand) rotation.Custom {
-		return material.CustomOf(rotation.Server, a.Issue(x509.ExtKeyUsageServerAuth), []*x509.Certificate{a.Certificate}, now)
+	details := func(a tlstest.ByHand) facts.Custom {
+		return material.CustomOf(facts.Server, a.Issue(x509.ExtKeyUsageServerAuth), []*x509.Certificate{a.Certificate}, now)
 	}
 	for name, c := range map[string]struct {
 		issuer     tlstest.ByHand
 		unapproved bool
 	}{"a renewal": {root, false}, "another issuer": {other, true}} {
-		want := facts(c.issuer)
+		want := details(c.issuer)
 		want.Unapproved = true
 		v := &look{Snapshot: &snapshot.Snapshot{Customs: []*snapshot.Presented{{Slot: wanted.Slots()[0], Facts: &want}}}}
-		party := rotation.Party{Kind: rotation.Instance, Material: rotation.Material{Customs: []rotation.Custom{facts(root)}}}
+		party := facts.Party{Kind: facts.Instance, Material: facts.Material{Customs: []facts.Custom{details(root)}}}
 		wantCustoms(v, &party)
 		if len(party.Customs) != 1 || party.Customs[0].Unapproved != c.unapproved {
 			t.Errorf("%s: %+v", name, party.Customs)
@@ -91,25 +91,25 @@ func TestABundleHasRoomForSoManyFromElsewhere(t *testing.T) {
 	}
 	admit := func(p *snapshot.Presented) {
 		for _, a := range p.Anchors {
-			anchorOf(v, rotation.Server, a)
+			anchorOf(v, facts.Server, a)
 		}
 	}
 	first := bring(maxForeign - 1)
-	if crowded(v, rotation.Server, first) {
+	if crowded(v, facts.Server, first) {
 		t.Fatalf("%d are refused: %+v", maxForeign-1, first.Findings)
 	}
 	admit(first)
 	again := &snapshot.Presented{Anchors: append([]*x509.Certificate{}, first.Anchors...)}
-	if crowded(v, rotation.Server, again) {
+	if crowded(v, facts.Server, again) {
 		t.Error("those that are there already take no more room")
 	}
-	if two := bring(2); !crowded(v, rotation.Server, two) || two.Findings[0].Reason != custom.TooLarge || two.Findings[0].Severity != custom.Refuse {
+	if two := bring(2); !crowded(v, facts.Server, two) || two.Findings[0].Reason != custom.TooLarge || two.Findings[0].Severity != custom.Refuse {
 		t.Errorf("one too many is taken: %+v", two.Findings)
 	}
-	if crowded(v, rotation.Client, bring(2)) {
+	if crowded(v, facts.Client, bring(2)) {
 		t.Error("the other domain has a bundle of its own")
 	}
-	if one := bring(1); crowded(v, rotation.Server, one) {
+	if one := bring(1); crowded(v, facts.Server, one) {
 		t.Errorf("the last one is refused: %+v", one.Findings)
 	}
 }

@@ -8,28 +8,29 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"pgtls.dev/pgtls/internal/pki"
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/facts"
+	"pgtls.dev/pgtls/internal/rotation/reason"
 )
 
 // ReadBridge reads one of several bridges. One that cannot be read is none: chains do without it.
-func ReadBridge(text []byte, place int) (*x509.Certificate, rotation.Bridge) {
+func ReadBridge(text []byte, place int) (*x509.Certificate, facts.Bridge) {
 	certificates, err := pki.ParseBundle(text)
 	if err != nil || len(certificates) <= place {
-		return nil, rotation.Bridge{}
+		return nil, facts.Bridge{}
 	}
-	facts := pki.Facts(certificates[place])
-	return certificates[place], rotation.Bridge{
-		Fingerprint: facts.Fingerprint, KeyID: facts.KeyID, IssuerKeyID: facts.IssuerKeyID, NotBefore: facts.NotBefore, NotAfter: facts.NotAfter,
+	details := pki.Facts(certificates[place])
+	return certificates[place], facts.Bridge{
+		Fingerprint: details.Fingerprint, KeyID: details.KeyID, IssuerKeyID: details.IssuerKeyID, NotBefore: details.NotBefore, NotAfter: details.NotAfter,
 	}
 }
 
 // ReadMarks reads what was decided about an authority from its Secret. What cannot be read was not decided.
-func ReadMarks(secret *corev1.Secret) rotation.Marks {
-	marks := rotation.Marks{
+func ReadMarks(secret *corev1.Secret) facts.Marks {
+	marks := facts.Marks{
 		Answered:     secret.Annotations[AnswersAnnotation],
 		RollbackSeen: secret.Annotations[RollbackSeenAnnotation],
 		RolledBack:   ParseGeneration(secret.Annotations[RolledBackAnnotation]),
-		RolledBackBy: rotation.Reason(secret.Annotations[RolledBackByAnnotation]),
+		RolledBackBy: reason.Code(secret.Annotations[RolledBackByAnnotation]),
 	}
 	if at, err := time.Parse(TimeLayout, secret.Annotations[SwitchedAnnotation]); err == nil {
 		marks.SwitchedAt = at

@@ -9,48 +9,48 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"pgtls.dev/pgtls/internal/pki"
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/facts"
 )
 
 // inspectCustoms tells what the process of a party presents in place of the party's leaves.
-func inspectCustoms(secret *corev1.Secret, wants []rotation.LeafWant, bundles map[rotation.Domain][]*x509.Certificate, now time.Time) (customs []rotation.Custom) {
+func inspectCustoms(secret *corev1.Secret, wants []facts.LeafWant, bundles map[facts.Domain][]*x509.Certificate, now time.Time) (customs []facts.Custom) {
 	if !HasProcess(wants) {
 		return nil
 	}
-	for _, domain := range rotation.Domains() {
+	for _, domain := range facts.Domains() {
 		own, files := PairFiles[domain], ProcessFiles[domain]
 		if bytes.Equal(secret.Data[own.Certificate], secret.Data[files.Certificate]) && bytes.Equal(secret.Data[own.Key], secret.Data[files.Key]) {
 			continue
 		}
 		pair, err := pki.ParseKeyPair(secret.Data[files.Certificate], secret.Data[files.Key])
 		if err != nil {
-			customs = append(customs, rotation.Custom{Domain: domain, Problem: string(pki.ReasonOf(err))})
+			customs = append(customs, facts.Custom{Domain: domain, Problem: string(pki.ReasonOf(err))})
 			continue
 		}
-		facts := CustomOf(domain, pair, bundles[domain], now)
-		if mine, err := pki.ParseKeyPair(secret.Data[own.Certificate], secret.Data[own.Key]); err == nil && ContentOf(mine) == facts.Content {
+		details := CustomOf(domain, pair, bundles[domain], now)
+		if mine, err := pki.ParseKeyPair(secret.Data[own.Certificate], secret.Data[own.Key]); err == nil && ContentOf(mine) == details.Content {
 			continue // written in another way
 		}
-		if len(facts.Anchors) == 0 && len(bundles[domain]) > 0 { // a damaged bundle is a fault of its own
+		if len(details.Anchors) == 0 && len(bundles[domain]) > 0 { // a damaged bundle is a fault of its own
 			err := pki.Verify(pki.VerifyRequest{Chain: pair.Chain, Anchors: bundles[domain], At: now, Usage: Usages[domain], Foreign: true})
-			facts.Problem = string(pki.ReasonOf(err))
+			details.Problem = string(pki.ReasonOf(err))
 		}
-		customs = append(customs, facts)
+		customs = append(customs, details)
 	}
 	return customs
 }
 
 // HasProcess reports whether a party's material is for a pod: the operator serves nothing.
-func HasProcess(wants []rotation.LeafWant) bool {
-	return slices.ContainsFunc(wants, func(w rotation.LeafWant) bool { return w.Domain == rotation.Server })
+func HasProcess(wants []facts.LeafWant) bool {
+	return slices.ContainsFunc(wants, func(w facts.LeafWant) bool { return w.Domain == facts.Server })
 }
 
 // CustomOf are the facts of a pair, with those anchors to which its chain leads.
-func CustomOf(domain rotation.Domain, pair *pki.KeyPair, anchors []*x509.Certificate, now time.Time) rotation.Custom {
-	facts := pki.Facts(pair.Leaf())
-	out := rotation.Custom{
-		Domain: domain, Fingerprint: facts.Fingerprint, IssuerKeyID: pki.IssuerID(pair.Leaf()), Content: ContentOf(pair),
-		NotBefore: facts.NotBefore, NotAfter: facts.NotAfter,
+func CustomOf(domain facts.Domain, pair *pki.KeyPair, anchors []*x509.Certificate, now time.Time) facts.Custom {
+	details := pki.Facts(pair.Leaf())
+	out := facts.Custom{
+		Domain: domain, Fingerprint: details.Fingerprint, IssuerKeyID: pki.IssuerID(pair.Leaf()), Content: ContentOf(pair),
+		NotBefore: details.NotBefore, NotAfter: details.NotAfter,
 	}
 	for _, a := range anchors {
 		if pki.Verify(pki.VerifyRequest{Chain: pair.Chain, Anchors: []*x509.Certificate{a}, At: now, Usage: Usages[domain], Foreign: true}) == nil {

@@ -9,12 +9,12 @@ import (
 
 	"pgtls.dev/pgtls/internal/agentapi"
 	"pgtls.dev/pgtls/internal/pki"
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/facts"
 )
 
 // InspectParty tells what a party's Secret is worth to it.
-func InspectParty(party *rotation.Party, secret *corev1.Secret, now time.Time) rotation.Material {
-	if party.Kind != rotation.Application {
+func InspectParty(party *facts.Party, secret *corev1.Secret, now time.Time) facts.Material {
+	if party.Kind != facts.Application {
 		return Inspect(secret, party.Wants, now)
 	}
 	m := Inspect(AsMaterial(secret), party.Wants, now)
@@ -42,26 +42,26 @@ func AsMaterial(secret *corev1.Secret) *corev1.Secret {
 }
 
 // Leftovers are the leaves in a material Secret.
-func Leftovers(secret *corev1.Secret) (leaves []rotation.Leftover) {
-	for _, domain := range rotation.Domains() {
+func Leftovers(secret *corev1.Secret) (leaves []facts.Leftover) {
+	for _, domain := range facts.Domains() {
 		files := PairFiles[domain]
 		if pair, err := pki.ParseKeyPair(secret.Data[files.Certificate], secret.Data[files.Key]); err == nil {
-			leaves = append(leaves, rotation.Leftover{Party: secret.Name, Domain: domain, IssuerKeyID: pki.Facts(pair.Leaf()).IssuerKeyID})
+			leaves = append(leaves, facts.Leftover{Party: secret.Name, Domain: domain, IssuerKeyID: pki.Facts(pair.Leaf()).IssuerKeyID})
 		}
 	}
 	return leaves
 }
 
 // Inspect tells what a material Secret is worth to a party that wants these leaves.
-func Inspect(secret *corev1.Secret, wants []rotation.LeafWant, now time.Time) rotation.Material {
-	m := rotation.Material{
-		State:    rotation.Present,
+func Inspect(secret *corev1.Secret, wants []facts.LeafWant, now time.Time) facts.Material {
+	m := facts.Material{
+		State:    facts.Present,
 		Revision: pki.Revision(secret.Data),
 		Answered: secret.Annotations[AnsweredAnnotation],
 	}
-	bundles := map[rotation.Domain][]*x509.Certificate{}
+	bundles := map[facts.Domain][]*x509.Certificate{}
 	known := append(make([]string, 0, 12), agentapi.RevocationLists)
-	for _, domain := range rotation.Domains() {
+	for _, domain := range facts.Domains() {
 		known = append(known, BundleFiles[domain])
 		anchors, err := pki.ParseBundle(secret.Data[BundleFiles[domain]])
 		if err != nil || len(anchors) == 0 {
@@ -75,7 +75,7 @@ func Inspect(secret *corev1.Secret, wants []rotation.LeafWant, now time.Time) ro
 		known = append(known, files.Certificate, files.Key)
 		m.Leaves = append(m.Leaves, inspectLeaf(secret, want.Domain, bundles[want.Domain], now))
 	}
-	inspectRevocation(&m, secret, bundles[rotation.Client], now)
+	inspectRevocation(&m, secret, bundles[facts.Client], now)
 	m.Customs = inspectCustoms(secret, wants, bundles, now)
 	if HasProcess(wants) {
 		for _, files := range ProcessFiles {
@@ -89,13 +89,13 @@ func Inspect(secret *corev1.Secret, wants []rotation.LeafWant, now time.Time) ro
 }
 
 // inspectLeaf reads one pair and verifies it against the bundle beside it.
-func inspectLeaf(secret *corev1.Secret, domain rotation.Domain, anchors []*x509.Certificate, now time.Time) rotation.Leaf {
+func inspectLeaf(secret *corev1.Secret, domain facts.Domain, anchors []*x509.Certificate, now time.Time) facts.Leaf {
 	files := PairFiles[domain]
 	pair, err := pki.ParseKeyPair(secret.Data[files.Certificate], secret.Data[files.Key])
 	if err != nil {
-		return rotation.Leaf{Domain: domain, Problem: string(pki.ReasonOf(err))}
+		return facts.Leaf{Domain: domain, Problem: string(pki.ReasonOf(err))}
 	}
-	leaf := rotation.Leaf{Domain: domain, CertificateFacts: pki.Facts(pair.Leaf())}
+	leaf := facts.Leaf{Domain: domain, CertificateFacts: pki.Facts(pair.Leaf())}
 	for _, bridge := range pair.Chain[1:] {
 		leaf.Chain = append(leaf.Chain, pki.Facts(bridge).Fingerprint)
 	}

@@ -13,17 +13,17 @@ import (
 	"pgtls.dev/pgtls/internal/controller/tls/evidence/agenttest"
 	"pgtls.dev/pgtls/internal/controller/tls/tlstest"
 	"pgtls.dev/pgtls/internal/pki"
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/facts"
 )
 
 func TestWhatMaterialIsWorth(t *testing.T) {
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	world, other := agenttest.NewAuthorities(t, tlstest.Hippo.Name, now), agenttest.NewAuthorities(t, tlstest.Hippo.Name, now)
 	fresh := func(from agenttest.Authorities) map[string][]byte {
-		return from.Material(t, from.Leaf(t, rotation.Server, "hippo-a-0", tlstest.PodHost), from.Leaf(t, rotation.Client, agentapi.ReplicationIdentity))
+		return from.Material(t, from.Leaf(t, facts.Server, "hippo-a-0", tlstest.PodHost), from.Leaf(t, facts.Client, agentapi.ReplicationIdentity))
 	}
 	elsewhere := fresh(other)
-	wants := []rotation.LeafWant{{Domain: rotation.Server}, {Domain: rotation.Client}}
+	wants := []facts.LeafWant{{Domain: facts.Server}, {Domain: facts.Client}}
 	type worth struct {
 		server, client string // problem
 		altered        bool
@@ -46,7 +46,7 @@ func TestWhatMaterialIsWorth(t *testing.T) {
 		"server bundle garbled":  {damage: func(d map[string][]byte) { d[agentapi.ServerBundle] = []byte("-----BEGIN") }, want: worth{anchors: 1}},
 		"a leaf in the bundle":   {damage: func(d map[string][]byte) { d[agentapi.ServerBundle] = d[agentapi.ServerCertificate] }, want: worth{anchors: 1}},
 		"bundle of another":      {damage: func(d map[string][]byte) { d[agentapi.ClientBundle] = elsewhere[agentapi.ClientBundle] }, want: worth{client: "UnknownAuthority", anchors: 2}},
-		"pair of another":        {damage: func(d map[string][]byte) { copyPair(d, elsewhere, rotation.Server) }, want: worth{server: "UnknownAuthority", anchors: 2}},
+		"pair of another":        {damage: func(d map[string][]byte) { copyPair(d, elsewhere, facts.Server) }, want: worth{server: "UnknownAuthority", anchors: 2}},
 		"something added":        {damage: func(d map[string][]byte) { d["tls.crt"] = []byte("x") }, want: worth{altered: true, anchors: 2}},
 		"an empty key added":     {damage: func(d map[string][]byte) { d["tls.crt"] = nil }, want: worth{altered: true, anchors: 2}},
 		"used before its time":   {at: now.Add(-2 * time.Hour), want: worth{"NotYetValid", "NotYetValid", false, 2}},
@@ -75,7 +75,7 @@ func TestWhatMaterialIsWorth(t *testing.T) {
 			if changed := m.Revision != sound; changed != (c.damage != nil) {
 				t.Errorf("revision changed: %t", changed)
 			}
-			if m.State != rotation.Present || m.Revision != pki.Revision(data) {
+			if m.State != facts.Present || m.Revision != pki.Revision(data) {
 				t.Errorf("state %s, revision %s", m.State, m.Revision)
 			}
 		})
@@ -84,15 +84,15 @@ func TestWhatMaterialIsWorth(t *testing.T) {
 
 func swap(d map[string][]byte, a, b string) { d[a], d[b] = d[b], d[a] }
 
-func copyPair(to, from map[string][]byte, domain rotation.Domain) {
+func copyPair(to, from map[string][]byte, domain facts.Domain) {
 	for _, key := range []string{PairFiles[domain].Certificate, PairFiles[domain].Key} {
 		to[key] = bytes.Clone(from[key])
 	}
 }
 
 // parsed counts the bundles that parse.
-func parsed(m *rotation.Material) (n int) {
-	for _, domain := range rotation.Domains() {
+func parsed(m *facts.Material) (n int) {
+	for _, domain := range facts.Domains() {
 		if m.Anchors.Of(domain) != nil {
 			n++
 		}
@@ -103,12 +103,12 @@ func parsed(m *rotation.Material) (n int) {
 func TestThePartyDecidesWhatBelongsThere(t *testing.T) {
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	world := agenttest.NewAuthorities(t, tlstest.Hippo.Name, now)
-	client := world.Leaf(t, rotation.Client, agentapi.OperatorIdentity)
-	operator := []rotation.LeafWant{{Domain: rotation.Client}}
+	client := world.Leaf(t, facts.Client, agentapi.OperatorIdentity)
+	operator := []facts.LeafWant{{Domain: facts.Client}}
 	if m := Inspect(&corev1.Secret{Data: world.Material(t, nil, client)}, operator, now); m.Altered || len(m.Leaves) != 1 || m.Leaves[0].Problem != "" {
 		t.Errorf("the operator's material: %+v", m)
 	}
-	withServer := world.Material(t, world.Leaf(t, rotation.Server, "x", tlstest.PodHost), client)
+	withServer := world.Material(t, world.Leaf(t, facts.Server, "x", tlstest.PodHost), client)
 	if m := Inspect(&corev1.Secret{Data: withServer}, operator, now); !m.Altered {
 		t.Error("a server leaf does not belong to the operator")
 	}
@@ -124,8 +124,8 @@ func TestTheRequestThatMaterialAnswersIsReadFromIt(t *testing.T) {
 func TestAnchorsAreNamedInOneOrder(t *testing.T) {
 	now := time.Now()
 	a, b := agenttest.NewAuthorities(t, tlstest.Hippo.Name, now), agenttest.NewAuthorities(t, tlstest.Hippo.Name, now)
-	one := slices.Concat(a[rotation.Server].EncodeCertificate(), b[rotation.Server].EncodeCertificate())
-	two := slices.Concat(b[rotation.Server].EncodeCertificate(), a[rotation.Server].EncodeCertificate())
+	one := slices.Concat(a[facts.Server].EncodeCertificate(), b[facts.Server].EncodeCertificate())
+	two := slices.Concat(b[facts.Server].EncodeCertificate(), a[facts.Server].EncodeCertificate())
 	read := func(bundle []byte) []string {
 		return Inspect(&corev1.Secret{Data: map[string][]byte{agentapi.ServerBundle: bundle}}, nil, now).Anchors.Server
 	}
@@ -140,7 +140,7 @@ func TestTheGenerationThatACertificateNames(t *testing.T) {
 		"CN=hippo server ca g": 0, "CN=hippo server ca gx": 0, "CN=hippo server ca g-1": 0, "CN=hippo server ca g0": 0,
 		"CN=hippo client ca g1": 0, "CN=rhino server ca g1": 0, "hippo server ca g1": 0, "": 0,
 	} {
-		if got := GenerationNamed("hippo", rotation.Server, name); got != want {
+		if got := GenerationNamed("hippo", facts.Server, name); got != want {
 			t.Errorf("%q names generation %d, want %d", name, got, want)
 		}
 	}
@@ -148,13 +148,13 @@ func TestTheGenerationThatACertificateNames(t *testing.T) {
 
 func TestNamesOfAuthorities(t *testing.T) {
 	type found struct {
-		Domain     rotation.Domain
+		Domain     facts.Domain
 		Generation int
 	}
 	for name, want := range map[string]found{
-		"hippo-server-ca-g1":      {rotation.Server, 1},
-		"hippo-client-ca-g12":     {rotation.Client, 12},
-		"hippo-client-ca-g2-copy": {rotation.Client, 2},
+		"hippo-server-ca-g1":      {facts.Server, 1},
+		"hippo-client-ca-g12":     {facts.Client, 12},
+		"hippo-client-ca-g2-copy": {facts.Client, 2},
 		"hippo-server-ca-g01":     {},
 		"hippo-server-ca-g0":      {},
 		"hippo-server-ca-g":       {},

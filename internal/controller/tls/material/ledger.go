@@ -9,7 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/facts"
 )
 
 // ledgerEntry is what stands under a serial number.
@@ -22,19 +22,19 @@ type ledgerEntry struct {
 }
 
 // ReadLedger returns the entries in the order of issue. One that cannot be read makes all of it unknown.
-func ReadLedger(secret *corev1.Secret) (issued []rotation.Issued, err error) {
+func ReadLedger(secret *corev1.Secret) (issued []facts.Issued, err error) {
 	for serial, text := range secret.Data {
 		var entry ledgerEntry
 		if err := json.Unmarshal(text, &entry); err != nil || entry.Issuer == "" || entry.NotAfter.IsZero() {
 			return nil, fmt.Errorf("reading what Secret %s says of certificate %s: %w", secret.Name, serial, err)
 		}
-		one := rotation.Issued{User: entry.User, Serial: serial, IssuerKeyID: entry.Issuer, At: entry.IssuedAt, NotAfter: entry.NotAfter}
+		one := facts.Issued{User: entry.User, Serial: serial, IssuerKeyID: entry.Issuer, At: entry.IssuedAt, NotAfter: entry.NotAfter}
 		if entry.RevokedAt != nil {
 			one.RevokedAt = *entry.RevokedAt
 		}
 		issued = append(issued, one)
 	}
-	slices.SortFunc(issued, func(a, b rotation.Issued) int {
+	slices.SortFunc(issued, func(a, b facts.Issued) int {
 		if order := a.At.Compare(b.At); order != 0 {
 			return order
 		}
@@ -44,7 +44,7 @@ func ReadLedger(secret *corev1.Secret) (issued []rotation.Issued, err error) {
 }
 
 // LedgerData leaves out what has ended.
-func LedgerData(issued []rotation.Issued, now time.Time) (map[string][]byte, error) {
+func LedgerData(issued []facts.Issued, now time.Time) (map[string][]byte, error) {
 	data := map[string][]byte{}
 	for _, one := range issued {
 		if !now.Before(one.NotAfter) {

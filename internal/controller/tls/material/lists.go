@@ -11,7 +11,7 @@ import (
 
 	"pgtls.dev/pgtls/internal/agentapi"
 	"pgtls.dev/pgtls/internal/pki"
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/facts"
 )
 
 // canaryPrefix is "canary". Certificates that are for use have random serial numbers of 40 digits.
@@ -26,7 +26,7 @@ func IsCanary(serial string) bool {
 
 // inspectRevocation reads the lists of material. Lists that some anchor of the bundle beside them lacks are as bad as none: no
 // agent takes them.
-func inspectRevocation(m *rotation.Material, secret *corev1.Secret, anchors []*x509.Certificate, now time.Time) {
+func inspectRevocation(m *facts.Material, secret *corev1.Secret, anchors []*x509.Certificate, now time.Time) {
 	text, there := secret.Data[agentapi.RevocationLists]
 	if !there {
 		return
@@ -36,10 +36,10 @@ func inspectRevocation(m *rotation.Material, secret *corev1.Secret, anchors []*x
 		m.Altered = true
 		return
 	}
-	m.Revoked, m.Lists = rotation.Revocations{}, pki.RevocationListNumbers(lists)
+	m.Revoked, m.Lists = facts.Revocations{}, pki.RevocationListNumbers(lists)
 	for _, list := range lists {
-		facts := pki.FactsOfRevocationList(list)
-		m.Revoked[facts.IssuerKeyID] = slices.DeleteFunc(facts.Serials, IsCanary)
+		details := pki.FactsOfRevocationList(list)
+		m.Revoked[details.IssuerKeyID] = slices.DeleteFunc(details.Serials, IsCanary)
 	}
 }
 

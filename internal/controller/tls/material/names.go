@@ -7,12 +7,12 @@ import (
 	"time"
 
 	"pgtls.dev/pgtls/internal/desired"
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/facts"
 )
 
 // GenerationNamed returns the generation that a certificate's subject or
 // issuer names ("CN=hippo server ca g3"), 0 if none.
-func GenerationNamed(cluster string, domain rotation.Domain, name string) int {
+func GenerationNamed(cluster string, domain facts.Domain, name string) int {
 	rest, ok := strings.CutPrefix(name, "CN="+AuthorityCommonName(cluster, domain, ""))
 	if !ok {
 		return 0
@@ -60,14 +60,14 @@ const (
 const CopySuffix = "-copy"
 
 // AuthorityCommonName is unique per generation: OpenSSL takes authorities of one name for one.
-func AuthorityCommonName(cluster string, domain rotation.Domain, generation string) string {
+func AuthorityCommonName(cluster string, domain facts.Domain, generation string) string {
 	return cluster + " " + string(domain) + " ca g" + generation
 }
 
 // AuthorityNamed reads the name of an authority's Secret, or of its copy; generation 0: it is none.
-func AuthorityNamed(cluster, name string) (domain rotation.Domain, generation int) {
+func AuthorityNamed(cluster, name string) (domain facts.Domain, generation int) {
 	name = strings.TrimSuffix(name, CopySuffix)
-	for _, domain := range rotation.Domains() {
+	for _, domain := range facts.Domains() {
 		digits := strings.TrimPrefix(name, strings.TrimSuffix(desired.AuthoritySecret(cluster, string(domain), 0), "0"))
 		if n := ParseGeneration(digits); n > 0 && name == desired.AuthoritySecret(cluster, string(domain), n) {
 			return domain, n
@@ -87,7 +87,7 @@ func ParseGeneration(text string) int {
 const TimeLayout = time.RFC3339
 
 // GenerationName is what a generation is called in annotations and status, such as server-g1; "" for none.
-func GenerationName(domain rotation.Domain, generation int) string {
+func GenerationName(domain facts.Domain, generation int) string {
 	if generation == 0 {
 		return ""
 	}

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"time"
 
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/facts"
 )
 
 // Keys of the record end with these.
@@ -15,7 +15,7 @@ const (
 )
 
 // RecordKey is what the keys of an anchor begin with.
-func RecordKey(domain rotation.Domain, fingerprint string) string {
+func RecordKey(domain facts.Domain, fingerprint string) string {
 	return fmt.Sprintf("%s-%s", domain, fingerprint)
 }
 

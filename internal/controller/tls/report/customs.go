@@ -16,7 +16,9 @@ import (
 	"pgtls.dev/pgtls/internal/custom"
 	"pgtls.dev/pgtls/internal/delivery/kube"
 	"pgtls.dev/pgtls/internal/pki"
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/facts"
+	"pgtls.dev/pgtls/internal/rotation/plan"
+	"pgtls.dev/pgtls/internal/rotation/reason"
 )
 
 // Reasons of the conditions CustomCertificate... and AdditionalTrust... besides those of findings and blockers.
@@ -27,17 +29,17 @@ const (
 )
 
 // trustConditions are the conditions about spec.tls.<domain>.additionalTrust.
-var trustConditions = map[rotation.Domain]string{rotation.Server: "AdditionalTrustServer", rotation.Client: "AdditionalTrustClient"}
+var trustConditions = map[facts.Domain]string{facts.Server: "AdditionalTrustServer", facts.Client: "AdditionalTrustClient"}
 
 // customConditions say what has become of each certificate, and each trust, that the spec names.
-func customConditions(v *snapshot.Snapshot, plan rotation.Plan, failures []snapshot.Failure) (conditions []metav1.Condition) {
+func customConditions(v *snapshot.Snapshot, decided plan.Plan, failures []snapshot.Failure) (conditions []metav1.Condition) {
 	for _, p := range withRequests(v, failures) {
-		conditions = append(conditions, customCondition(v, p, plan))
+		conditions = append(conditions, customCondition(v, p, decided))
 	}
 	conditions = append(conditions, notTakenBack(v, failures)...)
 	spec := wanted.Of(v.Cluster)
-	for _, domain := range rotation.Domains() {
-		wanted := map[rotation.Domain]int{rotation.Server: len(spec.Server.AdditionalTrust), rotation.Client: len(spec.Client.AdditionalTrust)}[domain]
+	for _, domain := range facts.Domains() {
+		wanted := map[facts.Domain]int{facts.Server: len(spec.Server.AdditionalTrust), facts.Client: len(spec.Client.AdditionalTrust)}[domain]
 		if wanted == 0 {
 			continue
 		}
@@ -51,14 +53,14 @@ func customConditions(v *snapshot.Snapshot, plan rotation.Plan, failures []snaps
 	return conditions
 }
 
-func newCondition(v *snapshot.Snapshot, kind string, status metav1.ConditionStatus, reason, message string) metav1.Condition {
+func newCondition(v *snapshot.Snapshot, kind string, status metav1.ConditionStatus, code, message string) metav1.Condition {
 	return metav1.Condition{
-		Type: kind, Status: status, Reason: reason, Message: message,
+		Type: kind, Status: status, Reason: code, Message: message,
 		ObservedGeneration: v.Cluster.Generation, LastTransitionTime: metav1.NewTime(v.Observed.Now.Truncate(timeGrain)),
 	}
 }
 
-func customCondition(v *snapshot.Snapshot, p *snapshot.Presented, plan rotation.Plan) metav1.Condition {
+func customCondition(v *snapshot.Snapshot, p *snapshot.Presented, decided plan.Plan) metav1.Condition {
 	switch {
 	case !p.Accepted:
 		refusals := refusalsIn(p.Findings)
@@ -66,30 +68,30 @@ func customCondition(v *snapshot.Snapshot, p *snapshot.Presented, plan rotation.
 	}
 	leaf := fmt.Sprintf("%s: certificate %s of %s, valid until %s", p.Source, p.Facts.Content, p.Pair.Leaf().Issuer, p.Facts.NotAfter.UTC().Format(material.TimeLayout))
 	var breaks string
-	for _, adoption := range plan.Adoptions {
+	for _, adoption := range decided.Adoptions {
 		if adoption.Kind == p.Slot.Kind && adoption.Domain == p.Slot.Domain {
 			breaks = adoption.AffectedClients
 		}
 	}
-	switch reason := waitsFor(v, p, plan); {
-	case reason == string(rotation.CustomEnded):
-		return newCondition(v, p.Slot.Condition, metav1.ConditionFalse, reason, warnings(leaf+"; there is no newer one, and "+ownInstead, p.Findings))
-	case reason != "":
-		return newCondition(v, p.Slot.Condition, metav1.ConditionFalse, reason, warnings(withBreaks(leaf, breaks), p.Findings))
+	switch code := waitsFor(v, p, decided); {
+	case code == string(reason.CustomEnded):
+		return newCondition(v, p.Slot.Condition, metav1.ConditionFalse, code, warnings(leaf+"; there is no newer one, and "+ownInstead, p.Findings))
+	case code != "":
+		return newCondition(v, p.Slot.Condition, metav1.ConditionFalse, code, warnings(withBreaks(leaf, breaks), p.Findings))
 	}
 	return newCondition(v, p.Slot.Condition, metav1.ConditionTrue, reasonPresented, warnings(leaf, p.Findings))
 }
 
 // waitsFor is the reason why what was accepted is not presented by everybody, "" when it is.
-func waitsFor(v *snapshot.Snapshot, p *snapshot.Presented, plan rotation.Plan) string {
+func waitsFor(v *snapshot.Snapshot, p *snapshot.Presented, decided plan.Plan) string {
 	if presentedByAll(v, p) {
 		return ""
 	}
-	for _, b := range plan.Blockers {
+	for _, b := range decided.Blockers {
 		switch {
-		case b.Reason == rotation.AwaitingApproval && strings.Contains(b.Message, p.Facts.Content):
+		case b.Reason == reason.AwaitingApproval && strings.Contains(b.Message, p.Facts.Content):
 			return string(b.Reason)
-		case b.Reason == rotation.CustomEnded && concerns(v, b, p):
+		case b.Reason == reason.CustomEnded && concerns(v, b, p):
 			return string(b.Reason)
 		}
 	}
@@ -97,7 +99,7 @@ func waitsFor(v *snapshot.Snapshot, p *snapshot.Presented, plan rotation.Plan) s
 }
 
 // concerns reports whether a blocker that names a party tells of the slot of a custom certificate.
-func concerns(v *snapshot.Snapshot, b rotation.Blocker, p *snapshot.Presented) bool {
+func concerns(v *snapshot.Snapshot, b plan.Blocker, p *snapshot.Presented) bool {
 	party := v.Party(b.Party)
 	return party != nil && party.Kind == p.Slot.Kind && strings.Contains(b.Message, string(p.Slot.Domain))
 }
@@ -107,13 +109,13 @@ func concerns(v *snapshot.Snapshot, b rotation.Blocker, p *snapshot.Presented) b
 func presentedByAll(v *snapshot.Snapshot, p *snapshot.Presented) bool {
 	for i := range v.Observed.Parties {
 		party := &v.Observed.Parties[i]
-		if party.Kind != p.Slot.Kind || party.Material.State == rotation.Foreign {
+		if party.Kind != p.Slot.Kind || party.Material.State == facts.Foreign {
 			continue
 		}
-		holds := slices.ContainsFunc(party.Material.Customs, func(c rotation.Custom) bool {
+		holds := slices.ContainsFunc(party.Material.Customs, func(c facts.Custom) bool {
 			return c.Domain == p.Slot.Domain && c.Content == p.Facts.Content
 		})
-		if !holds || slices.ContainsFunc(party.Pods, func(pod rotation.Pod) bool { return !presents(v, pod, p) }) {
+		if !holds || slices.ContainsFunc(party.Pods, func(pod facts.Pod) bool { return !presents(v, pod, p) }) {
 			return false
 		}
 	}
@@ -122,19 +124,19 @@ func presentedByAll(v *snapshot.Snapshot, p *snapshot.Presented) bool {
 
 // presents reports whether the process of a pod presents a custom certificate: its agent says so and, where that can be seen,
 // the last handshake showed it. Which revision the pod uses does not matter: an own leaf may have been renewed since.
-func presents(v *snapshot.Snapshot, pod rotation.Pod, p *snapshot.Presented) bool {
+func presents(v *snapshot.Snapshot, pod facts.Pod, p *snapshot.Presented) bool {
 	report := v.Reports[pod.Name]
 	if report == nil {
 		return false
 	}
 	leaf := report.ServedLeaf
-	if p.Slot.Domain == rotation.Client {
+	if p.Slot.Domain == facts.Client {
 		leaf = report.PresentedLeaf
 	}
 	if leaf == nil || leaf.Serial != pki.Facts(p.Pair.Leaf()).Serial {
 		return false
 	}
-	return p.Slot.Domain == rotation.Client || !slices.ContainsFunc(v.Endpoints[pod.Name], func(e evidence.Endpoint) bool {
+	return p.Slot.Domain == facts.Client || !slices.ContainsFunc(v.Endpoints[pod.Name], func(e evidence.Endpoint) bool {
 		return e.Process() && v.Handshakes[snapshot.EndpointName(pod.Name, e.Name)].Facts.Fingerprint != p.Facts.Fingerprint
 	})
 }
@@ -159,7 +161,7 @@ func instead(v *snapshot.Snapshot, p *snapshot.Presented) string {
 // Unwatched reports whether there is a source of whose change nothing tells the operator: one that could not be read, that is
 // not valid yet by the operator's clock, that cannot be noted, or whose issuer's kind is not known here yet.
 func Unwatched(v *snapshot.Snapshot) bool {
-	findings := slices.Concat(v.TrustFindings[rotation.Server], v.TrustFindings[rotation.Client])
+	findings := slices.Concat(v.TrustFindings[facts.Server], v.TrustFindings[facts.Client])
 	for _, p := range v.Customs {
 		findings = append(findings, p.Findings...)
 	}

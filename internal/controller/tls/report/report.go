@@ -13,7 +13,9 @@ import (
 	"pgtls.dev/pgtls/internal/agentapi"
 	"pgtls.dev/pgtls/internal/controller/tls/snapshot"
 	"pgtls.dev/pgtls/internal/controller/tls/wanted"
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/facts"
+	"pgtls.dev/pgtls/internal/rotation/plan"
+	"pgtls.dev/pgtls/internal/rotation/reason"
 )
 
 // timeGrain of times in the status.
@@ -28,7 +30,7 @@ func Conditions() []string {
 	for _, s := range wanted.Slots() {
 		conditions = append(conditions, s.Condition)
 	}
-	for _, domain := range rotation.Domains() {
+	for _, domain := range facts.Domains() {
 		conditions = append(conditions, trustConditions[domain])
 	}
 	return conditions
@@ -42,7 +44,7 @@ const (
 )
 
 // PolicyInvalid blocks a cluster whose spec asks for certificates that cannot be.
-const PolicyInvalid rotation.Reason = rotation.PolicyInvalid
+const PolicyInvalid reason.Code = reason.PolicyInvalid
 
 // Reasons of events besides those of blockers and conditions.
 const eventProven = "Proven"
@@ -60,17 +62,17 @@ type Event struct{ Type, Reason, Action, Message string }
 const rotate = "Rotate"
 
 // Of says what a snapshot and the plan that was made from it show, and which steps failed.
-func Of(s *snapshot.Snapshot, plan rotation.Plan, failures []snapshot.Failure) Report {
-	plan.Blockers = slices.Concat(failureBlockers(failures), plan.Blockers)
+func Of(s *snapshot.Snapshot, decided plan.Plan, failures []snapshot.Failure) Report {
+	decided.Blockers = slices.Concat(failureBlockers(failures), decided.Blockers)
 	status := v1beta1.PostgresClusterStatus{
-		Conditions: append([]metav1.Condition{condition(s, plan)}, customConditions(s, plan, failures)...),
+		Conditions: append([]metav1.Condition{condition(s, decided)}, customConditions(s, decided, failures)...),
 		TLS: &v1beta1.TLSStatus{
-			State:       string(plan.State),
-			NextRenewal: timeText(plan.NextRenewal),
-			Authorities: authorityStatus(s, plan),
-			Rekeys:      rekeyStatus(plan),
+			State:       string(decided.State),
+			NextRenewal: timeText(decided.NextRenewal),
+			Authorities: authorityStatus(s, decided),
+			Rekeys:      rekeyStatus(decided),
 			Endpoints:   endpointStatus(s),
-			Blockers:    blockerStatus(plan),
+			Blockers:    blockerStatus(decided),
 
 			ClientCertificates: clientCertificateStatus(s),
 		},
@@ -87,12 +89,12 @@ func Of(s *snapshot.Snapshot, plan rotation.Plan, failures []snapshot.Failure) R
 // underway reports whether a blocker is a stretch of the way that every
 // activation goes, or a wait as planned: it stands in the status, and is worth no warning.
 func underway(v *snapshot.Snapshot, b v1beta1.BlockerStatus) bool {
-	switch rotation.Reason(b.Reason) {
-	case rotation.AwaitingActivation, rotation.AwaitingWindow:
+	switch reason.Code(b.Reason) {
+	case reason.AwaitingActivation, reason.AwaitingWindow:
 		return true
-	case rotation.AgentRefused:
-		return slices.ContainsFunc(v.Observed.Parties, func(party rotation.Party) bool {
-			return slices.ContainsFunc(party.Pods, func(pod rotation.Pod) bool {
+	case reason.AgentRefused:
+		return slices.ContainsFunc(v.Observed.Parties, func(party facts.Party) bool {
+			return slices.ContainsFunc(party.Pods, func(pod facts.Pod) bool {
 				return pod.Name == b.Party && pod.Report != nil && pod.Report.ProblemReason == string(agentapi.AwaitingDelivery)
 			})
 		})
@@ -101,9 +103,9 @@ func underway(v *snapshot.Snapshot, b v1beta1.BlockerStatus) bool {
 	}
 }
 
-func blockerStatus(plan rotation.Plan) []v1beta1.BlockerStatus {
+func blockerStatus(decided plan.Plan) []v1beta1.BlockerStatus {
 	var out []v1beta1.BlockerStatus
-	for _, b := range plan.Blockers {
+	for _, b := range decided.Blockers {
 		out = append(out, v1beta1.BlockerStatus{Party: b.Party, Reason: string(b.Reason), Message: b.Message})
 	}
 	return out
@@ -116,7 +118,7 @@ func blockerKnown(cluster *v1beta1.PostgresCluster, b v1beta1.BlockerStatus) boo
 	})
 }
 
-func condition(v *snapshot.Snapshot, plan rotation.Plan) metav1.Condition {
+func condition(v *snapshot.Snapshot, decided plan.Plan) metav1.Condition {
 	c := metav1.Condition{
 		Type: ConditionTLSReady, Status: metav1.ConditionFalse,
 		ObservedGeneration: v.Cluster.Generation, LastTransitionTime: metav1.NewTime(v.Observed.Now.Truncate(time.Second)),
@@ -126,10 +128,10 @@ func condition(v *snapshot.Snapshot, plan rotation.Plan) metav1.Condition {
 		pods += len(v.Observed.Parties[i].Pods)
 	}
 	switch {
-	case plan.State == rotation.Waiting:
-		i := slices.IndexFunc(plan.Blockers, func(b rotation.Blocker) bool { return !b.Patient() })
-		c.Reason, c.Message = string(plan.Blockers[i].Reason), plan.Blockers[i].Message
-	case plan.State == rotation.Renewing:
+	case decided.State == plan.Waiting:
+		i := slices.IndexFunc(decided.Blockers, func(b plan.Blocker) bool { return !b.Reason.Expected() })
+		c.Reason, c.Message = string(decided.Blockers[i].Reason), decided.Blockers[i].Message
+	case decided.State == plan.Renewing:
 		c.Reason, c.Message = reasonRenewing, "certificates are being renewed"
 	case pods == 0:
 		c.Reason, c.Message = reasonNoEndpoint, "no pod runs yet"

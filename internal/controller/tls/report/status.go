@@ -14,7 +14,9 @@ import (
 	"pgtls.dev/pgtls/internal/controller/tls/evidence"
 	"pgtls.dev/pgtls/internal/controller/tls/material"
 	"pgtls.dev/pgtls/internal/controller/tls/snapshot"
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/facts"
+	"pgtls.dev/pgtls/internal/rotation/plan"
+	"pgtls.dev/pgtls/internal/rotation/reason"
 )
 
 // clientCertificateStatus tells what every application has.
@@ -24,7 +26,7 @@ func clientCertificateStatus(v *snapshot.Snapshot) []v1beta1.ClientCertificateSt
 	current := map[string]bool{}
 	for i := range v.Observed.Parties {
 		party := &v.Observed.Parties[i]
-		if party.Kind != rotation.Application {
+		if party.Kind != facts.Application {
 			continue
 		}
 		status := v1beta1.ClientCertificateStatus{User: party.User}
@@ -68,7 +70,7 @@ func timeText(t time.Time) string {
 	return t.UTC().Format(material.TimeLayout)
 }
 
-func authorityStatus(v *snapshot.Snapshot, plan rotation.Plan) []v1beta1.AuthorityStatus {
+func authorityStatus(v *snapshot.Snapshot, decided plan.Plan) []v1beta1.AuthorityStatus {
 	var out []v1beta1.AuthorityStatus
 	for _, stored := range v.Authorities {
 		if stored.Certificate == nil {
@@ -78,7 +80,7 @@ func authorityStatus(v *snapshot.Snapshot, plan rotation.Plan) []v1beta1.Authori
 			Name:     material.GenerationName(stored.Facts.Domain, stored.Facts.Generation),
 			Serial:   stored.Facts.Certificate.Serial,
 			NotAfter: metav1.NewTime(stored.Facts.Certificate.NotAfter),
-			Active:   plan.Signer(stored.Facts.Domain) == stored.Facts.Generation,
+			Active:   decided.Signer(stored.Facts.Domain) == stored.Facts.Generation,
 		}
 		if at := stored.Facts.SwitchedAt; !at.IsZero() {
 			status.SwitchedAt = &metav1.Time{Time: at}
@@ -92,9 +94,9 @@ func authorityStatus(v *snapshot.Snapshot, plan rotation.Plan) []v1beta1.Authori
 	return out
 }
 
-func rekeyStatus(plan rotation.Plan) []v1beta1.RekeyStatus {
+func rekeyStatus(decided plan.Plan) []v1beta1.RekeyStatus {
 	var out []v1beta1.RekeyStatus
-	for _, rekey := range plan.Rekeys {
+	for _, rekey := range decided.Rekeys {
 		out = append(out, v1beta1.RekeyStatus{
 			Domain: string(rekey.Domain), Phase: string(rekey.Phase),
 			From: material.GenerationName(rekey.Domain, rekey.From), To: material.GenerationName(rekey.Domain, rekey.To), AffectedClients: rekey.AffectedClients,
@@ -117,7 +119,7 @@ func endpointStatus(v *snapshot.Snapshot) []v1beta1.EndpointStatus {
 	return out
 }
 
-func endpoint(v *snapshot.Snapshot, party *rotation.Party, pod rotation.Pod, e evidence.Endpoint) v1beta1.EndpointStatus {
+func endpoint(v *snapshot.Snapshot, party *facts.Party, pod facts.Pod, e evidence.Endpoint) v1beta1.EndpointStatus {
 	status := v1beta1.EndpointStatus{Name: snapshot.EndpointName(pod.Name, e.Name)}
 	if pod.Report != nil {
 		status.Revision = pod.Report.Active
@@ -125,11 +127,11 @@ func endpoint(v *snapshot.Snapshot, party *rotation.Party, pod rotation.Pod, e e
 	last, ok := v.Handshakes[status.Name]
 	switch {
 	case !ok || last.Revision != party.Material.Revision:
-		status.Reason = string(rotation.ReasonUnproven)
+		status.Reason = string(reason.Unproven)
 	case last.Problem != "":
-		status.Reason = string(rotation.NotProven)
+		status.Reason = string(reason.NotProven)
 	case last.Facts.Fingerprint != e.Published(party):
-		status.Reason = string(rotation.StillServingOld)
+		status.Reason = string(reason.StillServingOld)
 	}
 	if ok && last.Problem == "" {
 		status.Serial, status.Issuer = last.Facts.Serial, last.Facts.Issuer

@@ -19,7 +19,7 @@ import (
 	"pgtls.dev/pgtls/internal/delivery/kube"
 	"pgtls.dev/pgtls/internal/desired"
 	"pgtls.dev/pgtls/internal/pki"
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/facts"
 )
 
 // Op is a kind of step.
@@ -109,7 +109,7 @@ func requestFor(cluster *v1beta1.PostgresCluster, clusterDomain string, s wanted
 		Name: certmanager.Name(cluster.Name, s.Issued), Namespace: cluster.Namespace, Issuer: issuer,
 		Owner: desired.OwnerReference(cluster), Labels: desired.ComponentLabels(cluster.Name, desired.TLSComponent),
 	}
-	var policy rotation.CertificatePolicy
+	var policy facts.CertificatePolicy
 	switch s.Role {
 	case custom.Instance:
 		policy = wanted.ServerPolicy(spec.Server.Instances)

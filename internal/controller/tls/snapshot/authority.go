@@ -6,12 +6,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"pgtls.dev/pgtls/internal/pki"
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/facts"
 )
 
 // StoredAuthority is a generation with the Secrets that hold it.
 type StoredAuthority struct {
-	Facts          rotation.Authority
+	Facts          facts.Authority
 	Authority      *pki.Authority    // nil when it cannot be read
 	Certificate    *x509.Certificate // of the authority; nil when it is not known
 	Forward        *x509.Certificate // bridges; nil when there are none

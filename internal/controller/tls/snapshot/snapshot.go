@@ -13,15 +13,15 @@ import (
 	"pgtls.dev/pgtls/internal/delivery/kube"
 	"pgtls.dev/pgtls/internal/desired"
 	"pgtls.dev/pgtls/internal/pki"
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/facts"
 )
 
 // Snapshot is one observation of a cluster: the facts that decisions are made
 // from, and beside them what is needed to act on the decision and to report it.
 type Snapshot struct {
 	Cluster     *v1beta1.PostgresCluster
-	Policy      rotation.Policy
-	Observed    rotation.Observed
+	Policy      facts.Policy
+	Observed    facts.Observed
 	Authorities []*StoredAuthority
 	Orphans     []*corev1.Secret          // authorities of an earlier cluster of this name
 	Material    map[string]*corev1.Secret // by party; absent when there is none
@@ -43,11 +43,11 @@ type Snapshot struct {
 	// Known are the certificates of authorities and bridges by fingerprint: those that are stored, and those of lost authorities.
 	Known map[string]*x509.Certificate
 
-	TrustFindings map[rotation.Domain][]custom.Finding // about spec.tls.<domain>.additionalTrust
+	TrustFindings map[facts.Domain][]custom.Finding // about spec.tls.<domain>.additionalTrust
 }
 
 // Party returns a wanted party, nil when none is called so.
-func (s *Snapshot) Party(name string) *rotation.Party {
+func (s *Snapshot) Party(name string) *facts.Party {
 	for i := range s.Observed.Parties {
 		if s.Observed.Parties[i].Name == name {
 			return &s.Observed.Parties[i]
@@ -57,7 +57,7 @@ func (s *Snapshot) Party(name string) *rotation.Party {
 }
 
 // Authority returns a generation, nil when nothing is known of it.
-func (s *Snapshot) Authority(domain rotation.Domain, generation int) *StoredAuthority {
+func (s *Snapshot) Authority(domain facts.Domain, generation int) *StoredAuthority {
 	for _, stored := range s.Authorities {
 		if stored.Facts.Domain == domain && stored.Facts.Generation == generation {
 			return stored
@@ -72,7 +72,7 @@ func (s *Snapshot) PublishedLists() map[string]*x509.RevocationList {
 	for i := range s.Observed.Parties {
 		party := &s.Observed.Parties[i]
 		secret := s.Material[party.Name]
-		if party.Kind != rotation.Instance || secret == nil {
+		if party.Kind != facts.Instance || secret == nil {
 			continue
 		}
 		lists, err := pki.ParseRevocationLists(secret.Data[agentapi.RevocationLists])
@@ -80,9 +80,9 @@ func (s *Snapshot) PublishedLists() map[string]*x509.RevocationList {
 			continue
 		}
 		for _, list := range lists {
-			facts := pki.FactsOfRevocationList(list)
-			if known := newest[facts.IssuerKeyID]; known == nil || pki.FactsOfRevocationList(known).Number < facts.Number {
-				newest[facts.IssuerKeyID] = list
+			details := pki.FactsOfRevocationList(list)
+			if known := newest[details.IssuerKeyID]; known == nil || pki.FactsOfRevocationList(known).Number < details.Number {
+				newest[details.IssuerKeyID] = list
 			}
 		}
 	}
@@ -90,14 +90,14 @@ func (s *Snapshot) PublishedLists() map[string]*x509.RevocationList {
 }
 
 // IsForeign reports whether a certificate is an anchor from elsewhere.
-func (s *Snapshot) IsForeign(domain rotation.Domain, fingerprint string) bool {
+func (s *Snapshot) IsForeign(domain facts.Domain, fingerprint string) bool {
 	return slices.ContainsFunc(s.Foreign, func(a *ForeignAnchor) bool {
 		return a.Facts.Domain == domain && a.Facts.Fingerprint == fingerprint
 	})
 }
 
 // ForeignAnchors are the certificates of a domain's anchors from elsewhere.
-func (s *Snapshot) ForeignAnchors(domain rotation.Domain) (anchors []*x509.Certificate) {
+func (s *Snapshot) ForeignAnchors(domain facts.Domain) (anchors []*x509.Certificate) {
 	for _, a := range s.Foreign {
 		if a.Facts.Domain == domain {
 			anchors = append(anchors, a.Certificate)
@@ -110,7 +110,7 @@ func (s *Snapshot) ForeignAnchors(domain rotation.Domain) (anchors []*x509.Certi
 func (s *Snapshot) Identity() *evidence.Identity {
 	for i := range s.Observed.Parties {
 		party := &s.Observed.Parties[i]
-		if party.Kind != rotation.Operator {
+		if party.Kind != facts.Operator {
 			continue
 		}
 		secret := s.Material[party.Name]

@@ -6,7 +6,8 @@ import (
 	"pgtls.dev/pgtls/internal/controller/tls/wanted"
 	"pgtls.dev/pgtls/internal/custom"
 	"pgtls.dev/pgtls/internal/pki"
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/facts"
+	"pgtls.dev/pgtls/internal/rotation/reason"
 )
 
 // Findings besides those of package custom.
@@ -16,7 +17,7 @@ const (
 	SourceReserved    custom.Reason = "SourceReserved"    // the operator itself writes it
 	AwaitingIssuer    custom.Reason = "AwaitingIssuer"    // cert-manager has not filled the Secret yet
 	IssuerUnavailable custom.Reason = "IssuerUnavailable" // there is no cert-manager
-	RecordForeign                   = custom.Reason(rotation.ForeignSecret)
+	RecordForeign                   = custom.Reason(reason.ForeignSecret)
 	AnchorReserved    custom.Reason = "AnchorReserved"  // it bears the name of one of the cluster's own authorities
 	AnchorAmbiguous   custom.Reason = "AnchorAmbiguous" // beside it verifiers would refuse what another one has issued
 )
@@ -29,12 +30,12 @@ type Presented struct {
 	Anchors  []*x509.Certificate // that come with it
 	Findings []custom.Finding
 	Accepted bool // what the Secret holds now was accepted
-	Facts    *rotation.Custom
+	Facts    *facts.Custom
 }
 
 // ForeignAnchor is an anchor from elsewhere with its certificate.
 type ForeignAnchor struct {
-	Facts       rotation.Anchor
+	Facts       facts.Anchor
 	Certificate *x509.Certificate
 	Bundled     bool // the record is gone or altered, and a bundle of the cluster holds it
 }

@@ -8,7 +8,7 @@ import (
 	"pgtls.dev/pgtls/internal/controller/tls/material"
 	"pgtls.dev/pgtls/internal/controller/tls/snapshot"
 	"pgtls.dev/pgtls/internal/pki"
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/facts"
 )
 
 // TwoGenerations is a view of a cluster whose server domain has two authorities, and a leaf of the second.
@@ -25,15 +25,15 @@ func NewTwoGenerations(t *testing.T) *TwoGenerations {
 	g.Snapshot.Observed.Now = now
 	for n, at := range []**pki.Authority{&g.Old, &g.By} {
 		a, err := pki.NewAuthority(pki.AuthorityRequest{
-			CommonName: material.AuthorityCommonName("hippo", rotation.Server, string(rune('1'+n))), Algorithm: pki.DefaultAlgorithm,
+			CommonName: material.AuthorityCommonName("hippo", facts.Server, string(rune('1'+n))), Algorithm: pki.DefaultAlgorithm,
 			NotBefore: now.Add(-time.Hour), NotAfter: now.Add(1000 * time.Hour),
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
 		*at = a
-		g.Snapshot.Authorities = append(g.Snapshot.Authorities, &snapshot.StoredAuthority{Authority: a, Certificate: a.Certificate, Facts: rotation.Authority{
-			Domain: rotation.Server, Generation: n + 1, Certificate: pki.Facts(a.Certificate),
+		g.Snapshot.Authorities = append(g.Snapshot.Authorities, &snapshot.StoredAuthority{Authority: a, Certificate: a.Certificate, Facts: facts.Authority{
+			Domain: facts.Server, Generation: n + 1, Certificate: pki.Facts(a.Certificate),
 		}})
 	}
 	var err error
@@ -45,8 +45,8 @@ func NewTwoGenerations(t *testing.T) *TwoGenerations {
 }
 
 func (g *TwoGenerations) Loaded(fingerprints ...string) {
-	g.Snapshot.Observed.Parties = append(g.Snapshot.Observed.Parties, rotation.Party{Pods: []rotation.Pod{
-		{Report: &rotation.Report{Loaded: rotation.Bundles{Server: fingerprints}}},
+	g.Snapshot.Observed.Parties = append(g.Snapshot.Observed.Parties, facts.Party{Pods: []facts.Pod{
+		{Report: &facts.Report{Loaded: facts.Bundles{Server: fingerprints}}},
 	}})
 }
 
@@ -75,8 +75,8 @@ func (g *TwoGenerations) Served(t *testing.T, pair *pki.KeyPair, anchors ...*x50
 	if err != nil {
 		t.Fatal(err)
 	}
-	files := material.ProcessFiles[rotation.Server]
+	files := material.ProcessFiles[facts.Server]
 	data[files.Certificate], data[files.Key] = pair.EncodeChain(), key
-	data[material.BundleFiles[rotation.Server]] = pki.EncodeBundle(append([]*x509.Certificate{g.By.Certificate}, anchors...))
+	data[material.BundleFiles[facts.Server]] = pki.EncodeBundle(append([]*x509.Certificate{g.By.Certificate}, anchors...))
 	return data
 }

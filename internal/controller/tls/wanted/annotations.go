@@ -3,11 +3,11 @@ package wanted
 import (
 	"strings"
 
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/facts"
 )
 
 // approvedAnchors are the anchors of a domain that an annotation names.
-func approvedAnchors(annotation string, domain rotation.Domain) (names []string) {
+func approvedAnchors(annotation string, domain facts.Domain) (names []string) {
 	for part := range strings.SplitSeq(annotation, ",") {
 		if part = strings.TrimSpace(part); strings.HasPrefix(part, string(domain)+"-") {
 			names = append(names, part)

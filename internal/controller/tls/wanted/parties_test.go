@@ -14,14 +14,14 @@ import (
 	"pgtls.dev/pgtls/api/v1beta1"
 	"pgtls.dev/pgtls/internal/agentapi"
 	"pgtls.dev/pgtls/internal/controller/tls/tlstest"
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/facts"
 )
 
 func materials() []string {
 	return []string{"hippo-a-0-tls", "hippo-a-1-tls", "hippo-operator-tls", "hippo-pgbouncer-tls"}
 }
 
-func names(parties []rotation.Party) []string {
+func names(parties []facts.Party) []string {
 	var out []string
 	for _, p := range parties {
 		out = append(out, p.Name)
@@ -63,12 +63,12 @@ func TestEachPartyIsWhoPostgreSQLKnows(t *testing.T) {
 	for name, identity := range map[string]string{
 		"hippo-operator-tls": agentapi.OperatorIdentity, "hippo-a-0-tls": agentapi.ReplicationIdentity, "hippo-pgbouncer-tls": agentapi.PGBouncerIdentity,
 	} {
-		if got := want(t, parties, name, rotation.Client); got.CommonName != identity || len(got.DNSNames)+len(got.IPs) > 0 {
+		if got := want(t, parties, name, facts.Client); got.CommonName != identity || len(got.DNSNames)+len(got.IPs) > 0 {
 			t.Errorf("%s: client leaf %+v, want %s and no names", name, got, identity)
 		}
 	}
 	for _, p := range parties {
-		if p.Kind == rotation.Operator && len(p.Wants) != 1 {
+		if p.Kind == facts.Operator && len(p.Wants) != 1 {
 			t.Errorf("the operator serves nothing and wants %+v", p.Wants)
 		}
 	}
@@ -94,7 +94,7 @@ func TestServerNames(t *testing.T) {
 		Instances: &v1beta1.ServerCertificateSpec{DNSNames: []string{"Extra.example.com"}, IPAddresses: []string{"198.51.100.7"}},
 	}}
 	parties := Parties(cluster, "cluster.local.", services)
-	instance := want(t, parties, "hippo-a-0-tls", rotation.Server)
+	instance := want(t, parties, "hippo-a-0-tls", facts.Server)
 	wantNames := []string{
 		"db.example.com", "extra.example.com",
 		"hippo-a-0-0", "hippo-a-0-0.hippo-pods", "hippo-a-0-0.hippo-pods.zoo", "hippo-a-0-0.hippo-pods.zoo.svc", "hippo-a-0-0.hippo-pods.zoo.svc.cluster.local",
@@ -107,7 +107,7 @@ func TestServerNames(t *testing.T) {
 	if diff := cmp.Diff([]string{"10.96.0.10", "192.0.2.9", "198.51.100.7", "fd00::10"}, instance.IPs); diff != "" {
 		t.Errorf("addresses (-want +got):\n%s", diff)
 	}
-	pooler := want(t, parties, "hippo-pgbouncer-tls", rotation.Server)
+	pooler := want(t, parties, "hippo-pgbouncer-tls", facts.Server)
 	if diff := cmp.Diff([]string{"hippo-pgbouncer", "hippo-pgbouncer.zoo", "hippo-pgbouncer.zoo.svc", "hippo-pgbouncer.zoo.svc.cluster.local"}, pooler.DNSNames); diff != "" {
 		t.Errorf("pooler's names (-want +got):\n%s", diff)
 	}

@@ -6,7 +6,7 @@ import (
 	"pgtls.dev/pgtls/api/v1beta1"
 	"pgtls.dev/pgtls/internal/controller/tls/material"
 	"pgtls.dev/pgtls/internal/pki"
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/facts"
 	"pgtls.dev/pgtls/internal/schedule"
 )
 
@@ -32,16 +32,16 @@ const (
 func Backdate(life time.Duration) time.Duration { return min(LeafBackdate, life/10) }
 
 // policyOf is what a cluster's spec and annotations want of certificates.
-func Policy(cluster *v1beta1.PostgresCluster) rotation.Policy {
+func Policy(cluster *v1beta1.PostgresCluster) facts.Policy {
 	spec := Of(cluster)
-	policy := rotation.Policy{
+	policy := facts.Policy{
 		TrustPropagationDelay: TrustPropagationDelay,
-		Authorities: map[rotation.Domain]rotation.CertificatePolicy{
-			rotation.Server: certificatePolicy(spec.Server.Authority, AuthorityLife, 2),
-			rotation.Client: certificatePolicy(spec.Client.Authority, AuthorityLife, 2),
+		Authorities: map[facts.Domain]facts.CertificatePolicy{
+			facts.Server: certificatePolicy(spec.Server.Authority, AuthorityLife, 2),
+			facts.Client: certificatePolicy(spec.Client.Authority, AuthorityLife, 2),
 		},
 		RenewRequest: cluster.Annotations[material.RenewRequestAnnotation],
-		Rekey:        map[rotation.Domain]rotation.RekeyPolicy{},
+		Rekey:        map[facts.Domain]facts.RekeyPolicy{},
 		RetireSoak:   spec.rotation.RetireSoak.Duration(),
 		RetireManual: spec.rotation.RetirePolicy == v1beta1.RetireManual,
 		Paused:       spec.rotation.Paused,
@@ -50,13 +50,13 @@ func Policy(cluster *v1beta1.PostgresCluster) rotation.Policy {
 	if tls := cluster.Spec.TLS; tls != nil && tls.TrustPropagationDelay != nil {
 		policy.TrustPropagationDelay = tls.TrustPropagationDelay.Duration()
 	}
-	for _, domain := range rotation.Domains() {
+	for _, domain := range facts.Domains() {
 		policy.ApprovedAnchors = append(policy.ApprovedAnchors, approvedAnchors(cluster.Annotations[material.RetireApprovedAnnotation], domain)...)
 	}
 	policy.AutoRollback.Refusals, policy.AutoRollback.Factor = spec.rotation.AutoRollback.Limits()
 	policy.Windows, policy.WindowsInvalid = windowsOf(spec.rotation.Windows)
-	for _, domain := range rotation.Domains() {
-		policy.Rekey[domain] = rotation.RekeyPolicy{
+	for _, domain := range facts.Domains() {
+		policy.Rekey[domain] = facts.RekeyPolicy{
 			Request:  valueFor(cluster.Annotations[material.RotateRequestAnnotation], string(domain)+":"),
 			Rollback: valueFor(cluster.Annotations[material.RollbackAnnotation], string(domain)+":"),
 			Tainted:  material.ParseGeneration(valueFor(cluster.Annotations[material.TaintAnnotation], string(domain)+"-g")),
@@ -67,7 +67,7 @@ func Policy(cluster *v1beta1.PostgresCluster) rotation.Policy {
 }
 
 // windowsOf returns when what is planned may begin, nil for at any time, or in one line why that cannot be understood.
-func windowsOf(spec []v1beta1.MaintenanceWindow) (rotation.Windows, string) {
+func windowsOf(spec []v1beta1.MaintenanceWindow) (facts.Windows, string) {
 	if len(spec) == 0 {
 		return nil, ""
 	}
@@ -84,8 +84,8 @@ func windowsOf(spec []v1beta1.MaintenanceWindow) (rotation.Windows, string) {
 
 // certificatePolicy fills in what a spec leaves out. share is the part of its
 // life before whose start a certificate is renewed: 3 means at 2/3.
-func certificatePolicy(spec *v1beta1.CertificateSpec, life time.Duration, share int) rotation.CertificatePolicy {
-	policy := rotation.CertificatePolicy{Life: life, Algorithm: pki.DefaultAlgorithm}
+func certificatePolicy(spec *v1beta1.CertificateSpec, life time.Duration, share int) facts.CertificatePolicy {
+	policy := facts.CertificatePolicy{Life: life, Algorithm: pki.DefaultAlgorithm}
 	if spec != nil {
 		if d := spec.Duration.Duration(); d > 0 {
 			policy.Life = d
@@ -101,7 +101,7 @@ func certificatePolicy(spec *v1beta1.CertificateSpec, life time.Duration, share 
 	return policy
 }
 
-func ServerPolicy(spec *v1beta1.ServerCertificateSpec) rotation.CertificatePolicy {
+func ServerPolicy(spec *v1beta1.ServerCertificateSpec) facts.CertificatePolicy {
 	if spec == nil {
 		return certificatePolicy(nil, serverLeafLife, 3)
 	}

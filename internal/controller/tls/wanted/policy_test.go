@@ -10,12 +10,12 @@ import (
 	"pgtls.dev/pgtls/api/v1beta1"
 	"pgtls.dev/pgtls/internal/controller/tls/tlstest"
 	"pgtls.dev/pgtls/internal/pki"
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/facts"
 )
 
 const day = 24 * time.Hour
 
-func want(t *testing.T, parties []rotation.Party, name string, domain rotation.Domain) rotation.LeafWant {
+func want(t *testing.T, parties []facts.Party, name string, domain facts.Domain) facts.LeafWant {
 	t.Helper()
 	for _, p := range parties {
 		for _, w := range p.Wants {
@@ -25,7 +25,7 @@ func want(t *testing.T, parties []rotation.Party, name string, domain rotation.D
 		}
 	}
 	t.Fatalf("%s wants no %s leaf", name, domain)
-	return rotation.LeafWant{}
+	return facts.LeafWant{}
 }
 
 func TestLivesAndKeysComeFromTheSpec(t *testing.T) {
@@ -54,29 +54,29 @@ func TestLivesAndKeysComeFromTheSpec(t *testing.T) {
 		},
 	}
 	parties := Parties(cluster, "cluster.local", nil)
-	policy := func(life, before time.Duration, algorithm pki.Algorithm) rotation.CertificatePolicy {
-		return rotation.CertificatePolicy{Life: life, RenewBefore: before, Algorithm: algorithm}
+	policy := func(life, before time.Duration, algorithm pki.Algorithm) facts.CertificatePolicy {
+		return facts.CertificatePolicy{Life: life, RenewBefore: before, Algorithm: algorithm}
 	}
 	for _, c := range []struct {
 		party  string
-		domain rotation.Domain
-		want   rotation.CertificatePolicy
+		domain facts.Domain
+		want   facts.CertificatePolicy
 	}{
-		{"hippo-a-0-tls", rotation.Server, policy(900*time.Hour, 300*time.Hour, "ECDSA-P256")},
-		{"hippo-pgbouncer-tls", rotation.Server, policy(90*day, 100*time.Hour, "RSA-3072")},
-		{"hippo-a-0-tls", rotation.Client, policy(30*time.Hour, 10*time.Hour, "ECDSA-P256")},
-		{"hippo-pgbouncer-tls", rotation.Client, policy(60*time.Hour, 20*time.Hour, "ECDSA-P256")},
-		{"hippo-operator-tls", rotation.Client, policy(30*day, 10*day, "ECDSA-P384")},
+		{"hippo-a-0-tls", facts.Server, policy(900*time.Hour, 300*time.Hour, "ECDSA-P256")},
+		{"hippo-pgbouncer-tls", facts.Server, policy(90*day, 100*time.Hour, "RSA-3072")},
+		{"hippo-a-0-tls", facts.Client, policy(30*time.Hour, 10*time.Hour, "ECDSA-P256")},
+		{"hippo-pgbouncer-tls", facts.Client, policy(60*time.Hour, 20*time.Hour, "ECDSA-P256")},
+		{"hippo-operator-tls", facts.Client, policy(30*day, 10*day, "ECDSA-P384")},
 	} {
 		if got := want(t, parties, c.party, c.domain).CertificatePolicy; got != c.want {
 			t.Errorf("%s %s: %+v, want %+v", c.party, c.domain, got, c.want)
 		}
 	}
 	authorities := Policy(cluster).Authorities
-	if got := authorities[rotation.Server]; got != policy(9000*time.Hour, 4500*time.Hour, "ECDSA-P384") {
+	if got := authorities[facts.Server]; got != policy(9000*time.Hour, 4500*time.Hour, "ECDSA-P384") {
 		t.Errorf("server authority: %+v", got)
 	}
-	if got := authorities[rotation.Client]; got != policy(2*365*day, time.Hour, "ECDSA-P256") {
+	if got := authorities[facts.Client]; got != policy(2*365*day, time.Hour, "ECDSA-P256") {
 		t.Errorf("client authority: %+v", got)
 	}
 }
@@ -92,15 +92,15 @@ func TestShortLeavesAreBackdatedLess(t *testing.T) {
 }
 
 func TestDefaultLivesAreThoseOfTheDesign(t *testing.T) {
-	got := map[string]rotation.CertificatePolicy{}
+	got := map[string]facts.CertificatePolicy{}
 	for _, p := range Parties(tlstest.ACluster(), "cluster.local", nil) {
 		for _, w := range p.Wants {
 			got[p.Name+" "+string(w.Domain)] = w.CertificatePolicy
 		}
 	}
-	server := rotation.CertificatePolicy{Life: 90 * 24 * time.Hour, RenewBefore: 30 * 24 * time.Hour, Algorithm: pki.ECDSAP256}
-	client := rotation.CertificatePolicy{Life: 30 * 24 * time.Hour, RenewBefore: 10 * 24 * time.Hour, Algorithm: pki.ECDSAP256}
-	want := map[string]rotation.CertificatePolicy{
+	server := facts.CertificatePolicy{Life: 90 * 24 * time.Hour, RenewBefore: 30 * 24 * time.Hour, Algorithm: pki.ECDSAP256}
+	client := facts.CertificatePolicy{Life: 30 * 24 * time.Hour, RenewBefore: 10 * 24 * time.Hour, Algorithm: pki.ECDSAP256}
+	want := map[string]facts.CertificatePolicy{
 		"hippo-a-0-tls server": server, "hippo-a-1-tls server": server, "hippo-pgbouncer-tls server": server,
 		"hippo-a-0-tls client": client, "hippo-a-1-tls client": client, "hippo-pgbouncer-tls client": client, "hippo-operator-tls client": client,
 	}

@@ -9,14 +9,14 @@ import (
 	"pgtls.dev/pgtls/internal/certmanager"
 	"pgtls.dev/pgtls/internal/custom"
 	"pgtls.dev/pgtls/internal/desired"
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/facts"
 )
 
 // Slot is a place for a custom certificate.
 type Slot struct {
 	Role       custom.Role
-	Kind       rotation.Kind
-	Domain     rotation.Domain
+	Kind       facts.Kind
+	Domain     facts.Domain
 	Condition  string
 	Issued     certmanager.Role // where an issuer fills it
 	projection func(*v1beta1.PostgresCluster) *corev1.SecretProjection
@@ -25,13 +25,13 @@ type Slot struct {
 // Slots are all of them. The server's comes before the replicas', who may lean on its ca.crt.
 func Slots() []Slot {
 	return []Slot{
-		{custom.Instance, rotation.Instance, rotation.Server, "CustomCertificateServer", certmanager.InstancesRole, func(c *v1beta1.PostgresCluster) *corev1.SecretProjection {
+		{custom.Instance, facts.Instance, facts.Server, "CustomCertificateServer", certmanager.InstancesRole, func(c *v1beta1.PostgresCluster) *corev1.SecretProjection {
 			return c.Spec.CustomTLSSecret
 		}},
-		{custom.Replication, rotation.Instance, rotation.Client, "CustomCertificateReplication", certmanager.ReplicationRole, func(c *v1beta1.PostgresCluster) *corev1.SecretProjection {
+		{custom.Replication, facts.Instance, facts.Client, "CustomCertificateReplication", certmanager.ReplicationRole, func(c *v1beta1.PostgresCluster) *corev1.SecretProjection {
 			return c.Spec.CustomReplicationTLSSecret
 		}},
-		{custom.Pooler, rotation.Pooler, rotation.Server, "CustomCertificatePGBouncer", certmanager.PGBouncerRole, func(c *v1beta1.PostgresCluster) *corev1.SecretProjection {
+		{custom.Pooler, facts.Pooler, facts.Server, "CustomCertificatePGBouncer", certmanager.PGBouncerRole, func(c *v1beta1.PostgresCluster) *corev1.SecretProjection {
 			if pooler := desired.Pooler(c); pooler != nil {
 				return pooler.CustomTLSSecret
 			}
@@ -78,11 +78,11 @@ func (s Slot) Source(cluster *v1beta1.PostgresCluster) *corev1.SecretProjection 
 
 // Issuer is who is to fill a slot; nil: nobody, or the user names a Secret.
 func (s Slot) Issuer(cluster *v1beta1.PostgresCluster) *v1beta1.IssuerReference {
-	if s.projection(cluster) != nil || s.Kind == rotation.Pooler && desired.Pooler(cluster) == nil {
+	if s.projection(cluster) != nil || s.Kind == facts.Pooler && desired.Pooler(cluster) == nil {
 		return nil
 	}
 	spec := Of(cluster)
-	if s.Domain == rotation.Client {
+	if s.Domain == facts.Client {
 		return spec.Client.IssuerRef
 	}
 	return spec.Server.IssuerRef
