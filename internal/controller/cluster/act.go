@@ -11,9 +11,7 @@ import (
 
 // removeInstances takes away what the spec wants no more, one instance in a round.
 func removeInstances(ctx context.Context, r *round) ([]Wait, error) {
-	if err := r.removeVolumes(ctx); err != nil {
-		return nil, err
-	}
+	r.removeVolumes(ctx)
 	return r.actOn(ctx, nextRemoval, func(m member) bool { return !m.Wanted })
 }
 
@@ -25,8 +23,16 @@ func replaceInstances(ctx context.Context, r *round) ([]Wait, error) {
 			waits = append(waits, Wait{Party: name, Reason: AwaitingStatefulSet, Message: "Kubernetes has not looked at its changed StatefulSet yet"})
 		}
 	}
-	acted, err := r.actOn(ctx, nextReplacement, func(m member) bool { return m.Outdated })
+	acted, err := r.actOn(ctx, r.nextReplacement, func(m member) bool { return m.Outdated })
 	return append(waits, acted...), err
+}
+
+// nextReplacement leaves a pod whose successor could not start.
+func (r *round) nextReplacement(all []member) decision {
+	for i, m := range all {
+		all[i].Outdated = m.Outdated && r.notYet(m.Instance) == nil
+	}
+	return nextReplacement(all)
 }
 
 // restartInstances restarts PostgreSQL where a setting needs it, when no pod is to be replaced: a new pod has
@@ -61,6 +67,11 @@ func (r *round) actOn(ctx context.Context, decide func([]member) decision, conce
 
 // execute does what was decided. Every act leads to something that a watch sees, or is waited for.
 func (r *round) execute(ctx context.Context, d decision, ha *haView) ([]Wait, error) {
+	if d.Action != Nothing && d.Action != Await {
+		if err := r.applier.Permit(ctx, r.cluster.Namespace); err != nil {
+			return nil, err
+		}
+	}
 	switch d.Action {
 	case Nothing:
 		return nil, nil
@@ -105,8 +116,7 @@ func (r *round) did(d decision, reason Reason, err error) ([]Wait, error) {
 func (r *round) deletePod(ctx context.Context, instance string) error {
 	pod := r.facts.pods[instance]
 	// By UID alone: Patroni writes the pod's annotations all the time.
-	err := r.applier.Client.Delete(ctx, pod, client.Preconditions{UID: &pod.UID})
-	return client.IgnoreNotFound(err)
+	return r.applier.DeleteWith(ctx, pod, client.Preconditions{UID: &pod.UID})
 }
 
 func (r *round) restart(ctx context.Context, instance string, ha *haView) error {
@@ -124,24 +134,17 @@ func (r *round) switchover(ctx context.Context, d decision, ha *haView) error {
 // removeInstance deletes the StatefulSet; its claim follows in removeVolumes, also when the operator dies in between.
 func (r *round) removeInstance(ctx context.Context, instance string) error {
 	statefulSet := r.facts.statefulSets[instance]
-	err := r.applier.Client.Delete(ctx, statefulSet, client.Preconditions{UID: &statefulSet.UID}, client.PropagationPolicy("Background"))
-	return client.IgnoreNotFound(err)
+	return r.applier.DeleteWith(ctx, statefulSet, client.Preconditions{UID: &statefulSet.UID}, client.PropagationPolicy("Background"))
 }
 
-// removeVolumes deletes the claims of instances that are neither wanted nor there.
-func (r *round) removeVolumes(ctx context.Context) error {
-	wanted := map[string]bool{}
-	for _, instance := range desired.Instances(r.cluster) {
-		wanted[instance.Name] = true
-	}
+// removeVolumes deletes the claims of instances that are neither wanted nor there, and only claims that the cluster controls: an orphan of a
+// name that the spec does not want holds data, and is left alone.
+func (r *round) removeVolumes(ctx context.Context) {
+	wanted := desired.Instances(r.cluster)
 	for _, volume := range r.facts.volumes {
 		instance := volume.Labels[desired.InstanceLabel]
-		if instance == "" || wanted[instance] || r.facts.statefulSets[instance] != nil || volume.DeletionTimestamp != nil {
-			continue
-		}
-		if err := r.applier.Delete(ctx, volume); err != nil {
-			return err
+		if instance != "" && !isWanted(wanted, instance) && r.facts.statefulSets[instance] == nil {
+			r.remove(ctx, volume)
 		}
 	}
-	return nil
 }

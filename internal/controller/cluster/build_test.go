@@ -61,3 +61,7 @@ func ready(p *corev1.Pod) {
 func inRole(role string) func(*corev1.Pod) {
 	return func(p *corev1.Pod) { p.Labels[desired.RoleLabel] = role }
 }
+
+func metadata(key, value string) *v1beta1.Metadata {
+	return &v1beta1.Metadata{Labels: map[string]string{key: value}}
+}

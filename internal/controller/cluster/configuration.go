@@ -22,5 +22,5 @@ func writeConfiguration(ctx context.Context, r *round) ([]Wait, error) {
 		}
 		objects = append(objects, pooler)
 	}
-	return r.apply(ctx, objects...)
+	return r.apply(ctx, objects...), nil
 }

@@ -23,7 +23,7 @@ func makeUsersAndDatabases(ctx context.Context, r *round) ([]Wait, error) {
 	host := desired.ServiceHost(desired.PrimaryService(r.cluster.Name), r.cluster.Namespace)
 	connection, err := r.connect.Database(ctx, host, "postgres", config)
 	if err != nil {
-		return []Wait{{Party: host, Reason: AwaitingDatabase, Message: err.Error(), Again: soon}}, nil
+		return []Wait{{Party: host, Reason: AwaitingDatabase, Message: unanswered(err), Again: soon}}, nil
 	}
 	defer connection.Close(context.WithoutCancel(ctx))
 	live, err := readCatalog(ctx, connection)
@@ -31,6 +31,11 @@ func makeUsersAndDatabases(ctx context.Context, r *round) ([]Wait, error) {
 		return nil, err
 	}
 	statements := r.statements(live)
+	if len(statements) > 0 {
+		if err := r.applier.Permit(ctx, r.cluster.Namespace); err != nil {
+			return nil, err
+		}
+	}
 	for _, statement := range statements {
 		if _, err := connection.Query(ctx, statement.sql); err != nil {
 			return nil, fmt.Errorf("%s: %w", statement.does, err)

@@ -9,22 +9,18 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// deleteControlled deletes those of the objects that exist and that the cluster controls.
-func (r *round) deleteControlled(ctx context.Context, objects ...client.Object) error {
+// deleteControlled deletes those of the objects that exist and that the cluster controls. It reports whether none is left.
+func (r *round) deleteControlled(ctx context.Context, objects ...client.Object) (gone bool, err error) {
+	gone = true
 	for _, object := range objects {
 		err := r.applier.Client.Get(ctx, client.ObjectKeyFromObject(object), object)
 		if apierrors.IsNotFound(err) {
 			continue
 		}
 		if err != nil {
-			return fmt.Errorf("reading %T %s: %w", object, object.GetName(), err)
+			return false, fmt.Errorf("reading %T %s: %w", object, object.GetName(), err)
 		}
-		if !metav1.IsControlledBy(object, r.cluster) || object.GetDeletionTimestamp() != nil {
-			continue
-		}
-		if err := r.applier.Delete(ctx, object); err != nil {
-			return err
-		}
+		gone = (r.remove(ctx, object) || !metav1.IsControlledBy(object, r.cluster)) && gone
 	}
-	return nil
+	return gone, nil
 }

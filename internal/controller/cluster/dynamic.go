@@ -38,6 +38,9 @@ func configurePatroni(ctx context.Context, r *round) ([]Wait, error) {
 	if len(patroni.Difference(have, want)) == 0 {
 		return nil, nil
 	}
+	if err := r.applier.Permit(ctx, r.cluster.Namespace); err != nil {
+		return nil, err
+	}
 	if _, err := ha.answers.PatchConfig(ctx, want); err != nil {
 		return []Wait{r.awaitPatroni(err)}, nil
 	}
@@ -48,7 +51,7 @@ func configurePatroni(ctx context.Context, r *round) ([]Wait, error) {
 
 // awaitPatroni says in one line that Patroni does not do what it was asked; its own pages of HTML tell nobody anything.
 func (r *round) awaitPatroni(err error) Wait {
-	message := err.Error()
+	message := unanswered(err)
 	if refused := (*patroni.StatusError)(nil); errors.As(err, &refused) {
 		message = "Patroni answers " + strconv.Itoa(refused.Status) + " " + http.StatusText(refused.Status)
 	}

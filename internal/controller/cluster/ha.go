@@ -80,7 +80,7 @@ func (r *round) askPatroni(ctx context.Context) *haView {
 	message := "no instance runs yet"
 	if len(problems) > 0 {
 		// The last is enough to go by, and keeps the message short.
-		message = problems[len(problems)-1].Error()
+		message = unanswered(problems[len(problems)-1])
 	}
 	view.wait = &Wait{Party: r.cluster.Name, Reason: AwaitingPatroni, Message: message}
 	if len(problems) > 0 {

@@ -2,32 +2,35 @@ package cluster
 
 import (
 	"context"
-
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"maps"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"pgtls.dev/pgtls/internal/delivery/kube"
 	"pgtls.dev/pgtls/internal/desired"
 )
 
 // clearLeftovers deletes Patroni's ConfigMaps of an earlier cluster of the same name. A Patroni that is going down may
 // have written them anew after they were collected, and with them a new cluster would wait for
-// the old one's leader for ever.
+// the old one's leader for ever. Those of a restored cluster stay: they belong to its data.
 func clearLeftovers(ctx context.Context, r *round) ([]Wait, error) {
-	if len(r.facts.statefulSets) > 0 {
+	if len(r.facts.statefulSets) > 0 || r.restored() {
 		return nil, nil
 	}
 	leftovers := r.unownedPatroniObjects()
 	if len(leftovers) == 0 {
 		return nil, nil
 	}
-	for _, pod := range r.facts.pods {
-		r.refused[leftoverMark] = true
-		return []Wait{{Party: pod.Name, Reason: AwaitingLeftovers, Message: "the pod of an earlier cluster of this name is still there"}}, nil
+	for _, instance := range slices.Sorted(maps.Keys(r.facts.pods)) {
+		r.leftovers = true
+		return []Wait{{Party: r.facts.pods[instance].Name, Reason: AwaitingLeftovers, Message: "the pod of an earlier cluster of this name is still there"}}, nil
 	}
 	for _, leftover := range leftovers {
-		if err := r.applier.Delete(ctx, leftover); err != nil {
-			return nil, err
+		if r.attempt(ctx, "delete "+objectName("ConfigMap", leftover.Name), func() error { return r.applier.Delete(ctx, leftover) }) != nil {
+			r.leftovers = true
+			continue
 		}
 		delete(r.facts.configMaps, leftover.Name)
 		r.tell(leftover, LeftoverDeleted, "Delete", "deleted ConfigMap %s of an earlier cluster of this name", leftover.Name)
@@ -35,20 +38,36 @@ func clearLeftovers(ctx context.Context, r *round) ([]Wait, error) {
 	return nil, nil
 }
 
-// leftoverMark stands among the refused objects while an earlier cluster is still going away.
-const leftoverMark = "leftovers"
+// restored reports whether data of a wanted instance is older than the PostgresCluster: it was orphaned, or comes from a backup. A claim that
+// the operator made for this cluster is not older, for it is made after what an earlier cluster left is gone.
+func (r *round) restored() bool {
+	for _, instance := range desired.Instances(r.cluster) {
+		volume := r.facts.volumes[desired.VolumeName(instance.Name)]
+		if volume != nil && volume.DeletionTimestamp == nil && volume.CreationTimestamp.Before(&r.cluster.CreationTimestamp) {
+			return true
+		}
+	}
+	return false
+}
 
 // adoptPatroniObjects makes the cluster the owner of what Patroni made, so that it goes with the cluster.
 func adoptPatroniObjects(ctx context.Context, r *round) ([]Wait, error) {
-	if r.refused[leftoverMark] {
+	if r.leftovers {
 		return nil, nil
 	}
+	var waits []Wait
 	for _, configMap := range r.unownedPatroniObjects() {
-		if err := r.applier.TakeBack(ctx, configMap, claimantOf(r.cluster)); err != nil {
-			return nil, err
-		}
+		key := objectName("ConfigMap", configMap.Name)
+		_ = r.attempt(ctx, key, func() error {
+			err := r.applier.Recover(ctx, configMap, claimantOf(r.cluster))
+			if notOurs, ok := kube.AsOwnership(err); ok {
+				waits = append(waits, *r.notOurs(key, notOurs))
+				return nil
+			}
+			return err
+		})
 	}
-	return nil, nil
+	return waits, nil
 }
 
 func (r *round) unownedPatroniObjects() []*corev1.ConfigMap {

@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"maps"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -42,7 +43,7 @@ func observe(ctx context.Context, reader client.Reader, cluster *v1beta1.Postgre
 	}
 	claimant := claimantOf(cluster)
 	seen := facts{
-		statefulSets: belonging(statefulSets.Items, claimant),
+		statefulSets: wantedOrOurs(belonging(statefulSets.Items, claimant), cluster),
 		volumes:      belonging(volumes.Items, claimant),
 		secrets:      belonging(secrets.Items, claimant),
 		configMaps:   map[string]*corev1.ConfigMap{},
@@ -73,6 +74,15 @@ func belonging[T any, P interface {
 		}
 	}
 	return byName
+}
+
+// wantedOrOurs leaves out orphans of instances that the spec does not want: to count them would be to remove them, with their data.
+func wantedOrOurs(statefulSets map[string]*appsv1.StatefulSet, cluster *v1beta1.PostgresCluster) map[string]*appsv1.StatefulSet {
+	wanted := desired.Instances(cluster)
+	maps.DeleteFunc(statefulSets, func(name string, s *appsv1.StatefulSet) bool {
+		return !isWanted(wanted, name) && !metav1.IsControlledBy(s, cluster)
+	})
+	return statefulSets
 }
 
 // belongs counts an orphan that is being deleted too: until it is gone it holds its name. An object of an earlier cluster counts once

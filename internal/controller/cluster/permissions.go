@@ -21,5 +21,5 @@ func givePermissions(ctx context.Context, r *round) ([]Wait, error) {
 		desired.ServiceAccount(r.cluster),
 		desired.Role(r.cluster, slices.Sorted(maps.Keys(pods))),
 		desired.RoleBinding(r.cluster),
-	)
+	), nil
 }

@@ -18,9 +18,8 @@ func makePoolers(ctx context.Context, r *round) ([]Wait, error) {
 		return nil, r.removePooler(ctx)
 	}
 	name := desired.PoolerName(r.cluster.Name)
-	config := objectName("ConfigMap", desired.PoolerConfigName(r.cluster.Name))
-	if r.refused[config] {
-		return []Wait{{Party: name, Reason: ForeignObject, Message: config + " belongs to somebody else, and the poolers cannot go without their own", Again: later}}, nil
+	if wait := r.missing(name, poolerNeeds(r.cluster.Name)); wait != nil {
+		return []Wait{*wait}, nil
 	}
 	if !r.facts.hasMaterial(name) {
 		return []Wait{{Party: name, Reason: AwaitingMaterial, Message: "the certificates in Secret " + desired.MaterialSecret(name) + " are not issued yet: see the condition TLSReady"}}, nil
@@ -29,7 +28,12 @@ func makePoolers(ctx context.Context, r *round) ([]Wait, error) {
 	if err != nil {
 		return nil, err
 	}
-	return r.apply(ctx, deployment)
+	return r.apply(ctx, deployment), nil
+}
+
+// poolerNeeds are the objects that the poolers' pods mount.
+func poolerNeeds(cluster string) needs {
+	return needs{objectName("ConfigMap", desired.PoolerConfigName(cluster)): current}
 }
 
 func (r *round) removePooler(ctx context.Context) error {
@@ -38,13 +42,16 @@ func (r *round) removePooler(ctx context.Context) error {
 	}
 	name, config := desired.PoolerName(r.cluster.Name), desired.PoolerConfigName(r.cluster.Name)
 	// The Deployment goes last: it is what tells that there is something to remove.
-	return r.deleteControlled(ctx,
+	gone, err := r.deleteControlled(ctx,
 		named(&corev1.Service{}, r.cluster.Namespace, name),
 		named(&policyv1.PodDisruptionBudget{}, r.cluster.Namespace, name),
 		named(&networkingv1.NetworkPolicy{}, r.cluster.Namespace, name),
 		named(&corev1.ConfigMap{}, r.cluster.Namespace, config),
-		client.Object(r.facts.pooler),
 	)
+	if gone {
+		r.remove(ctx, r.facts.pooler)
+	}
+	return err
 }
 
 func named[T client.Object](object T, namespace, name string) T {

@@ -9,11 +9,11 @@ import (
 )
 
 func setDisruptionBudgets(ctx context.Context, r *round) ([]Wait, error) {
-	return r.apply(ctx, objects(desired.DisruptionBudgets(r.cluster))...)
+	return r.apply(ctx, objects(desired.DisruptionBudgets(r.cluster))...), nil
 }
 
 func setNetworkPolicies(ctx context.Context, r *round) ([]Wait, error) {
-	return r.apply(ctx, objects(desired.NetworkPolicies(r.cluster, r.settings))...)
+	return r.apply(ctx, objects(desired.NetworkPolicies(r.cluster, r.settings))...), nil
 }
 
 func objects[T client.Object](items []T) []client.Object {

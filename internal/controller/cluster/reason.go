@@ -15,6 +15,8 @@ const (
 	SpecInvalid         Reason = "SpecInvalid"         // the spec cannot work; nothing was changed
 	ForeignObject       Reason = "ForeignObject"       // an object that an instance or the poolers need is not the cluster's
 	StepFailed          Reason = "StepFailed"          // an error; tried again
+	AwaitingStep        Reason = "AwaitingStep"        // a step that this one needs failed
+	PodCreationDenied   Reason = "PodCreationDenied"   // a quota or a policy denies a pod
 	AwaitingMaterial    Reason = "AwaitingMaterial"    // the TLS controller has not published a party's material yet
 	AwaitingLeftovers   Reason = "AwaitingLeftovers"   // an earlier cluster of this name is still going away
 	AwaitingVolume      Reason = "AwaitingVolume"      // a volume claim of this name is still being deleted

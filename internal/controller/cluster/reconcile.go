@@ -3,15 +3,12 @@ package cluster
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"time"
 
 	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
-
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"pgtls.dev/pgtls/api/v1beta1"
 	"pgtls.dev/pgtls/internal/delivery/kube"
@@ -26,111 +23,94 @@ type reconciler struct {
 	settings desired.Settings
 	connect  connector
 	restarts *restarts
+	retries  *retries
+	denials  eventReader
 	now      func() time.Time
-}
-
-// A step brings one kind of thing nearer to the spec. It returns what it waits for.
-type step struct {
-	name string
-	run  func(context.Context, *round) ([]Wait, error)
-}
-
-// steps in their order: what pods need comes before the pods.
-func steps() []step {
-	return []step{
-		{"clear leftovers", clearLeftovers},
-		{"give permissions", givePermissions},
-		{"write configuration", writeConfiguration},
-		{"make services", makeServices},
-		{"keep users' secrets", keepUserSecrets},
-		{"make volumes", makeVolumes},
-		{"make instances", makeInstances},
-		{"make poolers", makePoolers},
-		{"set disruption budgets", setDisruptionBudgets},
-		{"set network policies", setNetworkPolicies},
-		{"adopt Patroni's objects", adoptPatroniObjects},
-		{"configure Patroni", configurePatroni},
-		{"remove instances", removeInstances},
-		{"replace instances", replaceInstances},
-		{"restart instances", restartInstances},
-		{"make users and databases", makeUsersAndDatabases},
-	}
 }
 
 // An outcome is what a round came to.
 type outcome struct {
-	waits []Wait
-	err   error
+	waits    []Wait
+	failures []failure
+	conflict bool // a write conflict: look again at once
+	leaving  bool // the namespace is being deleted: nothing more is done
 }
 
 // Reconcile does one round.
 func (c *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
 	cluster := &v1beta1.PostgresCluster{}
-	if err := c.client.Get(ctx, request.NamespacedName, cluster); err != nil {
-		c.restarts.forget(request.NamespacedName)
-		return reconcile.Result{}, client.IgnoreNotFound(err)
+	err := c.client.Get(ctx, request.NamespacedName, cluster)
+	if client.IgnoreNotFound(err) != nil {
+		return reconcile.Result{}, fmt.Errorf("reading the PostgresCluster: %w", err)
 	}
-	if cluster.DeletionTimestamp != nil {
-		return reconcile.Result{}, nil // everything is owned, so it goes with the cluster
+	if err != nil || cluster.DeletionTimestamp != nil {
+		// Everything is owned, so it goes with the cluster.
+		c.restarts.forget(request.NamespacedName)
+		c.retries.forget(request.NamespacedName)
+		return reconcile.Result{}, nil
 	}
 	seen, err := observe(ctx, c.client, cluster)
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	round := &round{
-		cluster: cluster, settings: c.settings, applier: c.applier, events: c.events, random: rand.Reader,
-		connect: c.connect, restarts: c.restarts, facts: seen, refused: map[string]bool{},
+	round := c.newRound(cluster, seen)
+	done := round.run(ctx)
+	if done.leaving {
+		return reconcile.Result{}, nil
 	}
-	outcome := round.run(ctx)
-	err = c.report(ctx, round, outcome)
-	return result(outcome.waits, errors.Join(outcome.err, err))
+	err = c.report(ctx, round, done)
+	if kube.CauseOf(err) == kube.NamespaceTerminating {
+		return reconcile.Result{}, nil
+	}
+	return done.result(c.retries.after(request.NamespacedName, round.now), err)
+}
+
+func (c *reconciler) newRound(cluster *v1beta1.PostgresCluster, seen facts) *round {
+	c.retries.begin(client.ObjectKeyFromObject(cluster), cluster.UID, cluster.Generation)
+	r := &round{
+		cluster: cluster, settings: c.settings, events: c.events, random: rand.Reader, now: c.now(), denials: c.denials,
+		connect: c.connect, restarts: c.restarts, retries: c.retries, facts: seen, lacking: map[string]lack{},
+	}
+	applier := *c.applier
+	applier.TookBack = r.tookBack
+	r.applier = &applier
+	return r
 }
 
 func (r *round) run(ctx context.Context) outcome {
 	if problem := refusal(r.cluster, r.settings); problem != nil {
 		return outcome{waits: []Wait{*problem}}
 	}
-	var done outcome
+	var waits []Wait
 	for _, step := range steps() {
-		waits, err := step.run(ctx, r)
-		done.waits = append(done.waits, waits...)
-		if err != nil {
-			done.err = errors.Join(done.err, fmt.Errorf("%s: %w", step.name, err))
+		waits = append(waits, r.runStep(ctx, step)...)
+		if r.leaving {
+			break
 		}
 	}
-	return done
+	return outcome{waits: waits, failures: r.failures, conflict: r.conflict, leaving: r.leaving}
 }
 
-// result asks for another round only while something is waited for that no watch tells.
-func result(waits []Wait, err error) (reconcile.Result, error) {
-	if conflictOnly(err) {
-		// The cache was behind, or somebody else wrote: look again.
-		return reconcile.Result{RequeueAfter: soon / 4}, nil
-	}
-	if err != nil {
+// result asks for another round only while something is waited for that no watch tells. retry is when the first failed attempt is made
+// again, 0 for none; err is that of the status.
+func (o outcome) result(retry time.Duration, err error) (reconcile.Result, error) {
+	if err != nil && !conflictOnly(err) {
 		return reconcile.Result{}, err
 	}
-	var again time.Duration
-	for _, wait := range waits {
-		if wait.Again > 0 && (again == 0 || wait.Again < again) {
-			again = wait.Again
-		}
+	again := retry
+	if o.conflict || err != nil {
+		again = soonest(again, soon/4)
+	}
+	for _, wait := range o.waits {
+		again = soonest(again, wait.Again)
 	}
 	return reconcile.Result{RequeueAfter: again}, nil
 }
 
-// conflictOnly tells whether every error in a joined one is a conflict.
-func conflictOnly(err error) bool {
-	if err == nil {
-		return false
+// soonest returns the shorter of two pauses; 0 is none.
+func soonest(a, b time.Duration) time.Duration {
+	if a == 0 || b != 0 && b < a {
+		return b
 	}
-	if joined, ok := err.(interface{ Unwrap() []error }); ok {
-		for _, member := range joined.Unwrap() {
-			if !conflictOnly(member) {
-				return false
-			}
-		}
-		return true
-	}
-	return apierrors.IsConflict(err)
+	return a
 }

@@ -15,10 +15,12 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -35,6 +37,33 @@ type world struct {
 	reconciler
 	writes []string
 	events *events.FakeRecorder
+	at     time.Time
+	// deny is what a write of an object comes to; nil: it is done.
+	deny  func(verb, kind, name string) error
+	tries map[string]int // of writes, by "verb Kind name"
+	again time.Duration  // when the last round wanted another
+}
+
+// tried notes a write, and returns what it comes to.
+func (w *world) tried(verb string, object client.Object) error {
+	kind := object.GetObjectKind().GroupVersionKind().Kind
+	if kind == "" {
+		gvk, err := apiutil.GVKForObject(object, w.client.Scheme())
+		if err != nil {
+			return err
+		}
+		kind = gvk.Kind
+	}
+	w.tries[verb+" "+objectName(kind, object.GetName())]++
+	if w.deny == nil {
+		return nil
+	}
+	return w.deny(verb, kind, object.GetName())
+}
+
+// applied returns what is applied as an object.
+func applied(configuration runtime.ApplyConfiguration) *unstructured.Unstructured {
+	return &unstructured.Unstructured{Object: configuration.(interface{ UnstructuredContent() map[string]any }).UnstructuredContent()}
 }
 
 func newWorld(t *testing.T, objects ...client.Object) *world {
@@ -45,28 +74,41 @@ func newWorld(t *testing.T, objects ...client.Object) *world {
 			t.Fatal(err)
 		}
 	}
-	w := &world{t: t, events: events.NewFakeRecorder(100)}
+	w := &world{t: t, events: events.NewFakeRecorder(1000), at: time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC), tries: map[string]int{}}
 	note := func(verb string, what any) { w.writes = append(w.writes, fmt.Sprintf("%s %T", verb, what)) }
 	w.client = fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).
 		WithStatusSubresource(&v1beta1.PostgresCluster{}).
+		WithReturnManagedFields().
 		WithInterceptorFuncs(interceptor.Funcs{
 			Apply: func(ctx context.Context, c client.WithWatch, obj runtime.ApplyConfiguration, opts ...client.ApplyOption) error {
 				note("apply", obj)
-				if u, ok := obj.(interface{ UnstructuredContent() map[string]any }); ok && u.UnstructuredContent()["kind"] == "NetworkPolicy" {
-					return applyPolicy(ctx, c, u.UnstructuredContent())
+				if err := w.tried("apply", applied(obj)); err != nil {
+					return err
+				}
+				if u := applied(obj); u.GetKind() == "NetworkPolicy" {
+					return applyPolicy(ctx, c, u.Object)
 				}
 				return c.Apply(ctx, obj, opts...)
 			},
 			SubResourceApply: func(ctx context.Context, c client.Client, sub string, obj runtime.ApplyConfiguration, opts ...client.SubResourceApplyOption) error {
 				note("apply "+sub, obj)
+				if err := w.tried("apply "+sub, applied(obj)); err != nil {
+					return err
+				}
 				return c.SubResource(sub).Apply(ctx, obj, opts...)
 			},
 			Patch: func(ctx context.Context, c client.WithWatch, obj client.Object, patch client.Patch, opts ...client.PatchOption) error {
 				note("patch", obj)
+				if err := w.tried("patch", obj); err != nil {
+					return err
+				}
 				return c.Patch(ctx, obj, patch, opts...)
 			},
 			Delete: func(ctx context.Context, c client.WithWatch, obj client.Object, opts ...client.DeleteOption) error {
 				note("delete", obj)
+				if err := w.tried("delete", obj); err != nil {
+					return err
+				}
 				return c.Delete(ctx, obj, opts...)
 			},
 		}).Build()
@@ -77,7 +119,9 @@ func newWorld(t *testing.T, objects ...client.Object) *world {
 		settings: settings(),
 		connect:  silence{},
 		restarts: newRestarts(),
-		now:      func() time.Time { return time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC) },
+		retries:  newRetries(),
+		denials:  func(context.Context, *appsv1.StatefulSet) (string, error) { return "", nil },
+		now:      func() time.Time { return w.at },
 	}
 	return w
 }
@@ -108,9 +152,11 @@ func (w *world) round() []string {
 	w.t.Helper()
 	w.writes = nil
 	request := reconcile.Request{NamespacedName: client.ObjectKey{Namespace: "zoo", Name: "hippo"}}
-	if _, err := w.Reconcile(w.t.Context(), request); err != nil {
+	result, err := w.Reconcile(w.t.Context(), request)
+	if err != nil {
 		w.t.Fatal(err)
 	}
+	w.again = result.RequeueAfter
 	return w.writes
 }
 

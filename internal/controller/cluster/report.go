@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -42,7 +43,7 @@ func (r *round) tellOfTrouble(status v1beta1.PostgresClusterStatus) {
 	if before != nil && before.Reason == now.Reason && before.Message == now.Message {
 		return
 	}
-	if reason := Reason(now.Reason); stuck[reason] {
+	if reason := Reason(now.Reason); stuck[reason] || reason == StepFailed {
 		r.warn(reason, "Reconcile", now.Message)
 	}
 }
@@ -54,7 +55,7 @@ func statusOf(cluster *v1beta1.PostgresCluster, seen facts, done outcome) v1beta
 		Instances:          countSets(cluster, all),
 		Proxy:              countPoolers(cluster, seen),
 	}
-	ready := readiness(cluster, seen, all)
+	ready := readiness(cluster, seen, all, done.waits)
 	status.Conditions = []metav1.Condition{ready, progress(done, ready)}
 	wanted := filter(all, func(m member) bool { return m.Wanted })
 	status.ReadyInstances = fmt.Sprintf("%d/%d", len(filter(wanted, func(m member) bool { return m.Ready })), len(wanted))
@@ -95,24 +96,31 @@ func countPoolers(cluster *v1beta1.PostgresCluster, seen facts) *v1beta1.ProxySt
 }
 
 // readiness says whether applications have what the spec promises them.
-func readiness(cluster *v1beta1.PostgresCluster, seen facts, all []member) metav1.Condition {
+func readiness(cluster *v1beta1.PostgresCluster, seen facts, all []member, waits []Wait) metav1.Condition {
 	condition := metav1.Condition{Type: readyCondition, Status: metav1.ConditionFalse}
+	denied := slices.IndexFunc(waits, func(w Wait) bool { return w.Reason == PodCreationDenied })
 	set := func(reason Reason, format string, args ...any) metav1.Condition {
 		condition.Reason, condition.Message = string(reason), fmt.Sprintf(format, args...)
 		return condition
 	}
+	lacking := func(reason Reason, format string, args ...any) metav1.Condition {
+		if denied >= 0 { // no patience brings what a quota or a policy denies
+			return set(PodCreationDenied, "%s: %s", waits[denied].Party, waits[denied].Message)
+		}
+		return set(reason, format, args...)
+	}
 	if _, ok := first(all, func(m member) bool { return m.Primary && m.Ready }); !ok {
-		return set(NoPrimary, "no instance is a primary that is ready")
+		return lacking(NoPrimary, "no instance is a primary that is ready")
 	}
 	for _, m := range all {
 		if m.Wanted && !m.Ready {
-			return set(InstancesNotReady, "instance %s is not ready", m.Instance)
+			return lacking(InstancesNotReady, "instance %s is not ready", m.Instance)
 		}
 	}
 	if pooler := desired.Pooler(cluster); pooler != nil {
 		want, have := ptr.Deref(pooler.Replicas, 1), countPoolers(cluster, seen).PGBouncer.ReadyReplicas
 		if have < want {
-			return set(PoolersNotReady, "%d of %d poolers are ready", have, want)
+			return lacking(PoolersNotReady, "%d of %d poolers are ready", have, want)
 		}
 	}
 	condition.Status = metav1.ConditionTrue
@@ -120,34 +128,39 @@ func readiness(cluster *v1beta1.PostgresCluster, seen facts, all []member) metav
 }
 
 // stuck are the reasons that no patience helps.
-var stuck = map[Reason]bool{SpecInvalid: true, ForeignObject: true, OwnedByAnotherController: true, NotLabelled: true}
+var stuck = map[Reason]bool{SpecInvalid: true, ForeignObject: true, OwnedByAnotherController: true, NotLabelled: true, PodCreationDenied: true}
 
-// progress says what is going on. What is stuck comes first: that is what somebody has to look after.
+// progress says what is going on. What a user has to look after comes first: what is stuck, then what failed. What is waited for is left out
+// then: it comes and goes, and each new message is an event.
 func progress(done outcome, ready metav1.Condition) metav1.Condition {
 	condition := metav1.Condition{Type: progressingCondition, Status: metav1.ConditionTrue}
-	var blocked, waiting []string
-	var blockedBy, waitingFor Reason
+	var parts []string
+	note := func(reason Reason, text string) {
+		if len(parts) == 0 {
+			condition.Reason = string(reason)
+		}
+		if !slices.Contains(parts, text) {
+			parts = append(parts, text)
+		}
+	}
 	for _, wait := range done.waits {
-		text := wait.Party + ": " + wait.Message
 		if stuck[wait.Reason] {
-			if blockedBy == "" {
-				blockedBy = wait.Reason
-			}
-			blocked = append(blocked, text)
-			continue
+			note(wait.Reason, wait.Party+": "+wait.Message)
+			condition.Status = metav1.ConditionFalse
 		}
-		if waitingFor == "" {
-			waitingFor = wait.Reason
+	}
+	for _, failure := range done.failures {
+		note(StepFailed, failure.message())
+	}
+	attention := len(parts) > 0
+	for _, wait := range done.waits {
+		if !stuck[wait.Reason] && !attention {
+			note(wait.Reason, wait.Party+": "+wait.Message)
 		}
-		waiting = append(waiting, text)
 	}
 	switch {
-	case len(blocked) > 0:
-		condition.Status, condition.Reason, condition.Message = metav1.ConditionFalse, string(blockedBy), short(blocked)
-	case done.err != nil:
-		condition.Reason, condition.Message = string(StepFailed), short([]string{done.err.Error()})
-	case len(waiting) > 0:
-		condition.Reason, condition.Message = string(waitingFor), short(waiting)
+	case len(parts) > 0:
+		condition.Message = short(parts)
 	case ready.Status != metav1.ConditionTrue:
 		condition.Reason, condition.Message = ready.Reason, ready.Message
 	default:

@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"errors"
 	"strings"
 	"testing"
 
@@ -65,7 +64,9 @@ func TestReadySaysWhatIsMissing(t *testing.T) {
 func TestProgressSaysFirstWhatSomebodyHasToLookAfter(t *testing.T) {
 	well := seen(pod("hippo-00-0", ready, inRole("primary")), pod("hippo-00-1", ready))
 	waiting := Wait{Party: "hippo-00-1", Reason: AwaitingMaterial, Message: "no Secret"}
-	foreign := Wait{Party: "Secret x", Reason: ForeignObject, Message: "not ours"}
+	foreign := Wait{Party: "Secret x", Reason: NotLabelled, Message: "not ours"}
+	denied := Wait{Party: "StatefulSet x", Reason: PodCreationDenied, Message: "quota"}
+	failed := failure{Step: "make services", About: "Service zoo/x", Text: "AddressesExhausted: none is free"}
 	for _, c := range []struct {
 		name    string
 		facts   facts
@@ -76,8 +77,9 @@ func TestProgressSaysFirstWhatSomebodyHasToLookAfter(t *testing.T) {
 		{"at rest", well, outcome{}, "False Settled", "as the spec wants"},
 		{"not ready", seen(), outcome{}, "True NoPrimary", "primary"},
 		{"waiting", well, outcome{waits: []Wait{waiting}}, "True AwaitingMaterial", "hippo-00-1: no Secret"},
-		{"stuck", well, outcome{waits: []Wait{waiting, foreign}, err: errors.New("x")}, "False ForeignObject", "Secret x: not ours"},
-		{"failed", well, outcome{waits: []Wait{waiting}, err: errors.Join(errors.New("one"), errors.New("two"))}, "True StepFailed", "one; two"},
+		{"stuck", well, outcome{waits: []Wait{waiting, foreign}, failures: []failure{failed}}, "False NotLabelled", "Secret x: not ours; Service zoo/x: AddressesExhausted: none is free"},
+		{"failed", well, outcome{waits: []Wait{waiting}, failures: []failure{failed, failed}}, "True StepFailed", "Service zoo/x: AddressesExhausted: none is free"},
+		{"denied", seen(), outcome{waits: []Wait{denied}}, "False PodCreationDenied", "StatefulSet x: quota"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			message := conditionOf(t, statusOf(hippo(), c.facts, c.done), "Progressing", c.want)
@@ -109,7 +111,7 @@ func TestAnotherRoundComesOnlyForWhatNoWatchTells(t *testing.T) {
 		{"what a watch tells", []Wait{{Reason: AwaitingMaterial}}, false},
 		{"the sooner of two", []Wait{{Again: later}, {Again: soon}}, true},
 	} {
-		got, err := result(c.waits, nil)
+		got, err := outcome{waits: c.waits}.result(0, nil)
 		if err != nil || (got.RequeueAfter > 0) != c.want || c.want && got.RequeueAfter != soon {
 			t.Errorf("%s: %v, %v", c.name, got, err)
 		}

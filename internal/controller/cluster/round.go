@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -24,33 +26,86 @@ type round struct {
 	random   io.Reader
 	connect  connector
 	restarts *restarts
+	retries  *retries
+	denials  eventReader
+	now      time.Time
 
 	facts   facts
-	refused map[string]bool // objects that are not the cluster's, by objectName
+	lacking map[string]lack // objects that could not be brought about, by objectName
 	ha      *haView         // asked for once in a round; see patroni
 	acted   bool            // an instance was acted on, which is enough for one round
+
+	leftovers   bool // an earlier cluster is still going away
+	step        string
+	failures    []failure
+	failedSteps []string
+	conflict    bool
+	leaving     bool
 }
 
-// apply applies the objects one by one. An object that is not the cluster's is waited for, and the rest goes on.
-func (r *round) apply(ctx context.Context, objects ...client.Object) ([]Wait, error) {
+// apply applies the objects one by one: none keeps another from being made.
+func (r *round) apply(ctx context.Context, objects ...client.Object) []Wait {
 	var waits []Wait
 	for _, object := range objects {
-		_, err := r.applier.Apply(ctx, object)
-		if notOurs, ok := kube.AsOwnership(err); ok {
-			waits = append(waits, r.refuse(notOurs))
-			continue
-		}
-		if err != nil {
-			return waits, err
+		if wait := r.applyOne(ctx, object); wait != nil {
+			waits = append(waits, *wait)
 		}
 	}
-	return waits, nil
+	return waits
 }
 
-func (r *round) refuse(notOurs *kube.OwnershipError) Wait {
-	party := objectName(notOurs.Kind, notOurs.Name)
-	r.refused[party] = true
-	return Wait{Party: party, Reason: Reason(notOurs.Verdict.Reason()), Message: notOurs.Error(), Again: later}
+// applyOne notes in lacking what is not as it should be afterwards.
+func (r *round) applyOne(ctx context.Context, object client.Object) *Wait {
+	name, err := r.applier.Name(object)
+	if err != nil {
+		r.fail(failureOf(r.step, err))
+		return nil
+	}
+	key := objectName(name.Kind, name.Name)
+	var wait *Wait
+	failed := r.attempt(ctx, key, func() error {
+		did, err := r.applier.Apply(ctx, object)
+		if notOurs, ok := kube.AsOwnership(err); ok {
+			wait = r.notOurs(key, notOurs)
+			return nil
+		}
+		if err == nil && did == kube.Recovered {
+			wait = &Wait{Party: key, Reason: TakenBack, Message: "was taken back, and is looked at again", Again: soon / 4}
+			r.lacking[key] = lack{present: true, reason: TakenBack}
+		}
+		return err
+	})
+	if failed != nil {
+		r.lacking[key] = lack{present: failed.Exists, reason: StepFailed}
+	}
+	return wait
+}
+
+func (r *round) notOurs(key string, notOurs *kube.OwnershipError) *Wait {
+	wait := &Wait{Party: key, Reason: Reason(notOurs.Verdict.Reason()), Message: notOurs.Error(), Again: later}
+	if wait.Reason == BeingDeleted || wait.Reason == StaleOwner {
+		wait.Again = soon // it will be gone in a moment, and an object of an earlier cluster wakes nothing
+	}
+	r.lacking[key] = lack{reason: wait.Reason}
+	return wait
+}
+
+// remove deletes exactly the object that was looked at, and only one that the cluster controls.
+func (r *round) remove(ctx context.Context, object client.Object) (done bool) {
+	name, err := r.applier.Name(object)
+	if err != nil {
+		r.fail(failureOf(r.step, err))
+		return false
+	}
+	if !metav1.IsControlledBy(object, r.cluster) || object.GetDeletionTimestamp() != nil {
+		return false
+	}
+	return r.attempt(ctx, "delete "+objectName(name.Kind, name.Name), func() error { return r.applier.Delete(ctx, object) }) == nil
+}
+
+// tookBack tells of an object that the cluster controls again.
+func (r *round) tookBack(_ context.Context, object kube.Object, verdict kube.Verdict) {
+	r.tell(nil, Reason(verdict.Reason()), "TakeBack", "%s", verdict.Message(object.String()))
 }
 
 func objectName(kind, name string) string { return kind + " " + name }

@@ -7,5 +7,5 @@ import (
 )
 
 func makeServices(ctx context.Context, r *round) ([]Wait, error) {
-	return r.apply(ctx, objects(desired.Services(r.cluster))...)
+	return r.apply(ctx, objects(desired.Services(r.cluster))...), nil
 }

@@ -44,12 +44,17 @@ const (
 // SetupWithManager adds the controller to the manager, whose cache holds what bears desired.ClusterLabel.
 func SetupWithManager(m manager.Manager, options Options) error {
 	c := &reconciler{
-		client:   m.GetClient(),
-		applier:  &kube.Applier{Client: m.GetClient(), Live: m.GetAPIReader(), Owner: fieldOwner, ClusterLabel: desired.ClusterLabel},
+		client: m.GetClient(),
+		applier: &kube.Applier{
+			Client: m.GetClient(), Live: m.GetAPIReader(), Owner: fieldOwner, ClusterLabel: desired.ClusterLabel,
+			MayWrite: kube.NewNamespaces(m.GetAPIReader(), options.Now).MayWrite,
+		},
 		events:   m.GetEventRecorder(reportingController),
 		settings: options.Settings,
 		connect:  wire{},
 		restarts: newRestarts(),
+		retries:  newRetries(),
+		denials:  readDenials(m.GetAPIReader()),
 		now:      options.Now,
 	}
 	concurrency := options.Concurrency
@@ -59,14 +64,14 @@ func SetupWithManager(m manager.Manager, options Options) error {
 	b := builder.ControllerManagedBy(m).Named(name).
 		For(&v1beta1.PostgresCluster{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		WithOptions(controller.Options{MaxConcurrentReconciles: concurrency})
+	// By label and not by owner: a restored object has none, an earlier cluster's has another, and Patroni's ConfigMaps and pods have none of ours.
 	for _, owned := range []client.Object{
 		&appsv1.StatefulSet{}, &appsv1.Deployment{}, &corev1.Service{}, &corev1.Secret{}, &corev1.PersistentVolumeClaim{},
 		&corev1.ServiceAccount{}, &rbacv1.Role{}, &rbacv1.RoleBinding{}, &networkingv1.NetworkPolicy{},
 	} {
-		b = b.Owns(owned, builder.WithPredicates(predicate.ResourceVersionChangedPredicate{}))
+		b = b.Watches(owned, handler.EnqueueRequestsFromMapFunc(clusterOf), builder.WithPredicates(predicate.ResourceVersionChangedPredicate{}))
 	}
-	b = b.Owns(&policyv1.PodDisruptionBudget{}, builder.WithPredicates(predicate.GenerationChangedPredicate{}))
-	// Patroni's ConfigMaps are not owned before they are adopted, and pods never by the cluster.
+	b = b.Watches(&policyv1.PodDisruptionBudget{}, handler.EnqueueRequestsFromMapFunc(clusterOf), builder.WithPredicates(predicate.GenerationChangedPredicate{}))
 	b = b.Watches(&corev1.ConfigMap{}, handler.EnqueueRequestsFromMapFunc(clusterOf), builder.WithPredicates(configMapChanges()))
 	b = b.Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(clusterOf), builder.WithPredicates(podChanges()))
 	if err := b.Complete(c); err != nil {

@@ -27,26 +27,19 @@ func keepUserSecrets(ctx context.Context, r *round) ([]Wait, error) {
 			return waits, err
 		}
 		secret := desired.UserSecretFor(r.cluster, user, credentials, bundle)
-		waiting, err := r.apply(ctx, secret)
-		waits = append(waits, waiting...)
-		if err != nil {
-			return waits, err
-		}
-		if len(waiting) == 0 {
+		waits = append(waits, r.apply(ctx, secret)...)
+		if _, lacking := r.lacking[objectName("Secret", name)]; !lacking {
 			r.facts.secrets[name] = secret // what makeUsersAndDatabases goes by
 		}
 	}
-	return waits, r.deleteOtherUserSecrets(ctx, wanted)
+	r.deleteOtherUserSecrets(ctx, wanted)
+	return waits, nil
 }
 
-func (r *round) deleteOtherUserSecrets(ctx context.Context, wanted map[string]bool) error {
+func (r *round) deleteOtherUserSecrets(ctx context.Context, wanted map[string]bool) {
 	for name, secret := range r.facts.secrets {
-		if secret.Labels[desired.UserLabel] == "" || wanted[name] || secret.DeletionTimestamp != nil {
-			continue
-		}
-		if err := r.applier.Delete(ctx, secret); err != nil {
-			return err
+		if secret.Labels[desired.UserLabel] != "" && !wanted[name] {
+			r.remove(ctx, secret)
 		}
 	}
-	return nil
 }

@@ -16,11 +16,7 @@ func makeVolumes(ctx context.Context, r *round) ([]Wait, error) {
 			waits = append(waits, Wait{Party: instance.Name, Reason: AwaitingVolume, Message: "PersistentVolumeClaim " + volume.Name + " is still being deleted"})
 			continue
 		}
-		waiting, err := r.apply(ctx, volume)
-		waits = append(waits, waiting...)
-		if err != nil {
-			return waits, err
-		}
+		waits = append(waits, r.apply(ctx, volume)...)
 	}
 	return waits, nil
 }

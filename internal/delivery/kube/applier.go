@@ -31,6 +31,9 @@ type Applier struct {
 	// TookBack is called after an object was taken back, and may be nil. The context is that of the request.
 	TookBack func(ctx context.Context, object Object, verdict Verdict)
 
+	// MayWrite is asked before every write, and may be nil: see Namespaces.
+	MayWrite func(ctx context.Context, namespace string) error
+
 	// Conditions are the types that this owner writes at times: one that is not desired any more goes.
 	Conditions []string
 }
@@ -64,7 +67,7 @@ func (a *Applier) Apply(ctx context.Context, obj client.Object) (Outcome, error)
 		claimant := a.claimant(obj)
 		verdict := Judge(live, claimant)
 		if !verdict.Ours() {
-			return Recovered, a.recover(ctx, live, claimant)
+			return Recovered, a.Recover(ctx, live, claimant)
 		}
 		same, err := inForce(desired, live)
 		switch {
@@ -78,6 +81,9 @@ func (a *Applier) Apply(ctx context.Context, obj client.Object) (Outcome, error)
 		// The object that was looked at, not one that was made under the same name since.
 		desired.SetUID(live.GetUID())
 	}
+	if err := a.Permit(ctx, obj.GetNamespace()); err != nil {
+		return "", err
+	}
 	apply := client.ApplyConfigurationFromUnstructured(desired)
 	if err := a.Client.Apply(ctx, apply, a.Owner, client.ForceOwnership); err != nil {
 		return "", &ObjectError{Object: nameOf(desired), Act: "applying", Exists: live != nil, Err: err}
@@ -85,8 +91,9 @@ func (a *Applier) Apply(ctx context.Context, obj client.Object) (Outcome, error)
 	return Written, nil
 }
 
-// recover takes an object back where it may. Whose an earlier cluster's object is stands in a record that caches leave out.
-func (a *Applier) recover(ctx context.Context, live client.Object, claimant Claimant) error {
+// Recover is TakeBack for an object that was read from a cache: whether an earlier cluster's object was restored stands in a record that
+// caches leave out.
+func (a *Applier) Recover(ctx context.Context, live client.Object, claimant Claimant) error {
 	if Judge(live, claimant).Ownership == HeldByStaleOwner && a.Live != nil {
 		if err := a.Live.Get(ctx, client.ObjectKeyFromObject(live), live); err != nil {
 			object, unnamed := a.objectOf(live)
@@ -122,11 +129,25 @@ func (a *Applier) DeleteWith(ctx context.Context, obj client.Object, options ...
 	if err != nil {
 		return err
 	}
+	if err := a.Permit(ctx, obj.GetNamespace()); err != nil {
+		return err
+	}
 	if err := client.IgnoreNotFound(a.Client.Delete(ctx, obj, options...)); err != nil {
 		return failed("deleting", object, err)
 	}
 	return nil
 }
+
+// Permit says whether something may be written to a namespace now; nil: yes.
+func (a *Applier) Permit(ctx context.Context, namespace string) error {
+	if a.MayWrite == nil {
+		return nil
+	}
+	return a.MayWrite(ctx, namespace)
+}
+
+// Name of an object in errors and messages.
+func (a *Applier) Name(obj client.Object) (Object, error) { return a.objectOf(obj) }
 
 func (a *Applier) render(obj client.Object) (*unstructured.Unstructured, error) {
 	gvk, err := apiutil.GVKForObject(obj, a.Client.Scheme())

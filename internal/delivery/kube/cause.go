@@ -57,7 +57,7 @@ func Explain(err error) Problem {
 	switch {
 	case err == nil:
 		return Problem{}
-	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
+	case errors.Is(err, ErrNamespaceTerminating), apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
 		return Problem{Cause: NamespaceTerminating}
 	case apierrors.IsConflict(err):
 		return Problem{Cause: Conflict}

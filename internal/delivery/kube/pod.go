@@ -21,6 +21,9 @@ func (a *Applier) PatchPodAnnotation(ctx context.Context, pod *corev1.Pod, key, 
 	if err != nil {
 		return false, fmt.Errorf("encoding annotation %s: %w", key, err)
 	}
+	if err := a.Permit(ctx, pod.Namespace); err != nil {
+		return false, err
+	}
 	target := &corev1.Pod{}
 	target.Namespace, target.Name = pod.Namespace, pod.Name
 	if err := a.Client.Patch(ctx, target, client.RawPatch(types.MergePatchType, patch), a.Owner); err != nil {

@@ -35,6 +35,9 @@ func (a *Applier) ApplyStatus(ctx context.Context, cluster *v1beta1.PostgresClus
 	if statusInForce(live, desired, members) && !a.hasGone(cluster.Status.Conditions, status.Conditions) {
 		return false, nil
 	}
+	if err := a.Permit(ctx, cluster.Namespace); err != nil {
+		return false, err
+	}
 	return true, a.writeStatus(ctx, cluster, desired)
 }
 

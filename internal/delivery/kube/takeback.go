@@ -31,6 +31,9 @@ func (a *Applier) TakeBack(ctx context.Context, live client.Object, claimant Cla
 	if !verdict.Takeable() {
 		return &OwnershipError{Object: object, Verdict: verdict}
 	}
+	if err := a.Permit(ctx, live.GetNamespace()); err != nil {
+		return err
+	}
 	metadata := precondition(live.GetUID())
 	metadata["resourceVersion"] = live.GetResourceVersion()
 	metadata["ownerReferences"] = ownersWith(live.GetOwnerReferences(), claimant.Owner)
