@@ -24,7 +24,7 @@ func canaries(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	round := h.r.executor.Begin(v, plan.Plan{})
+	round := h.r.executor.Begin(v)
 	gone, err := pki.NewAuthority(pki.AuthorityRequest{
 		CommonName: "hippo client ca g7", Algorithm: pki.DefaultAlgorithm, NotBefore: h.clock().Add(-time.Hour), NotAfter: h.clock().Add(time.Hour),
 	})
@@ -53,7 +53,7 @@ func canaries(t *testing.T) {
 	if _, err := round.Refused(t.Context(), stored(gone, facts.Client)); !errors.Is(err, agenttest.ErrNobodyListens) {
 		t.Errorf("%v: no answer is no refusal", err)
 	}
-	step := plan.Step{Op: plan.DiscardAuthority, Domain: facts.Client, Generation: 1}
+	step := plan.DiscardAuthority{Domain: facts.Client, Generation: 1}
 	if err := round.DiscardAuthority(t.Context(), step, act.Refusal{}); !errors.Is(err, act.ErrNotRefused) {
 		t.Errorf("%v, wanted %v", err, act.ErrNotRefused)
 	}

@@ -11,7 +11,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/client-go/util/workqueue"
@@ -29,6 +28,7 @@ import (
 	"pgtls.dev/pgtls/internal/controller/tls/act"
 	"pgtls.dev/pgtls/internal/controller/tls/evidence"
 	"pgtls.dev/pgtls/internal/controller/tls/gather"
+	"pgtls.dev/pgtls/internal/controller/tls/material"
 	"pgtls.dev/pgtls/internal/controller/tls/report"
 	"pgtls.dev/pgtls/internal/controller/tls/request"
 	"pgtls.dev/pgtls/internal/controller/tls/snapshot"
@@ -36,6 +36,7 @@ import (
 	"pgtls.dev/pgtls/internal/desired"
 	"pgtls.dev/pgtls/internal/probe"
 	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/facts"
 	"pgtls.dev/pgtls/internal/rotation/plan"
 	"pgtls.dev/pgtls/internal/rotation/reason"
 )
@@ -87,16 +88,16 @@ type connections struct {
 }
 
 func newReconciler(options Options, c connections) *Reconciler {
-	proofs, sweeps, nudges := evidence.NewProofs(c.dial), evidence.NewSweeps(), evidence.NewNudges()
+	proofs, sweeps, nudges, memory := evidence.NewProofs(c.dial), evidence.NewSweeps(), evidence.NewNudges(), material.NewMemory()
 	return &Reconciler{
 		live: c.direct, options: options, retries: newRetries(), failures: newFailures(),
 		gatherer: &gather.Gatherer{
-			Live: c.direct, Cached: c.cached, Agents: c.agents, Proofs: proofs, Sweeps: sweeps, Nudges: nudges,
+			Live: c.direct, Cached: c.cached, Agents: c.agents, Proofs: proofs, Sweeps: sweeps, Nudges: nudges, Memory: memory,
 			Sessions: c.sessions, Now: options.Now, ClusterDomain: options.ClusterDomain, SystemRoots: options.SystemRoots,
 		},
 		executor: &act.Executor{
 			Client: c.direct, Applier: newApplier(c.direct), Events: c.recorder,
-			Proofs: proofs, Sweeps: sweeps, Nudges: nudges, EndSessions: c.end, Now: options.Now,
+			Proofs: proofs, Sweeps: sweeps, Nudges: nudges, Memory: memory, EndSessions: c.end, Now: options.Now,
 		},
 	}
 }
@@ -119,6 +120,7 @@ func SetupWithManager(ctx context.Context, mgr manager.Manager, options Options)
 		cached: mgr.GetClient(), direct: direct, recorder: mgr.GetEventRecorder("pgtls-tls"),
 		agents: agents, dial: probe.Dial, sessions: gather.ReadSessions, end: act.EndSessions,
 	})
+	r.executor.Applier.MayWrite = kube.NewNamespaces(direct, options.Now).MayWrite
 	b := ctrl.NewControllerManagedBy(mgr).
 		Named("tls").
 		For(&v1beta1.PostgresCluster{}).
@@ -145,7 +147,7 @@ func SetupWithManager(ctx context.Context, mgr manager.Manager, options Options)
 }
 
 func newApplier(c client.Client) *kube.Applier {
-	return &kube.Applier{Client: c, Owner: fieldOwner, Conditions: report.Conditions()}
+	return &kube.Applier{Client: c, Owner: fieldOwner, ClusterLabel: desired.ClusterLabel, Conditions: report.Conditions()}
 }
 
 // clusterOfPod: pods belong to StatefulSets and ReplicaSets, so they are found by label.
@@ -166,7 +168,11 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 		return ctrl.Result{}, fmt.Errorf("reading PostgresCluster %s: %w", request.NamespacedName, err)
 	}
 	if apierrors.IsNotFound(err) || !cluster.DeletionTimestamp.IsZero() {
-		return r.outcome(ctx, request.NamespacedName, 0, r.letGo(ctx, request.NamespacedName))
+		// Nothing of it is held: there is nothing to let go of but what is remembered.
+		r.gatherer.Forget(request.NamespacedName)
+		r.failures.forget(request.NamespacedName)
+		r.retries.after(request.NamespacedName, "")
+		return ctrl.Result{}, nil
 	}
 	seen, decided, err := r.rotate(ctx, &cluster)
 	if err != nil {
@@ -194,25 +200,14 @@ func (r *Reconciler) rotate(ctx context.Context, cluster *v1beta1.PostgresCluste
 		if err != nil {
 			return nil, plan.Plan{}, err
 		}
-		if len(seen.Orphans) > 0 {
-			if err := r.executor.ReleaseOrphans(ctx, seen); err != nil {
-				return nil, plan.Plan{}, err
-			}
-			continue
-		}
-		decided, jobs, err := r.decide(ctx, seen)
+		decided, todo, err := r.decide(ctx, seen)
 		if err != nil {
 			return nil, plan.Plan{}, err
 		}
-		r.failures.keepOnly(keyOf(seen), jobs)
-		due := r.due(keyOf(seen), jobs)
-		if len(due) == 0 {
-			if len(jobs) > 0 {
-				decided.State = plan.Waiting
-			}
+		if len(todo.lanes) == 0 {
 			return seen, decided, nil
 		}
-		if conflict := r.execute(ctx, keyOf(seen), due); conflict != nil {
+		if conflict := r.execute(ctx, keyOf(seen), todo); conflict != nil {
 			return nil, plan.Plan{}, conflict
 		}
 		if round == maxRounds-1 {
@@ -223,7 +218,8 @@ func (r *Reconciler) rotate(ctx context.Context, cluster *v1beta1.PostgresCluste
 }
 
 // decide asks for a plan, and once more when it waits for what is read only on demand.
-func (r *Reconciler) decide(ctx context.Context, s *snapshot.Snapshot) (plan.Plan, []job, error) {
+func (r *Reconciler) decide(ctx context.Context, s *snapshot.Snapshot) (plan.Plan, work, error) {
+	s.Observed.Failures = r.failures.of(keyOf(s))
 	decided, err := rotation.Next(s.Policy, s.Observed)
 	if err == nil && slices.ContainsFunc(decided.Blockers, func(b plan.Blocker) bool { return b.Reason == reason.SessionsUnknown }) {
 		r.gatherer.GatherSessions(ctx, s)
@@ -234,14 +230,16 @@ func (r *Reconciler) decide(ctx context.Context, s *snapshot.Snapshot) (plan.Pla
 	}
 	requests, err := request.Steps(s, r.options.ClusterDomain, r.executor.Applier.Differs)
 	if err != nil {
-		return plan.Plan{}, nil, err
+		return plan.Plan{}, work{}, err
 	}
-	return decided, r.jobs(s, decided, requests), nil
+	todo := r.workOf(s, decided, requests)
+	r.failures.keepOnly(keyOf(s), func(failed facts.Failure) bool { return todo.wants(decided, failed) })
+	return decided, todo, nil
 }
 
 // report writes the status, and sends the events.
 func (r *Reconciler) report(ctx context.Context, s *snapshot.Snapshot, decided plan.Plan) error {
-	said := report.Of(s, decided, r.failures.of(keyOf(s)))
+	said := report.Of(s, decided)
 	if _, err := r.executor.Applier.ApplyStatus(ctx, s.Cluster, said.Status, "tls"); err != nil {
 		return client.IgnoreNotFound(err)
 	}
@@ -260,7 +258,7 @@ func refusedPolicy(s *snapshot.Snapshot, err error) plan.Plan {
 
 // pause returns how long until the plan changes by itself, or a blocker, a failed step or a source is looked at again.
 func (r *Reconciler) pause(s *snapshot.Snapshot, decided plan.Plan) time.Duration {
-	pause := soonest(r.retries.after(keyOf(s), waitingFor(decided)), r.failures.next(keyOf(s), r.options.Now()))
+	pause := soonest(r.retries.after(keyOf(s), waitingFor(decided)), r.retryIn(keyOf(s)))
 	if report.Unwatched(s) {
 		pause = soonest(pause, retryMax)
 	}
@@ -282,39 +280,10 @@ func soonest(a, b time.Duration) time.Duration {
 func waitingFor(decided plan.Plan) string {
 	var text strings.Builder
 	for _, b := range decided.Blockers {
-		if b.Reason.Expected() {
-			continue // the plan says when it ends, or somebody does
+		if b.Reason.Expected() || b.Reason == reason.StepFailed {
+			continue // when it is to be looked at again stands in the plan
 		}
 		fmt.Fprintf(&text, "%s %s\n", b.Party, b.Reason)
 	}
 	return text.String()
-}
-
-// letGo releases the Secrets of authorities whose cluster is gone, or goes when
-// they are gone; the garbage collector has deleted them and their finalizers hold them.
-func (r *Reconciler) letGo(ctx context.Context, name types.NamespacedName) error {
-	r.gatherer.Forget(name)
-	r.failures.keepOnly(name, nil)
-	r.retries.after(name, "")
-	var secrets corev1.SecretList
-	if err := r.live.List(ctx, &secrets, client.InNamespace(name.Namespace),
-		client.MatchingLabels(desired.ComponentLabels(name.Name, desired.TLSComponent))); err != nil {
-		return fmt.Errorf("listing the Secrets of %s: %w", name, err)
-	}
-	var cluster v1beta1.PostgresCluster
-	err := r.live.Get(ctx, name, &cluster)
-	if client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("reading PostgresCluster %s: %w", name, err)
-	}
-	for i := range secrets.Items {
-		secret := &secrets.Items[i]
-		orphan := !secret.DeletionTimestamp.IsZero() && (apierrors.IsNotFound(err) || !cluster.DeletionTimestamp.IsZero() || !metav1.IsControlledBy(secret, &cluster))
-		if !orphan {
-			continue
-		}
-		if err := r.executor.RemoveFinalizer(ctx, secret); err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -23,7 +23,6 @@ import (
 	"pgtls.dev/pgtls/internal/custom"
 	"pgtls.dev/pgtls/internal/desired"
 	"pgtls.dev/pgtls/internal/pki"
-	"pgtls.dev/pgtls/internal/rotation"
 	"pgtls.dev/pgtls/internal/rotation/facts"
 	"pgtls.dev/pgtls/internal/rotation/plan"
 	"pgtls.dev/pgtls/internal/rotation/reason"
@@ -51,7 +50,7 @@ func TestACustomCertificateIsTrustedFirstAndThenPresentedPodByPod(t *testing.T) 
 			t.Errorf("giving clients time is no trouble: %s, %+v", status.TLS.State, status.Conditions[0])
 		}
 		told := h.events()
-		if admitted := eventsOf(told, string(plan.AdmitAnchor)); len(admitted) != 1 || !strings.Contains(admitted[0], "CN=Company CA is trusted from now on, in the server domain") {
+		if admitted := eventsOf(told, "AdmitAnchor"); len(admitted) != 1 || !strings.Contains(admitted[0], "CN=Company CA is trusted from now on, in the server domain") {
 			t.Errorf("events = %v", admitted)
 		}
 
@@ -413,7 +412,7 @@ func TestWithoutItTheOwnLeafComesBackAndTheTrustEnds(t *testing.T) {
 					t.Errorf("the soak is over: %s of the bundles hold the authority, recorded is %v", got, h.recorded())
 				}
 				told := h.events()
-				for _, code := range []rotation.Op{plan.NoteUnused, plan.DropAnchor} {
+				for _, code := range []string{"NoteUnused", "DropAnchor"} {
 					if len(eventsOf(told, string(code))) != 1 {
 						t.Errorf("events of %s: %q", code, eventsOf(told, string(code)))
 					}

@@ -3,7 +3,6 @@ package tls
 import (
 	"cmp"
 	"errors"
-	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -11,35 +10,36 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"pgtls.dev/pgtls/internal/controller/tls/act"
-	"pgtls.dev/pgtls/internal/controller/tls/snapshot"
 	"pgtls.dev/pgtls/internal/delivery/kube"
+	"pgtls.dev/pgtls/internal/rotation/facts"
 	"pgtls.dev/pgtls/internal/rotation/invariant"
 )
 
-// failures remembers which steps failed, by cluster and lane. A lane is not tried again before its pause is over, and the pause
-// grows with each attempt; other lanes go on. After a restart of the operator each step is tried once more.
+// failures remembers the steps that failed, by cluster and key. A step is not tried again before its pause is over, and the pause
+// grows with each attempt. After a restart of the operator each is tried once more.
 type failures struct {
 	mu       sync.Mutex
-	clusters map[types.NamespacedName]map[string]snapshot.Failure
+	clusters map[types.NamespacedName]map[string]failure
+}
+
+type failure struct {
+	facts.Failure
+	count int // of attempts in a row
 }
 
 func newFailures() *failures {
-	return &failures{clusters: map[types.NamespacedName]map[string]snapshot.Failure{}}
+	return &failures{clusters: map[types.NamespacedName]map[string]failure{}}
 }
 
-// of returns those of a cluster, sorted by lane.
-func (f *failures) of(cluster types.NamespacedName) []snapshot.Failure {
+// of returns those of a cluster, sorted by step.
+func (f *failures) of(cluster types.NamespacedName) (all []facts.Failure) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return slices.SortedFunc(maps.Values(f.clusters[cluster]), func(a, b snapshot.Failure) int { return cmp.Compare(a.Lane, b.Lane) })
-}
-
-// pauses reports whether a lane has failed and its pause is not over.
-func (f *failures) pauses(cluster types.NamespacedName, lane string, now time.Time) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	failure, failed := f.clusters[cluster][lane]
-	return failed && now.Before(failure.Next)
+	for _, one := range f.clusters[cluster] {
+		all = append(all, one.Failure)
+	}
+	slices.SortFunc(all, func(a, b facts.Failure) int { return cmp.Compare(a.Step, b.Step) })
+	return all
 }
 
 // add counts a failure of a job.
@@ -47,25 +47,30 @@ func (f *failures) add(cluster types.NamespacedName, j job, err error, now time.
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.clusters[cluster] == nil {
-		f.clusters[cluster] = map[string]snapshot.Failure{}
+		f.clusters[cluster] = map[string]failure{}
 	}
-	failure := f.clusters[cluster][j.lane]
-	if failure.Step != j.step {
-		failure = snapshot.Failure{Lane: j.lane, Step: j.step, Object: j.object, Since: now}
-	}
-	failure.Cause, failure.Fact, failure.Remedy = explain(err)
-	failure.Next = now.Add(min(retryMin<<min(failure.Count, 5), retryMax))
-	failure.Count++
-	f.clusters[cluster][j.lane] = failure
+	one := f.clusters[cluster][j.key]
+	one.Step, one.Object = j.key, j.object
+	one.Cause, one.Message = explain(j.object, err)
+	one.RetryAt = now.Add(min(retryMin<<min(one.count, 5), retryMax))
+	one.count++
+	f.clusters[cluster][j.key] = one
+}
+
+// done forgets the failure of a step that succeeded.
+func (f *failures) done(cluster types.NamespacedName, key string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.clusters[cluster], key)
 }
 
 // keepOnly forgets the failures of a cluster whose step is not to be taken any more.
-func (f *failures) keepOnly(cluster types.NamespacedName, jobs []job) {
+func (f *failures) keepOnly(cluster types.NamespacedName, wanted func(facts.Failure) bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for lane, failure := range f.clusters[cluster] {
-		if !slices.ContainsFunc(jobs, func(j job) bool { return j.lane == lane && j.step == failure.Step }) {
-			delete(f.clusters[cluster], lane)
+	for key, one := range f.clusters[cluster] {
+		if !wanted(one.Failure) {
+			delete(f.clusters[cluster], key)
 		}
 	}
 	if len(f.clusters[cluster]) == 0 {
@@ -73,25 +78,22 @@ func (f *failures) keepOnly(cluster types.NamespacedName, jobs []job) {
 	}
 }
 
-// next returns how long until a lane of a cluster is tried again; 0: none is to be.
-func (f *failures) next(cluster types.NamespacedName, now time.Time) (pause time.Duration) {
-	for _, failure := range f.of(cluster) {
-		pause = soonest(pause, max(failure.Next.Sub(now), time.Millisecond))
-	}
-	return pause
+// forget forgets a cluster.
+func (f *failures) forget(cluster types.NamespacedName) {
+	f.keepOnly(cluster, func(facts.Failure) bool { return false })
 }
 
-// explain says why a step failed in words that are the same at each attempt.
-func explain(err error) (cause, fact, remedy string) {
+// explain says why a step failed: a code, and a line with object, fact and remedy that is the same at each attempt.
+func explain(object string, err error) (cause, message string) {
 	if violation, ok := errors.AsType[*invariant.Violation](err); ok {
-		return snapshot.CauseViolation, violation.Error(), "see docs/rotation.md for the invariant"
+		return violation.Invariant, violation.Error() + ": the step is not taken; see Invariants in docs/rotation.md"
 	}
 	if own, ok := errors.AsType[*act.Error](err); ok {
-		return string(own.Cause), own.Fact, own.Remedy
+		return string(own.Cause), string(own.Cause) + ": " + own.Error()
 	}
 	if foreign, ok := kube.AsOwnership(err); ok {
-		return string(foreign.Verdict.Reason()), foreign.Error(), "see docs/reasons.md"
+		return string(foreign.Verdict.Reason()), string(foreign.Verdict.Reason()) + ": " + foreign.Error()
 	}
 	problem := kube.Explain(err)
-	return string(problem.Cause), problem.Fact(), problem.Remedy()
+	return string(problem.Cause), object + ": " + problem.String()
 }

@@ -22,7 +22,7 @@ type acceptance struct{ revision string }
 
 // accepted verifies what a party is to present, at least as strictly as OpenSSL does, against every bundle that somebody is
 // known to hold, and against each authority alone that the chain claims to lead to.
-func accepted(v *round, step plan.Step, data map[string][]byte) (acceptance, error) {
+func accepted(v *round, step plan.Publish, data map[string][]byte) (acceptance, error) {
 	for _, domain := range step.Reissue {
 		files := material.PairFiles[domain]
 		pair, err := pki.ParseKeyPair(data[files.Certificate], data[files.Key]) // which checks that the key belongs to it
@@ -44,7 +44,7 @@ func accepted(v *round, step plan.Step, data map[string][]byte) (acceptance, err
 
 // customsAccepted verifies the custom certificates that a party is to present from now on against every bundle that is held,
 // unless somebody said that nobody is to be waited for.
-func customsAccepted(v *round, step plan.Step, data map[string][]byte) error {
+func customsAccepted(v *round, step plan.Publish, data map[string][]byte) error {
 	for _, domain := range step.Adopt {
 		if wanted.Adoption(v.Cluster) == v1beta1.AdoptImmediate {
 			continue

@@ -15,7 +15,7 @@ import (
 )
 
 func TestNothingIsPublishedThatSomebodyRefuses(t *testing.T) {
-	step := plan.Step{Op: plan.Publish, Party: "db-tls", Reissue: []facts.Domain{facts.Server}}
+	step := plan.Publish{Party: "db-tls", Reissue: []facts.Domain{facts.Server}}
 	for _, c := range []struct {
 		name    string
 		given   func(*testing.T, *snapshottest.TwoGenerations) map[string][]byte
@@ -51,7 +51,7 @@ func TestNothingIsPublishedThatSomebodyRefuses(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			g := snapshottest.NewTwoGenerations(t)
 			data := c.given(t, g)
-			proof, err := accepted(&(&Executor{}).Begin(g.Snapshot, plan.Plan{}).round, step, data)
+			proof, err := accepted(&(&Executor{}).Begin(g.Snapshot).round, step, data)
 			violation, _ := errors.AsType[*invariant.Violation](err)
 			switch {
 			case c.refused == "" && (err != nil || proof.revision != pki.Revision(data)):

@@ -47,7 +47,7 @@ func writeLedger(ctx context.Context, v *round, issued []facts.Issued) error {
 }
 
 // noteIssued enters a certificate that is about to be published for an application.
-func noteIssued(ctx context.Context, v *round, party *facts.Party, step plan.Step, data map[string][]byte) error {
+func noteIssued(ctx context.Context, v *round, party *facts.Party, step plan.Publish, data map[string][]byte) error {
 	if !slices.Contains(step.Reissue, facts.Client) {
 		return nil
 	}

@@ -20,7 +20,7 @@ import (
 
 // createAuthority makes a generation and stores it. It only ever creates: a
 // second key for a generation cannot come to be.
-func createAuthority(ctx context.Context, v *round, step plan.Step) error {
+func createAuthority(ctx context.Context, v *round, step plan.TrustNew) error {
 	policy := v.Policy.Authorities[step.Domain]
 	generation := strconv.Itoa(step.Generation)
 	authority, err := pki.NewAuthority(pki.AuthorityRequest{
@@ -42,7 +42,7 @@ func createAuthority(ctx context.Context, v *round, step plan.Step) error {
 			return err
 		}
 	}
-	secret := authoritySecret(v, step, data)
+	secret := authoritySecret(v, step.Domain, step.Generation, data)
 	metav1.SetMetaDataAnnotation(&secret.ObjectMeta, material.AnswersAnnotation, v.Policy.Rekey[step.Domain].Request)
 	metav1.SetMetaDataAnnotation(&secret.ObjectMeta, material.RollbackSeenAnnotation, v.Policy.Rekey[step.Domain].Rollback)
 	if err := create(ctx, v, secret); err != nil {
@@ -64,8 +64,8 @@ const backBridgeLife = 24 * time.Hour
 
 // addBridges has the authority that signs and the new one vouch for each other. They are stored with the new one's key: made
 // once, and never again.
-func addBridges(v *round, step plan.Step, authority *pki.Authority, data map[string][]byte) error {
-	old, err := signer(v, step.Domain)
+func addBridges(v *round, step plan.TrustNew, authority *pki.Authority, data map[string][]byte) error {
+	old, err := signer(v, step.Domain, step.Active)
 	if err != nil {
 		return err
 	}
@@ -87,12 +87,12 @@ func addBridges(v *round, step plan.Step, authority *pki.Authority, data map[str
 	return nil
 }
 
-func authoritySecret(v *round, step plan.Step, data map[string][]byte) *corev1.Secret {
+// authoritySecret is one of the two Secrets of an authority. Nothing holds it: its twin is stored, and the operator remembers it.
+func authoritySecret(v *round, domain facts.Domain, generation int, data map[string][]byte) *corev1.Secret {
 	immutable := true
-	secret := secret(v, desired.AuthoritySecret(v.Cluster.Name, string(step.Domain), step.Generation), data)
-	secret.Labels[material.DomainLabel] = string(step.Domain)
-	secret.Labels[material.GenerationLabel] = strconv.Itoa(step.Generation)
-	secret.Finalizers = []string{material.AuthorityFinalizer}
+	secret := secret(v, desired.AuthoritySecret(v.Cluster.Name, string(domain), generation), data)
+	secret.Labels[material.DomainLabel] = string(domain)
+	secret.Labels[material.GenerationLabel] = strconv.Itoa(generation)
 	secret.Immutable = &immutable
 	return secret
 }

@@ -8,8 +8,8 @@ import (
 	"pgtls.dev/pgtls/internal/rotation/plan"
 )
 
-// DiscardAuthority deletes an authority, and its key with it.
-func (r *Round) DiscardAuthority(ctx context.Context, step plan.Step, proof Refusal) error {
+// DiscardAuthority deletes both Secrets of an authority, the key in them, and what the operator remembers of it.
+func (r *Round) DiscardAuthority(ctx context.Context, step plan.DiscardAuthority, proof Refusal) error {
 	v := &r.round
 	stored := v.Authority(step.Domain, step.Generation)
 	if proof != (Refusal{domain: string(step.Domain), keyID: stored.Facts.Certificate.KeyID}) {
@@ -19,16 +19,14 @@ func (r *Round) DiscardAuthority(ctx context.Context, step plan.Step, proof Refu
 		if secret == nil {
 			continue
 		}
-		if secret.DeletionTimestamp.IsZero() {
-			if err := v.Applier.Delete(ctx, secret); err != nil {
-				return err
-			}
-			return nil // its finalizer holds it until the next round
+		if err := v.RemoveFinalizer(ctx, secret); err != nil {
+			return err
 		}
-		if err := removeFinalizer(ctx, v, secret); err != nil {
+		if err := v.Applier.Delete(ctx, secret); err != nil {
 			return err
 		}
 	}
-	sendEvent(v, eventNormal, string(step.Op), "the %s authority g%d is gone, and its key with it (%s)", step.Domain, step.Generation, step.Reason)
+	v.Memory.Forget(v.Cluster.UID, step.Domain, step.Generation)
+	sendEvent(v, eventNormal, step.Op(), "the %s authority g%d is gone, and its key with it (%s)", step.Domain, step.Generation, step.Reason)
 	return nil
 }

@@ -1,69 +1,45 @@
 package act
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"maps"
 
 	"pgtls.dev/pgtls/internal/controller/tls/material"
-	"pgtls.dev/pgtls/internal/controller/tls/snapshot"
+	"pgtls.dev/pgtls/internal/delivery/kube"
 	"pgtls.dev/pgtls/internal/rotation/plan"
-	"pgtls.dev/pgtls/internal/rotation/reason"
 )
 
-// copyAuthority stores an authority a second time.
-func copyAuthority(ctx context.Context, v *round, step plan.Step) error {
+// restoreAuthority stores an authority again under one of its two names, with what was decided about it.
+func restoreAuthority(ctx context.Context, v *round, step plan.RestoreAuthority) error {
 	stored := v.Authority(step.Domain, step.Generation)
-	secret := authoritySecret(v, step, stored.Original.Data)
-	secret.Name += material.CopySuffix
-	maps.Copy(metadata(secret), material.MarksOf(stored.Original))
+	if stored == nil || stored.Data == nil {
+		return fmt.Errorf("restoring the %s authority g%d: %w", step.Domain, step.Generation, errNotAtHand)
+	}
+	secret := authoritySecret(v, step.Domain, step.Generation, stored.Data)
+	if step.Copy {
+		secret.Name += material.CopySuffix
+	}
+	maps.Copy(metadata(secret), stored.Marks)
 	if err := create(ctx, v, secret); err != nil {
 		return err
 	}
-	sendEvent(v, eventWarning, string(reason.SecretMissing), "Secret %s was deleted; the authority is kept and restored", stored.Original.Name)
+	if !step.Copy || stored.Facts.Remembered {
+		sendEvent(v, eventWarning, string(step.Reason), "Secret %s was gone; the authority is stored again", secret.Name)
+	}
 	return nil
 }
 
-// restoreAuthority stores an authority under its own name again.
-func restoreAuthority(ctx context.Context, v *round, step plan.Step) error {
-	twin := v.Authority(step.Domain, step.Generation).Twin
-	secret := authoritySecret(v, step, twin.Data)
-	maps.Copy(metadata(secret), material.MarksOf(twin))
-	return create(ctx, v, secret)
-}
-
-// releaseAuthority lets go of one of the two Secrets. The plan says that the
-// other one is stored; that it holds the same is looked at here.
-func releaseAuthority(ctx context.Context, v *round, step plan.Step) error {
-	stored := v.Authority(step.Domain, step.Generation)
-	secret := stored.Original
-	if step.Copy {
-		secret = stored.Twin
+// takeBack makes the cluster the controller of an object of its own again.
+func takeBack(ctx context.Context, v *round, step plan.TakeBack) error {
+	object := v.Unowned[step.Object]
+	if object == nil {
+		return fmt.Errorf("taking back %s: %w", step.Object, errNotAtHand)
 	}
-	for _, key := range []string{material.AuthorityCertificate, material.AuthorityKey} {
-		if !bytes.Equal(stored.Original.Data[key], stored.Twin.Data[key]) {
-			return &Error{TwinDiffers, fmt.Sprintf("Secret %s and its twin hold different authorities", secret.Name), "delete the one that is not the cluster's"}
-		}
+	verdict := kube.Judge(object, v.Claimant())
+	if err := v.Applier.TakeBack(ctx, object, v.Claimant()); err != nil {
+		return err
 	}
-	if step.Copy {
-		if secret.DeletionTimestamp.IsZero() {
-			if err := v.Applier.Delete(ctx, secret); err != nil {
-				return err
-			}
-			return nil // its finalizer holds it until the next round
-		}
-	}
-	return removeFinalizer(ctx, v, secret)
-}
-
-// ReleaseOrphans lets go of what an earlier cluster of the same name left.
-func (x *Executor) ReleaseOrphans(ctx context.Context, s *snapshot.Snapshot) error {
-	v := &x.Begin(s, plan.Plan{}).round
-	for _, secret := range v.Orphans {
-		if err := removeFinalizer(ctx, v, secret); err != nil {
-			return err
-		}
-	}
+	sendEvent(v, eventWarning, string(verdict.Reason()), "%s", verdict.Message(step.Object.String()))
 	return nil
 }

@@ -15,11 +15,12 @@ import (
 	"pgtls.dev/pgtls/internal/controller/tls/wanted"
 	"pgtls.dev/pgtls/internal/pki"
 	"pgtls.dev/pgtls/internal/rotation/facts"
+	"pgtls.dev/pgtls/internal/rotation/plan"
 )
 
 // addRevocation adds the lists that an instance is to have; old is what it has.
-func addRevocation(v *round, data map[string][]byte, old *corev1.Secret) error {
-	wanted, keep := v.plan.Lists()
+func addRevocation(v *round, step plan.Publish, data map[string][]byte, old *corev1.Secret) error {
+	wanted, keep := step.Lists, step.KeepLists
 	published := v.PublishedLists()
 	var lists []*x509.RevocationList
 	for _, stored := range v.Authorities {
@@ -56,7 +57,7 @@ func signList(v *round, stored *snapshot.StoredAuthority, serials []string, befo
 	if list := v.signed[key]; material.UpToDate(list, serials) {
 		return list, nil
 	}
-	number := v.Observed.Now.Unix() + 1 // see rotation.ListNumbers
+	number := v.Observed.Now.Unix() + 1 // see facts.ListNumbers
 	if before != nil {
 		number = max(number, pki.FactsOfRevocationList(before).Number+1)
 	}

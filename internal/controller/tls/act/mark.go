@@ -7,68 +7,89 @@ import (
 	"strconv"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"pgtls.dev/pgtls/internal/controller/tls/material"
-	"pgtls.dev/pgtls/internal/controller/tls/snapshot"
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/facts"
 	"pgtls.dev/pgtls/internal/rotation/plan"
 )
 
-// mark notes a decision on the Secret of the authority that is to sign from then on. It is one write, and only on the
-// Secret that was observed: a decision made on other facts is not noted.
-func mark(ctx context.Context, v *round, step plan.Step) error {
-	on := v.Authority(step.Domain, step.Generation)
-	if step.Op != plan.SwitchSigner {
-		on = v.Authority(step.Domain, step.Signer)
+// switchSigner notes on the Secret of a generation since when it is active.
+func switchSigner(ctx context.Context, v *round, step plan.SwitchSigner) error {
+	err := mark(ctx, v, step.Domain, step.Generation, map[string]string{material.SwitchedAnnotation: v.Observed.Now.UTC().Format(material.TimeLayout)})
+	if err != nil {
+		return err
 	}
-	if on == nil || on.Original == nil {
-		return ErrLookAgain // it is being restored
-	}
-	next := on.Original.DeepCopy()
-	for key, value := range marksFor(v, step, on) {
-		metav1.SetMetaDataAnnotation(&next.ObjectMeta, key, value)
-	}
-	patch := client.MergeFromWithOptions(on.Original, client.MergeFromWithOptimisticLock{})
-	if err := v.Client.Patch(ctx, next, patch, v.Applier.Owner); err != nil {
-		return fmt.Errorf("marking Secret %s: %w", next.Name, err)
-	}
-	kind, verb := eventNormal, map[rotation.Op]string{
-		plan.SwitchSigner: "signs from now on",
-		plan.DropOld:      "is dropped from every bundle",
-		plan.RollBack:     "is withdrawn",
-	}[step.Op]
-	if step.Op == plan.RollBack {
-		kind = eventWarning
-	}
-	sendEvent(v, kind, string(step.Op), "the %s authority g%d %s (%s)", step.Domain, step.Generation, verb, because(step))
+	sendEvent(v, eventNormal, step.Op(), "the %s authority g%d is active from now on (%s)", step.Domain, step.Generation, step.Reason)
 	return nil
 }
 
-// marksFor are the annotations that note a decision on the Secret of an authority.
-func marksFor(v *round, step plan.Step, on *snapshot.StoredAuthority) map[string]string {
-	switch step.Op {
-	case plan.SwitchSigner:
-		return map[string]string{material.SwitchedAnnotation: v.Observed.Now.UTC().Format(material.TimeLayout)}
-	case plan.RollBack:
-		marks := map[string]string{
-			material.RolledBackAnnotation:   strconv.Itoa(step.Generation),
-			material.RolledBackByAnnotation: string(step.Reason),
-			material.RollbackSeenAnnotation: v.Policy.Rekey[step.Domain].Rollback, // it is answered
-		}
-		if from := v.Authority(step.Domain, step.Generation); from != nil {
-			marks[material.AnswersAnnotation] = from.Facts.Answered // or it would be tried again
-		}
-		return marks
-	case plan.DropOld:
-		retired := append(slices.Clone(on.Facts.Retired), step.Generation)
-		texts := make([]string, len(retired))
-		for i, n := range retired {
-			texts[i] = strconv.Itoa(n)
-		}
-		return map[string]string{material.RetiredAnnotation: strings.Join(texts, ",")}
-	default:
-		return nil
+// rollBack notes on the Secret of a generation that it is rolled back, and which request that answers.
+func rollBack(ctx context.Context, v *round, step plan.RollBack) error {
+	err := mark(ctx, v, step.Domain, step.Generation, map[string]string{
+		material.WithdrawnAnnotation:    string(step.Reason),
+		material.RollbackSeenAnnotation: v.Policy.Rekey[step.Domain].Rollback,
+	})
+	if err != nil {
+		return err
 	}
+	sendEvent(v, eventWarning, step.Op(), "the %s authority g%d is rolled back, and g%d is active again (%s)", step.Domain, step.Generation, step.To, because(step.Reason, step.Message))
+	return nil
+}
+
+// dropOld notes on the Secret of the active generation that another one is trusted no longer. What was decided about one that
+// was rolled back goes over with the same write: its Secret goes.
+func dropOld(ctx context.Context, v *round, step plan.DropOld) error {
+	active, dropped := v.Authority(step.Domain, step.Active), v.Authority(step.Domain, step.Generation)
+	if active == nil {
+		return ErrLookAgain
+	}
+	marks := map[string]string{material.RetiredAnnotation: retired(active.Facts.Retired, step.Generation)}
+	if dropped != nil && dropped.Facts.Withdrawn != "" {
+		marks[material.RolledBackAnnotation] = strconv.Itoa(step.Generation)
+		marks[material.RolledBackByAnnotation] = string(dropped.Facts.Withdrawn)
+		marks[material.AnswersAnnotation] = dropped.Facts.Answered // or it would be tried again
+		marks[material.RollbackSeenAnnotation] = dropped.Facts.RollbackSeen
+	}
+	if err := mark(ctx, v, step.Domain, step.Active, marks); err != nil {
+		return err
+	}
+	sendEvent(v, eventNormal, step.Op(), "the %s authority g%d is dropped from every bundle (%s)", step.Domain, step.Generation, step.Reason)
+	return nil
+}
+
+func retired(before []int, generation int) string {
+	var texts []string
+	for _, n := range append(slices.Clone(before), generation) {
+		texts = append(texts, strconv.Itoa(n))
+	}
+	return strings.Join(texts, ",")
+}
+
+// mark notes a decision on the Secret of a generation. It is one write, and only on the Secret that was observed: a decision made
+// on other facts is not noted. The twin follows in the next round.
+func mark(ctx context.Context, v *round, domain facts.Domain, generation int, marks map[string]string) error {
+	on := v.Authority(domain, generation)
+	if on == nil || on.Original == nil {
+		return ErrLookAgain // it is being restored
+	}
+	return v.annotate(ctx, on.Original, marks)
+}
+
+// annotate writes annotations to exactly the Secret that was observed.
+func (x *Executor) annotate(ctx context.Context, secret *corev1.Secret, annotations map[string]string) error {
+	if err := x.Applier.Permit(ctx, secret.Namespace); err != nil {
+		return err
+	}
+	next := secret.DeepCopy()
+	for key, value := range annotations {
+		metav1.SetMetaDataAnnotation(&next.ObjectMeta, key, value)
+	}
+	patch := client.MergeFromWithOptions(secret, client.MergeFromWithOptimisticLock{})
+	if err := x.Client.Patch(ctx, next, patch, x.Applier.Owner); err != nil {
+		return fmt.Errorf("marking Secret %s: %w", next.Name, err)
+	}
+	return nil
 }

@@ -11,39 +11,48 @@ import (
 	"pgtls.dev/pgtls/internal/controller/tls/material"
 	"pgtls.dev/pgtls/internal/desired"
 	"pgtls.dev/pgtls/internal/pki"
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/facts"
 	"pgtls.dev/pgtls/internal/rotation/plan"
 )
 
-// note writes the record as it is after a step: an anchor is admitted, or unused from now on, or dropped.
-func note(ctx context.Context, v *round, step plan.Step) error {
-	for _, a := range v.Foreign {
-		if a.Facts.Domain != step.Domain || a.Facts.Fingerprint != step.Anchor {
-			continue
+// admitAnchor notes that an external anchor is trusted from now on.
+func admitAnchor(ctx context.Context, v *round, step plan.AdmitAnchor) error {
+	return note(ctx, v, step.Op(), step.AnchorStep, "is trusted from now on, in the "+string(step.Domain)+" domain", func(a *facts.Anchor) {
+		if !a.Admitted {
+			a.AdmittedAt = v.Observed.Now
 		}
-		switch step.Op {
-		case plan.AdmitAnchor:
-			if !a.Facts.Admitted {
-				a.Facts.AdmittedAt = v.Observed.Now
-			}
-			a.Facts.Admitted, a.Facts.UnusedSince = true, time.Time{}
-		case plan.NoteUnused:
-			a.Facts.UnusedSince = v.Observed.Now
-		default: // DropAnchor
-			a.Facts.Admitted = false
+		a.Admitted, a.UnusedSince = true, time.Time{}
+	})
+}
+
+// noteUnused notes since when nothing needs an external anchor.
+func noteUnused(ctx context.Context, v *round, step plan.NoteUnused) error {
+	return note(ctx, v, step.Op(), step.AnchorStep, "vouches for nothing any more that is presented in the "+string(step.Domain)+" domain", func(a *facts.Anchor) {
+		a.UnusedSince = v.Observed.Now
+	})
+}
+
+// dropAnchor notes that an external anchor is trusted no longer.
+func dropAnchor(ctx context.Context, v *round, step plan.DropAnchor) error {
+	return note(ctx, v, step.Op(), step.AnchorStep, "is dropped from every bundle of the "+string(step.Domain)+" domain", func(a *facts.Anchor) {
+		a.Admitted = false
+	})
+}
+
+// note writes the record as it is after a step.
+func note(ctx context.Context, v *round, op string, step plan.AnchorStep, says string, change func(*facts.Anchor)) error {
+	for _, a := range v.Foreign {
+		if a.Facts.Domain == step.Domain && a.Facts.Fingerprint == step.Anchor {
+			change(&a.Facts)
 		}
 	}
 	record := secret(v, desired.TrustRecord(v.Cluster.Name), recordData(v))
-	metav1.SetMetaDataAnnotation(&record.ObjectMeta, material.RevisionAnnotation, pki.Revision(record.Data)) // tells what somebody altered
+	metav1.SetMetaDataAnnotation(&record.ObjectMeta, material.RevisionAnnotation, pki.Revision(record.Data)) // shows that it was altered
 	if err := storeRecord(ctx, v, record); err != nil {
 		return err
 	}
 	v.Record = record
-	sendEvent(v, eventNormal, string(step.Op), "%s %s (%s)", step.Message, map[rotation.Op]string{
-		plan.AdmitAnchor: "is trusted from now on, in the " + string(step.Domain) + " domain",
-		plan.NoteUnused:  "vouches for nothing any more that is presented in the " + string(step.Domain) + " domain",
-		plan.DropAnchor:  "is dropped from every bundle of the " + string(step.Domain) + " domain",
-	}[step.Op], step.Reason)
+	sendEvent(v, eventNormal, op, "%s %s (%s)", step.Subject, says, step.Reason)
 	return nil
 }
 

@@ -13,7 +13,7 @@ import (
 
 // activate asks a pod to use what is published for it. The one patch also makes
 // the kubelet refresh the pod's volumes at once.
-func activate(ctx context.Context, v *round, step plan.Step) error {
+func activate(ctx context.Context, v *round, step plan.Activate) error {
 	changed, err := v.Applier.PatchPodAnnotation(ctx, v.Pods[step.Pod], material.ActivateAnnotation, step.Revision)
 	if err != nil {
 		return client.IgnoreNotFound(err) // a pod that is gone serves nothing
@@ -24,15 +24,15 @@ func activate(ctx context.Context, v *round, step plan.Step) error {
 	return nil
 }
 
-// nudge changes a pod, so that its kubelet looks again at what is to be delivered.
-func nudge(ctx context.Context, v *round, step plan.Step) error {
+// retrigger changes a pod, so that its kubelet looks again at what is to be delivered.
+func retrigger(ctx context.Context, v *round, step plan.Retrigger) error {
 	pod := v.Pods[step.Pod]
 	_, err := v.Applier.PatchPodAnnotation(ctx, pod, material.NudgeAnnotation, v.Nudges.Take(pod.UID, step.Revision, v.Now()))
 	return client.IgnoreNotFound(err)
 }
 
 // prove handshakes with every port of a pod. What it sees is a fact for the next plan, not an error.
-func prove(ctx context.Context, v *round, step plan.Step) error {
+func prove(ctx context.Context, v *round, step plan.Prove) error {
 	pod := v.Pods[step.Pod]
 	revoked, err := revokedCanary(v, v.Party(step.Party))
 	if err != nil {

@@ -20,7 +20,7 @@ import (
 
 // publish writes a party's material and reads it back into the view, so that
 // the steps that follow see what was really stored.
-func publish(ctx context.Context, v *round, step plan.Step) error {
+func publish(ctx context.Context, v *round, step plan.Publish) error {
 	party := v.Party(step.Party)
 	data, err := materialData(v, party, step)
 	if err != nil {
@@ -59,7 +59,7 @@ func publish(ctx context.Context, v *round, step plan.Step) error {
 }
 
 // answered is the renew request that material answers: only a fresh leaf in every domain does.
-func answered(v *round, party *facts.Party, step plan.Step) string {
+func answered(v *round, party *facts.Party, step plan.Publish) string {
 	if len(step.Reissue) == len(party.Wants) {
 		return v.Policy.RenewRequest
 	}
@@ -67,20 +67,20 @@ func answered(v *round, party *facts.Party, step plan.Step) string {
 }
 
 // materialData is the whole content of a material Secret: what is reissued, and what is kept.
-func materialData(v *round, party *facts.Party, step plan.Step) (map[string][]byte, error) {
+func materialData(v *round, party *facts.Party, step plan.Publish) (map[string][]byte, error) {
 	data := map[string][]byte{}
 	old := v.Material[party.Name]
 	switch party.Kind {
 	case facts.Application:
 		old = material.AsMaterial(old)
 	case facts.Instance:
-		if err := addRevocation(v, data, old); err != nil {
+		if err := addRevocation(v, step, data, old); err != nil {
 			return nil, err
 		}
 	case facts.Operator, facts.Pooler:
 	}
 	for _, domain := range facts.Domains() {
-		bundle, err := bundle(v, domain)
+		bundle, err := bundle(v, domain, step.Anchors.Of(domain))
 		switch {
 		case err != nil:
 			return nil, err
@@ -90,7 +90,7 @@ func materialData(v *round, party *facts.Party, step plan.Step) (map[string][]by
 		data[material.BundleFiles[domain]] = bundle
 	}
 	for _, want := range party.Wants {
-		pair, err := pairFor(v, old, want, slices.Contains(step.Reissue, want.Domain))
+		pair, err := pairFor(v, old, want, step)
 		if err != nil {
 			return nil, fmt.Errorf("making the %s leaf of %s: %w", want.Domain, party.Name, err)
 		}
@@ -112,11 +112,11 @@ func materialData(v *round, party *facts.Party, step plan.Step) (map[string][]by
 type pair struct{ certificate, key []byte }
 
 // pairFor issues a leaf, or keeps the one that there is, with the bridges of today.
-func pairFor(v *round, old *corev1.Secret, want facts.LeafWant, reissue bool) (pair, error) {
+func pairFor(v *round, old *corev1.Secret, want facts.LeafWant, step plan.Publish) (pair, error) {
 	var keys *pki.KeyPair
 	var err error
-	if reissue || old == nil {
-		keys, err = issue(v, want)
+	if slices.Contains(step.Reissue, want.Domain) || old == nil {
+		keys, err = issue(v, want, step.Active.Of(want.Domain))
 	} else {
 		files := material.PairFiles[want.Domain]
 		if keys, err = pki.ParseKeyPair(old.Data[files.Certificate], old.Data[files.Key]); err != nil {
@@ -126,7 +126,7 @@ func pairFor(v *round, old *corev1.Secret, want facts.LeafWant, reissue bool) (p
 	if err != nil {
 		return pair{}, err
 	}
-	if keys.Chain, err = chain(v, want.Domain, keys.Leaf()); err != nil {
+	if keys.Chain, err = chain(v, keys.Leaf(), step.Chain.Of(want.Domain)); err != nil {
 		return pair{}, err
 	}
 	key, err := keys.EncodeKey()
@@ -137,8 +137,8 @@ func pairFor(v *round, old *corev1.Secret, want facts.LeafWant, reissue bool) (p
 }
 
 // issue makes a leaf with a fresh key. It ends no later than its authority.
-func issue(v *round, want facts.LeafWant) (*pki.KeyPair, error) {
-	signer, err := signer(v, want.Domain)
+func issue(v *round, want facts.LeafWant, generation int) (*pki.KeyPair, error) {
+	signer, err := signer(v, want.Domain, generation)
 	if err != nil {
 		return nil, err
 	}
@@ -172,7 +172,7 @@ func custom(v *round, party *facts.Party, domain facts.Domain) *snapshot.Present
 }
 
 // processPair is what a party's process is to present after a step: a custom certificate, or the party's own leaf.
-func processPair(v *round, party *facts.Party, domain facts.Domain, step plan.Step, own pair) (pair, error) {
+func processPair(v *round, party *facts.Party, domain facts.Domain, step plan.Publish, own pair) (pair, error) {
 	if slices.Contains(step.Adopt, domain) {
 		if p := custom(v, party, domain); p != nil {
 			key, err := p.Pair.EncodeKey()
@@ -192,45 +192,44 @@ func processPair(v *round, party *facts.Party, domain facts.Domain, step plan.St
 	return own, nil
 }
 
-// signer returns the authority that signs leaves of a domain.
-func signer(v *round, domain facts.Domain) (*snapshot.StoredAuthority, error) {
-	stored := v.Authority(domain, v.plan.Signer(domain))
+// signer returns a generation that signs.
+func signer(v *round, domain facts.Domain, generation int) (*snapshot.StoredAuthority, error) {
+	stored := v.Authority(domain, generation)
 	if stored == nil || stored.Authority == nil {
-		return nil, fmt.Errorf("finding the %s authority: %w", domain, errNoSigner)
+		return nil, fmt.Errorf("finding the %s authority g%d: %w", domain, generation, errNoSigner)
 	}
 	return stored, nil
 }
 
 // bundle is what every verifier of a domain is to hold, the cluster's own newest first; nil: what it holds is to be kept.
-func bundle(v *round, domain facts.Domain) ([]byte, error) {
-	wanted := v.plan.Anchors(domain)
-	if wanted == nil {
+func bundle(v *round, domain facts.Domain, fingerprints []string) ([]byte, error) {
+	if fingerprints == nil {
 		return nil, nil
 	}
 	var anchors []*x509.Certificate
 	for _, stored := range slices.Backward(v.Authorities) { // by generation
-		if stored.Facts.Domain == domain && slices.Contains(wanted, stored.Facts.Certificate.Fingerprint) {
+		if stored.Facts.Domain == domain && slices.Contains(fingerprints, stored.Facts.Certificate.Fingerprint) {
 			anchors = append(anchors, stored.Certificate)
 		}
 	}
 	for _, a := range v.Foreign {
-		if a.Facts.Domain == domain && slices.Contains(wanted, a.Facts.Fingerprint) {
+		if a.Facts.Domain == domain && slices.Contains(fingerprints, a.Facts.Fingerprint) {
 			anchors = append(anchors, a.Certificate)
 		}
 	}
-	if len(anchors) != len(wanted) {
+	if len(anchors) != len(fingerprints) {
 		return nil, fmt.Errorf("collecting the %s bundle: %w", domain, errNotAtHand)
 	}
 	return pki.EncodeBundle(anchors), nil
 }
 
 // chain is a leaf with the bridges that go with it.
-func chain(v *round, domain facts.Domain, leaf *x509.Certificate) ([]*x509.Certificate, error) {
+func chain(v *round, leaf *x509.Certificate, bridges []string) ([]*x509.Certificate, error) {
 	chain := []*x509.Certificate{leaf}
-	for _, fingerprint := range v.plan.Chain(domain, pki.Facts(leaf).IssuerKeyID) {
+	for _, fingerprint := range bridges {
 		bridge := v.Known[fingerprint]
 		if bridge == nil {
-			return nil, fmt.Errorf("building a %s chain: %w", domain, errNotAtHand)
+			return nil, fmt.Errorf("building a chain: %w", errNotAtHand)
 		}
 		chain = append(chain, bridge)
 	}

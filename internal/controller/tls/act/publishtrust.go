@@ -6,13 +6,15 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"pgtls.dev/pgtls/internal/controller/tls/material"
+	"pgtls.dev/pgtls/internal/delivery/kube"
 	"pgtls.dev/pgtls/internal/desired"
 	"pgtls.dev/pgtls/internal/rotation/facts"
+	"pgtls.dev/pgtls/internal/rotation/plan"
 )
 
 // publishTrust writes the bundle that clients read.
-func publishTrust(ctx context.Context, v *round) error {
-	bundle, err := bundle(v, facts.Server)
+func publishTrust(ctx context.Context, v *round, step plan.PublishTrust) error {
+	bundle, err := bundle(v, facts.Server, step.Anchors)
 	if err != nil {
 		return err
 	}
@@ -20,6 +22,9 @@ func publishTrust(ctx context.Context, v *round) error {
 		ObjectMeta: desired.Meta(v.Cluster, desired.CAConfigMap(v.Cluster.Name), desired.ComponentLabels(v.Cluster.Name, desired.TLSComponent), v.Cluster.Spec.Metadata),
 		Data:       map[string]string{material.AuthorityCertificate: string(bundle)},
 	}
-	_, err = v.Applier.Apply(ctx, config)
+	outcome, err := v.Applier.Apply(ctx, config)
+	if err == nil && outcome == kube.Recovered {
+		return ErrLookAgain
+	}
 	return err
 }

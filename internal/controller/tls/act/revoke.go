@@ -19,7 +19,7 @@ func issuedTo(entry facts.Issued) string {
 }
 
 // revoke notes that certificates must not be accepted any longer. From then on every plan has them on a list.
-func revoke(ctx context.Context, v *round, step plan.Step) error {
+func revoke(ctx context.Context, v *round, step plan.Revoke) error {
 	issued := slices.Clone(v.Observed.Ledger.Issued)
 	var revoked []facts.Issued
 	for i := range issued {

@@ -58,6 +58,9 @@ func update(ctx context.Context, v *round, old, secret *corev1.Secret) error {
 	for key, value := range secret.Annotations {
 		metav1.SetMetaDataAnnotation(&next.ObjectMeta, key, value)
 	}
+	if err := v.Applier.Permit(ctx, secret.Namespace); err != nil {
+		return err
+	}
 	if err := v.Client.Update(ctx, next, v.Applier.Owner); err != nil {
 		return fmt.Errorf("writing Secret %s: %w", secret.Name, err)
 	}
@@ -66,6 +69,9 @@ func update(ctx context.Context, v *round, old, secret *corev1.Secret) error {
 }
 
 func create(ctx context.Context, v *round, secret *corev1.Secret) error {
+	if err := v.Applier.Permit(ctx, secret.Namespace); err != nil {
+		return err
+	}
 	err := v.Client.Create(ctx, secret, v.Applier.Owner)
 	if apierrors.IsAlreadyExists(err) {
 		return exists(ctx, v, secret, err)
@@ -99,11 +105,6 @@ func metadata(secret *corev1.Secret) map[string]string {
 		secret.Annotations = map[string]string{}
 	}
 	return secret.Annotations
-}
-
-// removeFinalizer lets go of the Secret of an authority.
-func removeFinalizer(ctx context.Context, v *round, secret *corev1.Secret) error {
-	return v.RemoveFinalizer(ctx, secret)
 }
 
 // RemoveFinalizer lets go of the Secret of an authority. One that is gone is no error.

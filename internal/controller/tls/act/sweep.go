@@ -27,8 +27,8 @@ func EndSessions(ctx context.Context, server postgres.Server, serials []string) 
 	return postgres.EndSessions(ctx, conn, serials)
 }
 
-// sweep ends the sessions of a pod whose certificates are revoked.
-func sweep(ctx context.Context, v *round, step plan.Step) error {
+// endSessions ends the sessions of a pod whose certificates are revoked.
+func endSessions(ctx context.Context, v *round, step plan.EndSessions) error {
 	identity, pod, party := v.Identity(), v.Pods[step.Pod], v.Party(step.Party)
 	if identity == nil {
 		return errNoSigner

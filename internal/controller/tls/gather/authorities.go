@@ -8,11 +8,11 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"pgtls.dev/pgtls/api/v1beta1"
 	"pgtls.dev/pgtls/internal/controller/tls/material"
 	"pgtls.dev/pgtls/internal/controller/tls/snapshot"
+	"pgtls.dev/pgtls/internal/delivery/kube"
 	"pgtls.dev/pgtls/internal/desired"
 	"pgtls.dev/pgtls/internal/pki"
 	"pgtls.dev/pgtls/internal/rotation/facts"
@@ -29,18 +29,21 @@ func readAuthorities(v *look, secrets []corev1.Secret) []*snapshot.StoredAuthori
 		if generation == 0 {
 			continue
 		}
-		if isOrphan(v.Cluster, secret) {
-			v.Orphans = append(v.Orphans, secret)
-			continue
-		}
 		name := strings.TrimSuffix(secret.Name, material.CopySuffix)
 		stored := found[name]
 		if stored == nil {
 			stored = &snapshot.StoredAuthority{Facts: facts.Authority{Domain: domain, Generation: generation}}
 			found[name] = stored
 		}
-		add(stored, v, secret)
+		add(v, stored, secret)
 	}
+	v.Memory.Each(v.Cluster.UID, func(domain facts.Domain, generation int, authority material.Remembered) {
+		name := desired.AuthoritySecret(v.Cluster.Name, string(domain), generation)
+		if found[name] == nil {
+			found[name] = &snapshot.StoredAuthority{Facts: facts.Authority{Domain: domain, Generation: generation, Remembered: true}}
+			read(found[name], authority)
+		}
+	})
 	out := make([]*snapshot.StoredAuthority, 0, len(found))
 	for _, name := range slices.Sorted(maps.Keys(found)) {
 		out = append(out, found[name])
@@ -48,16 +51,8 @@ func readAuthorities(v *look, secrets []corev1.Secret) []*snapshot.StoredAuthori
 	return out
 }
 
-// isOrphan reports whether an authority's Secret was an earlier cluster's of the
-// same name, and went with it: only its finalizer is left.
-func isOrphan(cluster *v1beta1.PostgresCluster, secret *corev1.Secret) bool {
-	owner := metav1.GetControllerOf(secret)
-	return !secret.DeletionTimestamp.IsZero() && owner != nil && owner.UID != cluster.UID &&
-		owner.Kind == desired.OwnerReference(cluster).Kind && owner.Name == cluster.Name
-}
-
 // add takes in one of the two Secrets. The original counts when both can be read.
-func add(s *snapshot.StoredAuthority, v *look, secret *corev1.Secret) {
+func add(v *look, s *snapshot.StoredAuthority, secret *corev1.Secret) {
 	store := facts.Store{Present: true, Deleting: !secret.DeletionTimestamp.IsZero()}
 	twin := strings.HasSuffix(secret.Name, material.CopySuffix)
 	if twin {
@@ -65,24 +60,75 @@ func add(s *snapshot.StoredAuthority, v *look, secret *corev1.Secret) {
 	} else {
 		s.Original, s.Facts.Original = secret, store
 	}
-	if !metav1.IsControlledBy(secret, v.Cluster) {
-		refuse(s, reason.AuthorityForeign, fmt.Sprintf("Secret %s does not belong to this cluster: rename or delete it", secret.Name))
+	if finalized(secret) {
+		v.Finalized = append(v.Finalized, secret)
+	}
+	if verdict := kube.Judge(secret, v.Claimant()); !verdict.Ours() && !v.takeBackAuthority(secret, verdict) {
+		refuse(s, reason.AuthorityForeign, verdict.Message("Secret "+secret.Name)+finalizersOf(secret))
 		return
 	}
-	authority, err := pki.ParseAuthority(secret.Data[material.AuthorityCertificate], secret.Data[material.AuthorityKey])
+	_, err := pki.ParseAuthority(secret.Data[material.AuthorityCertificate], secret.Data[material.AuthorityKey])
 	switch {
 	case err == nil && (s.Authority == nil || !twin):
-		s.Authority, s.Certificate = authority, authority.Certificate
-		s.Facts.Certificate = pki.Facts(authority.Certificate)
-		s.Facts.Marks, s.Facts.Created = material.ReadMarks(secret), secret.CreationTimestamp.Time
-		s.Forward, s.Facts.Forward = material.ReadBridge(secret.Data[material.ForwardBridge], 0)
-		s.Older, s.Facts.Older = material.ReadBridge(secret.Data[material.ForwardBridge], 1)
-		s.Backward, s.Facts.Backward = material.ReadBridge(secret.Data[material.BackwardBridge], 0)
+		remembered := material.Remembered{Data: secret.Data, Marks: material.MarksOf(secret.Annotations)}
+		read(s, remembered)
+		s.Facts.Created = secret.CreationTimestamp.Time
+		v.Memory.Keep(client.ObjectKeyFromObject(v.Cluster), v.Cluster.UID, s.Facts.Domain, s.Facts.Generation, remembered)
 		if s.Facts.Problem == reason.AuthorityUnreadable {
 			s.Facts.Problem, s.Facts.Message = "", ""
 		}
 	case err != nil && s.Authority == nil:
 		refuse(s, reason.AuthorityUnreadable, fmt.Sprintf("Secret %s holds no usable authority (%s): restore it from a backup", secret.Name, err))
+	}
+}
+
+// read takes in what a Secret of an authority holds, or held.
+func read(s *snapshot.StoredAuthority, stored material.Remembered) {
+	authority, err := pki.ParseAuthority(stored.Data[material.AuthorityCertificate], stored.Data[material.AuthorityKey])
+	if err != nil {
+		return
+	}
+	s.Data, s.Marks = stored.Data, stored.Marks
+	s.Authority, s.Certificate = authority, authority.Certificate
+	s.Facts.Certificate = pki.Facts(authority.Certificate)
+	s.Facts.Marks = material.ReadMarks(stored.Marks)
+	s.Forward, s.Facts.Forward = material.ReadBridge(stored.Data[material.ForwardBridge], 0)
+	s.Older, s.Facts.Older = material.ReadBridge(stored.Data[material.ForwardBridge], 1)
+	s.Backward, s.Facts.Backward = material.ReadBridge(stored.Data[material.BackwardBridge], 0)
+}
+
+// finalized reports whether a Secret has the finalizer that earlier versions of the operator gave to authorities.
+func finalized(secret *corev1.Secret) bool {
+	return slices.Contains(secret.Finalizers, material.AuthorityFinalizer)
+}
+
+// finalizersOf says which finalizers hold a Secret that is being deleted.
+func finalizersOf(secret *corev1.Secret) string {
+	if secret.DeletionTimestamp.IsZero() || len(secret.Finalizers) == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" (finalizers %q)", secret.Finalizers)
+}
+
+// takeBackAuthority reports whether the Secret of an authority may be taken back: whose it is allows that, and certificate, key
+// and generation agree.
+func (v *look) takeBackAuthority(secret *corev1.Secret, verdict kube.Verdict) bool {
+	domain, generation := material.AuthorityNamed(v.Cluster.Name, secret.Name)
+	authority, err := pki.ParseAuthority(secret.Data[material.AuthorityCertificate], secret.Data[material.AuthorityKey])
+	if !verdict.Takeable() || err != nil ||
+		material.GenerationNamed(v.Cluster.Name, domain, pki.Facts(authority.Certificate).Subject) != generation {
+		return false
+	}
+	v.unowned("Secret", secret)
+	return true
+}
+
+// unowned notes an object that is to be taken back.
+func (v *look) unowned(kind string, object client.Object) {
+	name := facts.Object{Kind: kind, Name: object.GetName()}
+	if v.Unowned[name] == nil {
+		v.Unowned[name] = object
+		v.Observed.Unowned = append(v.Observed.Unowned, name)
 	}
 }
 
@@ -127,9 +173,6 @@ func findAuthority(ctx context.Context, v *look, name string) (found []corev1.Se
 		}
 		if secret != nil && !listed {
 			found = append(found, *secret)
-		}
-		if secret != nil && secret.DeletionTimestamp.IsZero() {
-			break // a copy does not matter
 		}
 	}
 	return found, nil

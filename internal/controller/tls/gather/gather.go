@@ -16,6 +16,7 @@ import (
 	"pgtls.dev/pgtls/api/v1beta1"
 	"pgtls.dev/pgtls/internal/agentapi"
 	"pgtls.dev/pgtls/internal/controller/tls/evidence"
+	"pgtls.dev/pgtls/internal/controller/tls/material"
 	"pgtls.dev/pgtls/internal/controller/tls/snapshot"
 	"pgtls.dev/pgtls/internal/controller/tls/wanted"
 	"pgtls.dev/pgtls/internal/custom"
@@ -31,6 +32,7 @@ type Gatherer struct {
 	Proofs *evidence.Proofs
 	Sweeps *evidence.Sweeps
 	Nudges *evidence.Nudges
+	Memory *material.Memory
 	// Sessions asks a PostgreSQL which sessions there are.
 	Sessions SessionReader
 	Now      func() time.Time
@@ -57,7 +59,7 @@ func (g *Gatherer) Gather(ctx context.Context, cluster *v1beta1.PostgresCluster)
 	v := &look{Gatherer: g, held: map[string]bool{}, Snapshot: &snapshot.Snapshot{
 		Cluster: cluster, Policy: wanted.Policy(cluster),
 		Material: map[string]*corev1.Secret{}, Pods: map[string]*corev1.Pod{}, Endpoints: map[string][]evidence.Endpoint{},
-		Handshakes: map[string]evidence.Proof{}, Reports: map[string]*agentapi.Report{}, Known: map[string]*x509.Certificate{}, TrustFindings: map[facts.Domain][]custom.Finding{},
+		Handshakes: map[string]evidence.Proof{}, Reports: map[string]*agentapi.Report{}, Known: map[string]*x509.Certificate{}, Unowned: map[facts.Object]client.Object{}, TrustFindings: map[facts.Domain][]custom.Finding{},
 	}}
 	v.Observed.Now = v.Now()
 	for _, step := range []func(context.Context, *look) error{
@@ -78,6 +80,7 @@ func (g *Gatherer) Forget(cluster types.NamespacedName) {
 	g.Sweeps.KeepOnly(cluster, nil)
 	g.Nudges.KeepOnly(cluster, nil)
 	g.without.forget(cluster)
+	g.Memory.ForgetCluster(cluster)
 }
 
 // gatherSecrets lists the Secrets that bear the cluster's labels.

@@ -44,7 +44,7 @@ func gatherSources(ctx context.Context, v *look) error {
 	for i := range v.Observed.Parties {
 		wantCustoms(v, &v.Observed.Parties[i])
 	}
-	v.Observed.Foreign = foreignFacts(v)
+	v.Observed.External = foreignFacts(v)
 	for _, a := range v.Foreign {
 		v.Known[a.Facts.Fingerprint] = a.Certificate
 	}

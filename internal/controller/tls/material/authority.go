@@ -5,8 +5,6 @@ import (
 	"strings"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-
 	"pgtls.dev/pgtls/internal/pki"
 	"pgtls.dev/pgtls/internal/rotation/facts"
 	"pgtls.dev/pgtls/internal/rotation/reason"
@@ -25,17 +23,18 @@ func ReadBridge(text []byte, place int) (*x509.Certificate, facts.Bridge) {
 }
 
 // ReadMarks reads what was decided about an authority from its Secret. What cannot be read was not decided.
-func ReadMarks(secret *corev1.Secret) facts.Marks {
+func ReadMarks(annotations map[string]string) facts.Marks {
 	marks := facts.Marks{
-		Answered:     secret.Annotations[AnswersAnnotation],
-		RollbackSeen: secret.Annotations[RollbackSeenAnnotation],
-		RolledBack:   ParseGeneration(secret.Annotations[RolledBackAnnotation]),
-		RolledBackBy: reason.Code(secret.Annotations[RolledBackByAnnotation]),
+		Answered:     annotations[AnswersAnnotation],
+		RollbackSeen: annotations[RollbackSeenAnnotation],
+		Withdrawn:    reason.Code(annotations[WithdrawnAnnotation]),
+		RolledBack:   ParseGeneration(annotations[RolledBackAnnotation]),
+		RolledBackBy: reason.Code(annotations[RolledBackByAnnotation]),
 	}
-	if at, err := time.Parse(TimeLayout, secret.Annotations[SwitchedAnnotation]); err == nil {
+	if at, err := time.Parse(TimeLayout, annotations[SwitchedAnnotation]); err == nil {
 		marks.SwitchedAt = at
 	}
-	for text := range strings.SplitSeq(secret.Annotations[RetiredAnnotation], ",") {
+	for text := range strings.SplitSeq(annotations[RetiredAnnotation], ",") {
 		if n := ParseGeneration(text); n > 0 {
 			marks.Retired = append(marks.Retired, n)
 		}
@@ -44,10 +43,10 @@ func ReadMarks(secret *corev1.Secret) facts.Marks {
 }
 
 // MarksOf are the annotations that hold what was decided.
-func MarksOf(secret *corev1.Secret) map[string]string {
+func MarksOf(annotations map[string]string) map[string]string {
 	out := map[string]string{}
-	for _, key := range []string{AnswersAnnotation, RollbackSeenAnnotation, SwitchedAnnotation, RolledBackAnnotation, RolledBackByAnnotation, RetiredAnnotation} {
-		if value, ok := secret.Annotations[key]; ok {
+	for _, key := range []string{AnswersAnnotation, RollbackSeenAnnotation, SwitchedAnnotation, WithdrawnAnnotation, RolledBackAnnotation, RolledBackByAnnotation, RetiredAnnotation} {
+		if value, ok := annotations[key]; ok {
 			out[key] = value
 		}
 	}

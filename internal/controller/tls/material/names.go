@@ -42,6 +42,7 @@ const (
 	AnswersAnnotation      = "pgtls.dev/answers"
 	RollbackSeenAnnotation = "pgtls.dev/rollback-seen"
 	SwitchedAnnotation     = "pgtls.dev/switched-at"
+	WithdrawnAnnotation    = "pgtls.dev/withdrawn"
 	RolledBackAnnotation   = "pgtls.dev/rolled-back"
 	RolledBackByAnnotation = "pgtls.dev/rolled-back-because"
 	RetiredAnnotation      = "pgtls.dev/retired"

@@ -32,11 +32,11 @@ const (
 var trustConditions = map[facts.Domain]string{facts.Server: "AdditionalTrustServer", facts.Client: "AdditionalTrustClient"}
 
 // customConditions say what has become of each certificate, and each trust, that the spec names.
-func customConditions(v *snapshot.Snapshot, decided plan.Plan, failures []snapshot.Failure) (conditions []metav1.Condition) {
-	for _, p := range withRequests(v, failures) {
+func customConditions(v *snapshot.Snapshot, decided plan.Plan) (conditions []metav1.Condition) {
+	for _, p := range withRequests(v) {
 		conditions = append(conditions, customCondition(v, p, decided))
 	}
-	conditions = append(conditions, notTakenBack(v, failures)...)
+	conditions = append(conditions, notTakenBack(v)...)
 	spec := wanted.Of(v.Cluster)
 	for _, domain := range facts.Domains() {
 		wanted := map[facts.Domain]int{facts.Server: len(spec.Server.AdditionalTrust), facts.Client: len(spec.Client.AdditionalTrust)}[domain]
@@ -89,7 +89,7 @@ func waitsFor(v *snapshot.Snapshot, p *snapshot.Presented, decided plan.Plan) st
 	}
 	for _, b := range decided.Blockers {
 		switch {
-		case b.Reason == reason.AwaitingApproval && strings.Contains(b.Message, p.Facts.Content):
+		case b.Reason == reason.AwaitingApproval && b.Content == p.Facts.Content:
 			return string(b.Reason)
 		case b.Reason == reason.CustomEnded && concerns(v, b, p):
 			return string(b.Reason)
@@ -101,7 +101,7 @@ func waitsFor(v *snapshot.Snapshot, p *snapshot.Presented, decided plan.Plan) st
 // concerns reports whether a blocker that names a party tells of the slot of a custom certificate.
 func concerns(v *snapshot.Snapshot, b plan.Blocker, p *snapshot.Presented) bool {
 	party := v.Party(b.Party)
-	return party != nil && party.Kind == p.Slot.Kind && strings.Contains(b.Message, string(p.Slot.Domain))
+	return party != nil && party.Kind == p.Slot.Kind && b.Domain == p.Slot.Domain
 }
 
 // presentedByAll reports whether a custom certificate is in the material of every party of its kind, and the process of every
@@ -236,10 +236,10 @@ func customEvents(v *snapshot.Snapshot, conditions []metav1.Condition) (events [
 }
 
 // requestFinding tells of the Certificate of a slot that could not be written or looked for; nil when there is nothing to tell.
-func requestFinding(v *snapshot.Snapshot, slot wanted.Slot, failures []snapshot.Failure) *custom.Finding {
+func requestFinding(v *snapshot.Snapshot, slot wanted.Slot) *custom.Finding {
 	name := certmanager.Name(v.Cluster.Name, slot.Issued)
 	finding := custom.Finding{Reason: snapshot.AwaitingIssuer, Severity: custom.Warn}
-	for _, f := range failures {
+	for _, f := range v.Observed.Failures {
 		if f.Object == certmanager.CertificateKind+" "+name {
 			finding.Message = failureMessage(f)
 			return &finding
@@ -253,10 +253,10 @@ func requestFinding(v *snapshot.Snapshot, slot wanted.Slot, failures []snapshot.
 }
 
 // withRequests are the custom certificates with what there is to tell of their Certificates.
-func withRequests(v *snapshot.Snapshot, failures []snapshot.Failure) (customs []*snapshot.Presented) {
+func withRequests(v *snapshot.Snapshot) (customs []*snapshot.Presented) {
 	for _, p := range v.Customs {
 		told := *p
-		if finding := requestFinding(v, p.Slot, failures); finding != nil && awaits(p) {
+		if finding := requestFinding(v, p.Slot); finding != nil && awaits(p) {
 			finding.Severity = custom.Refuse
 			told.Findings = []custom.Finding{*finding}
 		} else if finding != nil {
@@ -268,9 +268,9 @@ func withRequests(v *snapshot.Snapshot, failures []snapshot.Failure) (customs []
 }
 
 // notTakenBack are the conditions about Certificates that the spec wants no longer and that could not be deleted.
-func notTakenBack(v *snapshot.Snapshot, failures []snapshot.Failure) (conditions []metav1.Condition) {
+func notTakenBack(v *snapshot.Snapshot) (conditions []metav1.Condition) {
 	for _, slot := range wanted.Slots() {
-		finding := requestFinding(v, slot, failures)
+		finding := requestFinding(v, slot)
 		if finding == nil || slices.ContainsFunc(v.Customs, func(p *snapshot.Presented) bool { return p.Slot.Condition == slot.Condition }) {
 			continue
 		}

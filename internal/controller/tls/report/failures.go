@@ -3,22 +3,32 @@ package report
 import (
 	"fmt"
 	"slices"
+	"strings"
 
+	"pgtls.dev/pgtls/internal/certmanager"
 	"pgtls.dev/pgtls/internal/controller/tls/snapshot"
+	"pgtls.dev/pgtls/internal/rotation/facts"
 	"pgtls.dev/pgtls/internal/rotation/plan"
 	"pgtls.dev/pgtls/internal/rotation/reason"
 )
 
-// StepFailed is the reason of a blocker: a step failed and is tried again.
-const StepFailed reason.Code = "StepFailed"
-
-// failureBlockers say what failed, why, and what helps. Their text is the same at each attempt.
-func failureBlockers(failures []snapshot.Failure) (blockers []plan.Blocker) {
-	for _, f := range failures {
-		blockers = append(blockers, plan.Blocker{Party: f.Object, Reason: StepFailed, Message: failureMessage(f)})
+// failureBlockers tell of the steps that failed and that no plan knows of. Those about Certificates hold up no more than their own
+// condition says.
+func failureBlockers(s *snapshot.Snapshot, decided plan.Plan) (blockers []plan.Blocker) {
+	for _, failed := range s.Observed.Failures {
+		if ofCertificate(failed) || slices.ContainsFunc(decided.Blockers, func(b plan.Blocker) bool { return b.Message == failureMessage(failed) }) {
+			continue
+		}
+		blockers = append(blockers, plan.Blocker{Party: failed.Object, Reason: reason.StepFailed, Message: failureMessage(failed)})
 	}
 	return blockers
 }
+
+func ofCertificate(failed facts.Failure) bool {
+	return strings.HasPrefix(failed.Object, certmanager.CertificateKind+" ")
+}
+
+func failureMessage(failed facts.Failure) string { return failed.Step + ": " + failed.Message }
 
 // notConverged is the reason of a blocker: each plan had steps, again and again.
 const notConverged reason.Code = "NotConverged"
@@ -29,8 +39,4 @@ func NotConverged(decided plan.Plan, rounds int) plan.Plan {
 	decided.Blockers = slices.Concat([]plan.Blocker{{Party: "plan", Reason: notConverged, Message: fmt.Sprintf(
 		"the plan still has steps after %d rounds: see which object another program changes at the same time; the operator tries again", rounds)}}, decided.Blockers)
 	return decided
-}
-
-func failureMessage(f snapshot.Failure) string {
-	return fmt.Sprintf("%s: %s failed (%s): %s: %s; the operator tries again", f.Object, f.Step, f.Cause, f.Fact, f.Remedy)
 }

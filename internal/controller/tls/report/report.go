@@ -61,11 +61,11 @@ type Event struct{ Type, Reason, Action, Message string }
 // rotate is the action of events that differ in their reason; events that differ in their text alone count as one.
 const rotate = "Rotate"
 
-// Of says what a snapshot and the plan that was made from it show, and which steps failed.
-func Of(s *snapshot.Snapshot, decided plan.Plan, failures []snapshot.Failure) Report {
-	decided.Blockers = slices.Concat(failureBlockers(failures), decided.Blockers)
+// Of says what a snapshot and the plan that was made from it show.
+func Of(s *snapshot.Snapshot, decided plan.Plan) Report {
+	decided.Blockers = slices.Concat(failureBlockers(s, decided), decided.Blockers)
 	status := v1beta1.PostgresClusterStatus{
-		Conditions: append([]metav1.Condition{condition(s, decided)}, customConditions(s, decided, failures)...),
+		Conditions: append([]metav1.Condition{condition(s, decided)}, customConditions(s, decided)...),
 		TLS: &v1beta1.TLSStatus{
 			State:       string(decided.State),
 			NextRenewal: timeText(decided.NextRenewal),

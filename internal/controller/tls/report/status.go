@@ -80,18 +80,27 @@ func authorityStatus(v *snapshot.Snapshot, decided plan.Plan) []v1beta1.Authorit
 			Name:     material.GenerationName(stored.Facts.Domain, stored.Facts.Generation),
 			Serial:   stored.Facts.Certificate.Serial,
 			NotAfter: metav1.NewTime(stored.Facts.Certificate.NotAfter),
-			Active:   decided.Signer(stored.Facts.Domain) == stored.Facts.Generation,
+			Active:   decided.Active.Of(stored.Facts.Domain) == stored.Facts.Generation,
 		}
 		if at := stored.Facts.SwitchedAt; !at.IsZero() {
 			status.SwitchedAt = &metav1.Time{Time: at}
 		}
-		if stored.Facts.RolledBack > 0 {
-			status.RolledBack = material.GenerationName(stored.Facts.Domain, stored.Facts.RolledBack)
-			status.RollbackReason = string(stored.Facts.RolledBackBy)
+		if generation, why := rolledBackFor(v, stored, status.Active); generation > 0 {
+			status.RolledBack, status.RollbackReason = material.GenerationName(stored.Facts.Domain, generation), string(why)
 		}
 		out = append(out, status)
 	}
 	return out
+}
+
+// rolledBackFor is the generation that was rolled back in favour of another one, and why; 0: none.
+func rolledBackFor(v *snapshot.Snapshot, stored *snapshot.StoredAuthority, active bool) (int, reason.Code) {
+	for _, other := range v.Authorities {
+		if active && other.Facts.Domain == stored.Facts.Domain && other.Facts.Withdrawn != "" {
+			return other.Facts.Generation, other.Facts.Withdrawn
+		}
+	}
+	return stored.Facts.RolledBack, stored.Facts.RolledBackBy
 }
 
 func rekeyStatus(decided plan.Plan) []v1beta1.RekeyStatus {

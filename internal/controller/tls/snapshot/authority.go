@@ -18,4 +18,9 @@ type StoredAuthority struct {
 	Backward       *x509.Certificate
 	Older          *x509.Certificate
 	Original, Twin *corev1.Secret // nil when there are none
+
+	// Data and Marks are what is stored again where one of the two Secrets is gone: of the original when there is one, else of
+	// the copy, else as remembered. nil when it cannot be read.
+	Data  map[string][]byte
+	Marks map[string]string
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"pgtls.dev/pgtls/api/v1beta1"
 	"pgtls.dev/pgtls/internal/agentapi"
@@ -23,7 +24,7 @@ type Snapshot struct {
 	Policy      facts.Policy
 	Observed    facts.Observed
 	Authorities []*StoredAuthority
-	Orphans     []*corev1.Secret          // authorities of an earlier cluster of this name
+	Finalized   []*corev1.Secret          // authorities with the finalizer of an earlier version of the operator
 	Material    map[string]*corev1.Secret // by party; absent when there is none
 	Ledger      *corev1.Secret            // of what was issued to applications; nil when there is none
 	Record      *corev1.Secret            // of the anchors from elsewhere; nil when there is none
@@ -39,6 +40,8 @@ type Snapshot struct {
 	Reports map[string]*agentapi.Report // by pod; nil: unknown
 
 	Certificates Certificates // of cert-manager
+
+	Unowned map[facts.Object]client.Object // that are to be taken back
 
 	// Known are the certificates of authorities and bridges by fingerprint: those that are stored, and those of lost authorities.
 	Known map[string]*x509.Certificate
