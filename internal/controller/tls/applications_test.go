@@ -372,7 +372,7 @@ func TestADeletedLedgerIsMadeAgain(t *testing.T) {
 func TestNothingIsIssuedWhatTheLedgerCannotTake(t *testing.T) {
 	for name, damage := range map[string]func(*corev1.Secret){
 		"garbled":         func(s *corev1.Secret) { s.Data["abc"] = []byte("{") },
-		"somebody else's": func(s *corev1.Secret) { s.OwnerReferences = nil },
+		"somebody else's": func(s *corev1.Secret) { s.OwnerReferences, s.Labels = nil, nil },
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHouse(t)

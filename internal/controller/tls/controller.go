@@ -228,7 +228,9 @@ func (r *Reconciler) decide(ctx context.Context, s *snapshot.Snapshot) (plan.Pla
 	if err != nil {
 		decided = refusedPolicy(s, err)
 	}
-	requests, err := request.Steps(s, r.options.ClusterDomain, r.executor.Applier.Differs)
+	requests, err := request.Steps(s, r.options.ClusterDomain, func(desired, live client.Object) (bool, error) {
+		return kube.Differs(r.executor.Applier, desired, live)
+	})
 	if err != nil {
 		return plan.Plan{}, work{}, err
 	}

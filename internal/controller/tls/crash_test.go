@@ -14,7 +14,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"pgtls.dev/pgtls/api/v1beta1"
 	"pgtls.dev/pgtls/internal/agentapi"
@@ -76,7 +75,7 @@ func (h *house) stored() map[string]*corev1.Secret {
 	return out
 }
 
-var allSecrets = []string{"hippo-a-0-tls", "hippo-a-1-tls", "hippo-client-ca-g1", "hippo-operator-tls", "hippo-pgbouncer-tls", "hippo-server-ca-g1"}
+var allSecrets = []string{"hippo-a-0-tls", "hippo-a-1-tls", "hippo-client-ca-g1", "hippo-client-ca-g1-copy", "hippo-operator-tls", "hippo-pgbouncer-tls", "hippo-server-ca-g1", "hippo-server-ca-g1-copy"}
 
 // crashes runs a scene with a crash after its first write, its second, and so on until it needs no more.
 func crashes(t *testing.T, scene func(t *testing.T, n int) (crashed bool)) {
@@ -161,28 +160,29 @@ func (h *house) keyStored(name string, key []byte) {
 }
 
 func TestACrashWhileADeletedAuthorityIsRestoredLosesNothing(t *testing.T) {
-	const name = "hippo-server-ca-g1"
+	const server, client = "hippo-server-ca-g1", "hippo-client-ca-g1"
 	crashes(t, func(t *testing.T, n int) bool {
 		h := newHouse(t)
 		h.reconcile()
-		original := h.secret(name)
-		h.delete(original)
-		crashed := h.crashAfter(n, func() { h.keyStored(name, original.Data[material.AuthorityKey]) })
+		originals := h.stored()
+		h.delete(h.secret(server))
+		h.delete(h.secret(client + material.CopySuffix))
+		crashed := h.crashAfter(n, func() { h.keyStored(server, originals[server].Data[material.AuthorityKey]) })
 		_, _ = h.r.Reconcile(t.Context(), ctrl.Request{NamespacedName: tlstest.Hippo}) // its error is the crash
-		h.keyStored(name, original.Data[material.AuthorityKey])
 		h.ends()
 		if got := tlstest.SortedKeys(h.stored()); !slices.Equal(got, allSecrets) {
 			t.Errorf("Secrets = %v, want %v", got, allSecrets)
 		}
-		after := h.secret(name)
-		if !cmp.Equal(after.Data, original.Data) || !after.DeletionTimestamp.IsZero() ||
-			!slices.Equal(after.Finalizers, []string{material.AuthorityFinalizer}) || after.Immutable == nil || !*after.Immutable {
-			t.Errorf("the authority is not as it was: %+v", after.ObjectMeta)
+		for _, name := range []string{server, server + material.CopySuffix, client, client + material.CopySuffix} {
+			if after := h.secret(name); !cmp.Equal(after.Data, originals[name].Data) || len(after.Finalizers) > 0 || after.Immutable == nil || !*after.Immutable {
+				t.Errorf("%s is not as it was: %+v", name, after.ObjectMeta)
+			}
 		}
 		return *crashed
 	})
 }
 
+// Both at once: the operator remembers it, and stores it again.
 func TestBothSecretsOfAnAuthorityDeletedAtOnceLoseNothing(t *testing.T) {
 	const name = "hippo-client-ca-g1"
 	crashes(t, func(t *testing.T, n int) bool {
@@ -190,11 +190,7 @@ func TestBothSecretsOfAnAuthorityDeletedAtOnceLoseNothing(t *testing.T) {
 		h.reconcile()
 		original := h.secret(name)
 		h.delete(original)
-		h.crashAfter(1, nil)
-		_, _ = h.r.Reconcile(t.Context(), ctrl.Request{NamespacedName: tlstest.Hippo}) // the copy is stored
-		h.around = nil
 		h.delete(h.secret(name + material.CopySuffix))
-		h.restart()
 		crashed := h.crashAfter(n, func() { h.keyStored(name, original.Data[material.AuthorityKey]) })
 		_, _ = h.r.Reconcile(t.Context(), ctrl.Request{NamespacedName: tlstest.Hippo}) // its error is the crash
 		h.ends()
@@ -208,22 +204,81 @@ func TestBothSecretsOfAnAuthorityDeletedAtOnceLoseNothing(t *testing.T) {
 	})
 }
 
-func TestATwinThatHoldsSomethingElseIsNoReasonToLetGo(t *testing.T) {
+// replace puts another content under the name of an immutable Secret.
+func (h *house) replace(name string, data map[string][]byte) {
+	h.t.Helper()
+	secret := h.secret(name)
+	h.delete(secret)
+	secret.ResourceVersion, secret.UID, secret.Data = "", "", data
+	if err := h.client.Create(h.t.Context(), secret); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// Of two Secrets that hold different authorities the one counts that the bundles hold, and the other one is named.
+func TestTwinsThatDifferAreNamedAndTheBundlesDecide(t *testing.T) {
+	const name = "hippo-server-ca-g1"
+	for _, replaced := range []string{name, name + material.CopySuffix} {
+		t.Run(replaced, func(t *testing.T) {
+			h, other := newHouse(t), newHouse(t)
+			h.reconcile()
+			other.reconcile()
+			before := h.secret(instanceMaterial)
+			h.replace(replaced, other.secret(name).Data)
+			h.restart()
+			if _, writes := h.reconcile(); !slices.Equal(writes, []string{"apply status"}) {
+				t.Errorf("writes = %v", writes)
+			}
+			if !cmp.Equal(h.secret(instanceMaterial).Data, before.Data) {
+				t.Error("material was written")
+			}
+			if c := h.cluster().Status.Conditions[0]; c.Reason != "TwinDiffers" || !strings.Contains(c.Message, name) {
+				t.Errorf("condition = %+v, want it to name the Secrets", c)
+			}
+		})
+	}
+}
+
+func TestADamagedCopyIsNoLossWhileTheOperatorRemembers(t *testing.T) {
+	const name = "hippo-server-ca-g1"
 	h := newHouse(t)
 	h.reconcile()
-	original := h.secret("hippo-server-ca-g1")
-	twin := original.DeepCopy()
-	twin.Name, twin.ResourceVersion, twin.Data = original.Name+material.CopySuffix, "", map[string][]byte{material.AuthorityKey: []byte("nonsense")}
-	if err := h.client.Create(t.Context(), twin); err != nil {
-		t.Fatal(err)
-	}
+	original := h.secret(name)
+	h.replace(name+material.CopySuffix, map[string][]byte{"ca.key": []byte("nonsense")})
 	h.delete(original)
 	h.reconcile()
-	if !cmp.Equal(h.secret(original.Name).Data, original.Data) {
-		t.Error("the authority is gone")
+	if !cmp.Equal(h.secret(name).Data, original.Data) {
+		t.Error("the authority did not come back")
 	}
-	if c := h.cluster().Status.Conditions[0]; c.Reason != "StepFailed" || !strings.Contains(c.Message, original.Name) {
-		t.Errorf("condition = %+v, want it to name the Secret", c)
+}
+
+// What an earlier version of the operator held by a finalizer is held no longer.
+func TestOldFinalizersGo(t *testing.T) {
+	h := newHouse(t)
+	h.reconcile()
+	h.damage("hippo-server-ca-g1", func(s *corev1.Secret) { s.Finalizers = []string{material.AuthorityFinalizer, "theirs.example.org/x"} })
+	_, writes := h.reconcile()
+	if !slices.Equal(writes, []string{"patch hippo-server-ca-g1"}) || !slices.Equal(h.secret("hippo-server-ca-g1").Finalizers, []string{"theirs.example.org/x"}) {
+		t.Errorf("writes %v, finalizers %v", writes, h.secret("hippo-server-ca-g1").Finalizers)
+	}
+}
+
+// The twin says what was decided as well: it takes the place of the original.
+func TestTheTwinFollowsWhatIsDecided(t *testing.T) {
+	h := newHouse(t)
+	h.reconcile()
+	h.annotate(material.RotateRequestAnnotation, "server:1")
+	h.change(soaking("1h"))
+	h.reconcile()
+	original, twin := h.secret("hippo-server-ca-g2"), h.secret("hippo-server-ca-g2-copy")
+	if original.Annotations[material.SwitchedAnnotation] == "" || !cmp.Equal(material.MarksOf(original.Annotations), material.MarksOf(twin.Annotations)) {
+		t.Errorf("original %v, twin %v", original.Annotations, twin.Annotations)
+	}
+	h.delete(original)
+	h.restart()
+	h.reconcile()
+	if got := h.secret("hippo-server-ca-g2"); !cmp.Equal(material.MarksOf(got.Annotations), material.MarksOf(original.Annotations)) {
+		t.Errorf("it came back with %v", got.Annotations)
 	}
 }
 
@@ -441,20 +496,29 @@ func TestWhatOthersNoteOnMaterialIsTheirs(t *testing.T) {
 	}
 }
 
-// orphan makes an authority what the garbage collector leaves of an earlier cluster.
-func (h *house) orphan(name string) {
+// earlier makes everything that is stored an earlier cluster's of the same name.
+func (h *house) earlier() {
 	h.t.Helper()
-	h.damage(name, func(s *corev1.Secret) { s.OwnerReferences[0].UID = "an-earlier-hippo" })
-	h.delete(h.secret(name))
+	for name := range h.stored() {
+		h.damage(name, func(s *corev1.Secret) { s.OwnerReferences[0].UID = "an-earlier-hippo" })
+	}
+	h.delete(&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: tlstest.Hippo.Namespace, Name: "hippo-ca"}})
 }
 
+// A cluster that is made again under its name waits for the garbage collector, and takes nothing of the earlier one's.
 func TestAClusterMadeAgainUnderItsNameGetsItsOwnAuthority(t *testing.T) {
 	h := newHouse(t)
 	h.reconcile()
 	old := h.secret("hippo-server-ca-g1")
-	h.orphan("hippo-server-ca-g1")
-	h.orphan("hippo-client-ca-g1")
-	for _, name := range materials {
+	h.earlier()
+	h.restart()
+	if _, writes := h.reconcile(); slices.ContainsFunc(writes, func(w string) bool { return strings.Contains(w, "hippo-server-ca") }) {
+		t.Errorf("writes = %v", writes)
+	}
+	if c := h.cluster().Status.Conditions[0]; c.Reason != string(reason.AuthorityForeign) || !strings.Contains(c.Message, "earlier cluster") {
+		t.Errorf("condition = %+v", c)
+	}
+	for name := range h.stored() {
 		h.delete(h.secret(name))
 	}
 	h.reconcile()
@@ -466,41 +530,47 @@ func TestAClusterMadeAgainUnderItsNameGetsItsOwnAuthority(t *testing.T) {
 	}
 }
 
-func TestAuthoritiesAreLetGoOfWhileTheirClusterIsBeingDeleted(t *testing.T) {
+// What an earlier cluster left and another program's finalizer holds is named with the finalizer, and not fought over.
+func TestWhatAForeignFinalizerHoldsIsNamed(t *testing.T) {
 	h := newHouse(t)
 	h.reconcile()
-	cluster := h.cluster()
-	cluster.Finalizers = []string{"foregroundDeletion"} // it goes when what it owns has gone
-	if err := h.client.Update(t.Context(), cluster); err != nil {
-		t.Fatal(err)
+	h.earlier()
+	h.damage("hippo-server-ca-g1", func(s *corev1.Secret) { s.Finalizers = []string{"theirs.example.org/x"} })
+	h.restart()
+	for name := range h.stored() {
+		h.delete(h.secret(name))
 	}
-	h.delete(cluster)
-	if _, writes := h.reconcile(); len(writes) > 0 {
-		t.Errorf("nobody has deleted a Secret, and there were writes: %v", writes)
-	}
-	h.delete(h.secret("hippo-server-ca-g1"))
 	h.reconcile()
-	stored := h.stored()
-	if stored["hippo-server-ca-g1"] != nil || stored["hippo-client-ca-g1"] == nil {
-		t.Errorf("Secrets = %v, want the deleted one gone and the other kept", tlstest.SortedKeys(stored))
+	if c := h.cluster().Status.Conditions[0]; c.Reason != string(reason.AuthorityForeign) || !strings.Contains(c.Message, "theirs.example.org/x") {
+		t.Errorf("condition = %+v", c)
+	}
+	if result, writes := h.reconcile(); len(writes) > 0 || result.RequeueAfter < retryMin {
+		t.Errorf("writes %v, again in %s", writes, result.RequeueAfter)
+	}
+	h.damage("hippo-server-ca-g1", func(s *corev1.Secret) { s.Finalizers = nil })
+	h.reconcile()
+	if got := tlstest.SortedKeys(h.stored()); !slices.Equal(got, allSecrets) {
+		t.Errorf("Secrets = %v", got)
 	}
 }
 
-func TestAConflictWhileLettingGoIsNoFailure(t *testing.T) {
-	h := newHouse(t)
-	h.reconcile()
-	h.delete(h.cluster())
-	h.delete(h.secret("hippo-server-ca-g1"))
-	h.around = func(string, func() error) error {
-		return apierrors.NewConflict(schema.GroupResource{Resource: "secrets"}, "x", errors.New("modified"))
-	}
-	if result, _ := h.reconcile(); result.RequeueAfter == 0 {
-		t.Error("it is not tried again")
-	}
-	h.around = nil
-	h.reconcile()
-	var gone corev1.Secret
-	if err := h.client.Get(t.Context(), client.ObjectKey{Namespace: tlstest.Hippo.Namespace, Name: "hippo-server-ca-g1"}, &gone); !apierrors.IsNotFound(err) {
-		t.Errorf("err = %v, want it gone", err)
+// Nothing of a cluster that is going away, or is gone, is held or written.
+func TestNothingIsHeldOfAClusterThatGoes(t *testing.T) {
+	for _, finalizers := range [][]string{nil, {"foregroundDeletion"}} {
+		h := newHouse(t)
+		h.reconcile()
+		cluster := h.cluster()
+		cluster.Finalizers = finalizers
+		if err := h.client.Update(t.Context(), cluster); err != nil {
+			t.Fatal(err)
+		}
+		h.delete(cluster)
+		h.delete(h.secret("hippo-server-ca-g1"))
+		if _, writes := h.reconcile(); len(writes) > 0 {
+			t.Errorf("writes = %v", writes)
+		}
+		if h.stored()["hippo-server-ca-g1"] != nil {
+			t.Error("it was held")
+		}
 	}
 }

@@ -50,7 +50,7 @@ func TestACustomCertificateIsTrustedFirstAndThenPresentedPodByPod(t *testing.T) 
 			t.Errorf("giving clients time is no trouble: %s, %+v", status.TLS.State, status.Conditions[0])
 		}
 		told := h.events()
-		if admitted := eventsOf(told, "AdmitAnchor"); len(admitted) != 1 || !strings.Contains(admitted[0], "CN=Company CA is trusted from now on, in the server domain") {
+		if admitted := eventsOf(told, "AnchorAdmitted"); len(admitted) != 1 || !strings.Contains(admitted[0], "CN=Company CA is trusted from now on, in the server domain") {
 			t.Errorf("events = %v", admitted)
 		}
 
@@ -172,7 +172,7 @@ func TestWhatIsRefusedChangesNothing(t *testing.T) {
 		}},
 		"emptied": {reason: custom.NoCertificate, says: "it is missing", how: func(h *house) { h.put(brought, nil) }},
 		"gone":    {reason: snapshot.SourceMissing, says: "there is none in namespace zoo", how: func(h *house) { h.delete(h.secret(brought)) }},
-		"unreadable": {reason: snapshot.SourceUnreadable, says: "the API server is away", how: func(h *house) {
+		"unreadable": {reason: snapshot.SourceUnreadable, says: "Unexplained", how: func(h *house) {
 			h.reading = func(key client.ObjectKey, _ client.Object) error {
 				if key.Name == brought {
 					return errors.New("the API server is away")
@@ -412,7 +412,7 @@ func TestWithoutItTheOwnLeafComesBackAndTheTrustEnds(t *testing.T) {
 					t.Errorf("the soak is over: %s of the bundles hold the authority, recorded is %v", got, h.recorded())
 				}
 				told := h.events()
-				for _, code := range []string{"NoteUnused", "DropAnchor"} {
+				for _, code := range []string{"AnchorUnused", "AnchorDropped"} {
 					if len(eventsOf(told, string(code))) != 1 {
 						t.Errorf("events of %s: %q", code, eventsOf(told, string(code)))
 					}

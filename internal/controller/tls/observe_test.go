@@ -28,7 +28,7 @@ func TestAnIdentityIsNothingUntilItCanBeUsed(t *testing.T) {
 	for name, damage := range map[string]func(s *corev1.Secret){
 		"no key":     func(s *corev1.Secret) { delete(s.Data, agentapi.ClientKey) },
 		"no anchors": func(s *corev1.Secret) { delete(s.Data, agentapi.ServerBundle) },
-		"foreign":    func(s *corev1.Secret) { s.OwnerReferences = nil },
+		"foreign":    func(s *corev1.Secret) { s.OwnerReferences, s.Labels = nil, nil },
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHouse(t)

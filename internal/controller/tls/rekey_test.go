@@ -183,7 +183,7 @@ func TestARollBackIsNotTriedAgain(t *testing.T) {
 	if got := tlstest.SortedKeys(h.stored()); !slices.Equal(got, allSecrets) {
 		t.Errorf("Secrets = %v, want %v", got, allSecrets)
 	}
-	if !slices.ContainsFunc(h.events(), func(e string) bool { return strings.Contains(e, "RollBack") && strings.Contains(e, "Warning") }) {
+	if !slices.ContainsFunc(h.events(), func(e string) bool { return strings.Contains(e, "RolledBack") && strings.Contains(e, "Warning") }) {
 		t.Error("no event tells of it")
 	}
 	if _, writes := h.reconcile(); len(writes) > 0 {
@@ -223,17 +223,15 @@ func TestATaintedAuthorityGoesWithoutBridgeAndSoak(t *testing.T) {
 	}
 }
 
-// lose is kubectl delete by somebody who takes the finalizer away as well.
+// lose deletes both Secrets of an authority while no operator runs.
 func (h *house) lose(name string) {
 	h.t.Helper()
-	secret := h.secret(name)
-	secret.Finalizers = nil
-	if err := h.client.Update(h.t.Context(), secret); err != nil {
-		h.t.Fatal(err)
+	for _, name := range []string{name, name + material.CopySuffix} {
+		if h.stored()[name] != nil {
+			h.delete(h.secret(name))
+		}
 	}
-	if err := h.client.Delete(h.t.Context(), secret); err != nil {
-		h.t.Fatal(err)
-	}
+	h.restart()
 }
 
 // TestALostAuthorityIsTrustedUntilItIsDropped: the last leaf of it was published anew, and its pod serves the old one until it

@@ -203,7 +203,7 @@ func TestAnIssuerThatCannotBeAskedHoldsUpNothingElse(t *testing.T) {
 				for range 3 {
 					h.asks(pods)
 				}
-				h.wants(serverSlot.Condition, metav1.ConditionFalse, string(snapshot.AwaitingIssuer), "Certificate hippo-instances-cert", "the operator tries again")
+				h.wants(serverSlot.Condition, metav1.ConditionFalse, string(snapshot.AwaitingIssuer), "Certificate hippo-instances-cert", "ApplyCertificate")
 				h.request("monday")
 				var order []string
 				for range 20 {

@@ -27,6 +27,6 @@ func (r *Round) DiscardAuthority(ctx context.Context, step plan.DiscardAuthority
 		}
 	}
 	v.Memory.Forget(v.Cluster.UID, step.Domain, step.Generation)
-	sendEvent(v, eventNormal, step.Op(), "the %s authority g%d is gone, and its key with it (%s)", step.Domain, step.Generation, step.Reason)
+	sendEvent(v, eventNormal, eventAuthorityDiscarded, "the %s authority g%d is gone, and its key with it (%s)", step.Domain, step.Generation, step.Reason)
 	return nil
 }

@@ -20,7 +20,6 @@ const (
 	NotAtHand     CauseReason = "NotAtHand"     // a certificate of the plan is not known
 	NotRefused    CauseReason = "NotRefused"    // it was not seen that what an authority issues is refused
 	Unproven      CauseReason = "Unproven"      // the content of material was not verified
-	TwinDiffers   CauseReason = "TwinDiffers"   // the two Secrets of an authority hold different ones
 	HeldImmutable CauseReason = "HeldImmutable" // an immutable Secret is being deleted, and finalizers hold it
 )
 

@@ -21,7 +21,15 @@ const (
 	eventIssued        = "Issued"
 	eventActivated     = "Activated"
 	eventRevoked       = "Revoked"
-	eventSessionsEnded = "EndSessions"
+	eventSessionsEnded = "SessionsEnded"
+
+	eventSignerSwitched     = "SignerSwitched"
+	eventRolledBack         = "RolledBack"
+	eventAuthorityDropped   = "AuthorityDropped"
+	eventAuthorityDiscarded = "AuthorityDiscarded"
+	eventAnchorAdmitted     = "AnchorAdmitted"
+	eventAnchorUnused       = "AnchorUnused"
+	eventAnchorDropped      = "AnchorDropped"
 )
 
 // sendEvent tells of a step that was taken.

@@ -22,7 +22,7 @@ func switchSigner(ctx context.Context, v *round, step plan.SwitchSigner) error {
 	if err != nil {
 		return err
 	}
-	sendEvent(v, eventNormal, step.Op(), "the %s authority g%d is active from now on (%s)", step.Domain, step.Generation, step.Reason)
+	sendEvent(v, eventNormal, eventSignerSwitched, "the %s authority g%d is active from now on (%s)", step.Domain, step.Generation, step.Reason)
 	return nil
 }
 
@@ -35,7 +35,7 @@ func rollBack(ctx context.Context, v *round, step plan.RollBack) error {
 	if err != nil {
 		return err
 	}
-	sendEvent(v, eventWarning, step.Op(), "the %s authority g%d is rolled back, and g%d is active again (%s)", step.Domain, step.Generation, step.To, because(step.Reason, step.Message))
+	sendEvent(v, eventWarning, eventRolledBack, "the %s authority g%d is rolled back, and g%d is active again (%s)", step.Domain, step.Generation, step.To, because(step.Reason, step.Message))
 	return nil
 }
 
@@ -56,7 +56,7 @@ func dropOld(ctx context.Context, v *round, step plan.DropOld) error {
 	if err := mark(ctx, v, step.Domain, step.Active, marks); err != nil {
 		return err
 	}
-	sendEvent(v, eventNormal, step.Op(), "the %s authority g%d is dropped from every bundle (%s)", step.Domain, step.Generation, step.Reason)
+	sendEvent(v, eventNormal, eventAuthorityDropped, "the %s authority g%d is dropped from every bundle (%s)", step.Domain, step.Generation, step.Reason)
 	return nil
 }
 

@@ -17,7 +17,7 @@ import (
 
 // admitAnchor notes that an external anchor is trusted from now on.
 func admitAnchor(ctx context.Context, v *round, step plan.AdmitAnchor) error {
-	return note(ctx, v, step.Op(), step.AnchorStep, "is trusted from now on, in the "+string(step.Domain)+" domain", func(a *facts.Anchor) {
+	return note(ctx, v, eventAnchorAdmitted, step.AnchorStep, "is trusted from now on, in the "+string(step.Domain)+" domain", func(a *facts.Anchor) {
 		if !a.Admitted {
 			a.AdmittedAt = v.Observed.Now
 		}
@@ -27,20 +27,20 @@ func admitAnchor(ctx context.Context, v *round, step plan.AdmitAnchor) error {
 
 // noteUnused notes since when nothing needs an external anchor.
 func noteUnused(ctx context.Context, v *round, step plan.NoteUnused) error {
-	return note(ctx, v, step.Op(), step.AnchorStep, "vouches for nothing any more that is presented in the "+string(step.Domain)+" domain", func(a *facts.Anchor) {
+	return note(ctx, v, eventAnchorUnused, step.AnchorStep, "vouches for nothing any more that is presented in the "+string(step.Domain)+" domain", func(a *facts.Anchor) {
 		a.UnusedSince = v.Observed.Now
 	})
 }
 
 // dropAnchor notes that an external anchor is trusted no longer.
 func dropAnchor(ctx context.Context, v *round, step plan.DropAnchor) error {
-	return note(ctx, v, step.Op(), step.AnchorStep, "is dropped from every bundle of the "+string(step.Domain)+" domain", func(a *facts.Anchor) {
+	return note(ctx, v, eventAnchorDropped, step.AnchorStep, "is dropped from every bundle of the "+string(step.Domain)+" domain", func(a *facts.Anchor) {
 		a.Admitted = false
 	})
 }
 
 // note writes the record as it is after a step.
-func note(ctx context.Context, v *round, op string, step plan.AnchorStep, says string, change func(*facts.Anchor)) error {
+func note(ctx context.Context, v *round, event string, step plan.AnchorStep, says string, change func(*facts.Anchor)) error {
 	for _, a := range v.Foreign {
 		if a.Facts.Domain == step.Domain && a.Facts.Fingerprint == step.Anchor {
 			change(&a.Facts)
@@ -52,7 +52,7 @@ func note(ctx context.Context, v *round, op string, step plan.AnchorStep, says s
 		return err
 	}
 	v.Record = record
-	sendEvent(v, eventNormal, op, "%s %s (%s)", step.Subject, says, step.Reason)
+	sendEvent(v, eventNormal, event, "%s %s (%s)", step.Subject, says, step.Reason)
 	return nil
 }
 

@@ -36,7 +36,7 @@ func (x *Executor) Tidy(s *snapshot.Snapshot) (tidyings []Tidying) {
 
 // lacksMarks reports whether the copy of an authority does not say what the original does.
 func lacksMarks(stored *snapshot.StoredAuthority) bool {
-	return stored.Facts.Problem == "" && live(stored.Original) && live(stored.Twin) &&
+	return stored.Facts.Problem == "" && !stored.Differ && live(stored.Original) && live(stored.Twin) &&
 		!maps.Equal(material.MarksOf(stored.Twin.Annotations), stored.Marks)
 }
 

@@ -1,11 +1,14 @@
 package gather
 
 import (
+	"bytes"
 	"context"
+	"crypto/x509"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -21,7 +24,7 @@ import (
 
 // readAuthorities finds the generations among a cluster's Secrets, by name:
 // labels can be taken away.
-func readAuthorities(v *look, secrets []corev1.Secret) []*snapshot.StoredAuthority {
+func readAuthorities(v *look, named namedGenerations, secrets []corev1.Secret) []*snapshot.StoredAuthority {
 	found := map[string]*snapshot.StoredAuthority{}
 	for i := range secrets {
 		secret := &secrets[i]
@@ -37,11 +40,17 @@ func readAuthorities(v *look, secrets []corev1.Secret) []*snapshot.StoredAuthori
 		}
 		add(v, stored, secret)
 	}
+	for _, stored := range found {
+		settle(v, stored, named[stored.Facts.Domain][stored.Facts.Generation])
+	}
 	v.Memory.Each(v.Cluster.UID, func(domain facts.Domain, generation int, authority material.Remembered) {
 		name := desired.AuthoritySecret(v.Cluster.Name, string(domain), generation)
 		if found[name] == nil {
 			found[name] = &snapshot.StoredAuthority{Facts: facts.Authority{Domain: domain, Generation: generation, Remembered: true}}
 			read(found[name], authority)
+		} else if stored := found[name]; stored.Original == nil && stored.Facts.Problem == reason.AuthorityUnreadable { // the copy is damaged
+			refuse(stored, "", "")
+			read(stored, authority)
 		}
 	})
 	out := make([]*snapshot.StoredAuthority, 0, len(found))
@@ -51,35 +60,58 @@ func readAuthorities(v *look, secrets []corev1.Secret) []*snapshot.StoredAuthori
 	return out
 }
 
-// add takes in one of the two Secrets. The original counts when both can be read.
+// add takes in one of the two Secrets of an authority.
 func add(v *look, s *snapshot.StoredAuthority, secret *corev1.Secret) {
 	store := facts.Store{Present: true, Deleting: !secret.DeletionTimestamp.IsZero()}
-	twin := strings.HasSuffix(secret.Name, material.CopySuffix)
-	if twin {
+	if strings.HasSuffix(secret.Name, material.CopySuffix) {
 		s.Twin, s.Facts.Copy = secret, store
 	} else {
 		s.Original, s.Facts.Original = secret, store
 	}
-	if finalized(secret) {
+	if slices.Contains(secret.Finalizers, material.AuthorityFinalizer) {
 		v.Finalized = append(v.Finalized, secret)
 	}
-	if verdict := kube.Judge(secret, v.Claimant()); !verdict.Ours() && !v.takeBackAuthority(secret, verdict) {
-		refuse(s, reason.AuthorityForeign, verdict.Message("Secret "+secret.Name)+finalizersOf(secret))
+}
+
+// settle says what an authority is worth from its two Secrets and what is remembered of it. The original counts, unless only the
+// other one holds what the cluster's bundles do.
+func settle(v *look, s *snapshot.StoredAuthority, bundled *x509.Certificate) {
+	var usable []material.Remembered
+	var created []time.Time
+	for _, secret := range []*corev1.Secret{s.Original, s.Twin} {
+		if secret == nil {
+			continue
+		}
+		if !v.belongsAsAuthority(secret) {
+			refuse(s, reason.AuthorityForeign, kube.Judge(secret, v.Claimant()).Message("Secret "+secret.Name)+finalizersOf(secret))
+			return
+		}
+		if _, err := pki.ParseAuthority(secret.Data[material.AuthorityCertificate], secret.Data[material.AuthorityKey]); err != nil {
+			refuse(s, reason.AuthorityUnreadable, fmt.Sprintf("Secret %s holds no usable authority (%s): restore it from a backup", secret.Name, err))
+			continue
+		}
+		usable = append(usable, material.Remembered{Data: secret.Data, Marks: material.MarksOf(secret.Annotations)})
+		created = append(created, secret.CreationTimestamp.Time)
+	}
+	if len(usable) == 0 {
 		return
 	}
-	_, err := pki.ParseAuthority(secret.Data[material.AuthorityCertificate], secret.Data[material.AuthorityKey])
-	switch {
-	case err == nil && (s.Authority == nil || !twin):
-		remembered := material.Remembered{Data: secret.Data, Marks: material.MarksOf(secret.Annotations)}
-		read(s, remembered)
-		s.Facts.Created = secret.CreationTimestamp.Time
-		v.Memory.Keep(client.ObjectKeyFromObject(v.Cluster), v.Cluster.UID, s.Facts.Domain, s.Facts.Generation, remembered)
-		if s.Facts.Problem == reason.AuthorityUnreadable {
-			s.Facts.Problem, s.Facts.Message = "", ""
+	refuse(s, "", "")
+	counts := 0
+	if len(usable) == 2 && !holds(usable[0], usable[1].Data[material.AuthorityCertificate]) {
+		s.Differ = true
+		if bundled != nil && !holds(usable[0], pki.EncodeBundle([]*x509.Certificate{bundled})) && holds(usable[1], pki.EncodeBundle([]*x509.Certificate{bundled})) {
+			counts = 1
 		}
-	case err != nil && s.Authority == nil:
-		refuse(s, reason.AuthorityUnreadable, fmt.Sprintf("Secret %s holds no usable authority (%s): restore it from a backup", secret.Name, err))
 	}
+	read(s, usable[counts])
+	s.Facts.Created = created[counts]
+	v.Memory.Keep(client.ObjectKeyFromObject(v.Cluster), v.Cluster.UID, s.Facts.Domain, s.Facts.Generation, usable[counts])
+}
+
+// holds reports whether what is stored has this certificate.
+func holds(stored material.Remembered, certificate []byte) bool {
+	return bytes.Equal(stored.Data[material.AuthorityCertificate], certificate)
 }
 
 // read takes in what a Secret of an authority holds, or held.
@@ -97,39 +129,12 @@ func read(s *snapshot.StoredAuthority, stored material.Remembered) {
 	s.Backward, s.Facts.Backward = material.ReadBridge(stored.Data[material.BackwardBridge], 0)
 }
 
-// finalized reports whether a Secret has the finalizer that earlier versions of the operator gave to authorities.
-func finalized(secret *corev1.Secret) bool {
-	return slices.Contains(secret.Finalizers, material.AuthorityFinalizer)
-}
-
 // finalizersOf says which finalizers hold a Secret that is being deleted.
 func finalizersOf(secret *corev1.Secret) string {
 	if secret.DeletionTimestamp.IsZero() || len(secret.Finalizers) == 0 {
 		return ""
 	}
 	return fmt.Sprintf(" (finalizers %q)", secret.Finalizers)
-}
-
-// takeBackAuthority reports whether the Secret of an authority may be taken back: whose it is allows that, and certificate, key
-// and generation agree.
-func (v *look) takeBackAuthority(secret *corev1.Secret, verdict kube.Verdict) bool {
-	domain, generation := material.AuthorityNamed(v.Cluster.Name, secret.Name)
-	authority, err := pki.ParseAuthority(secret.Data[material.AuthorityCertificate], secret.Data[material.AuthorityKey])
-	if !verdict.Takeable() || err != nil ||
-		material.GenerationNamed(v.Cluster.Name, domain, pki.Facts(authority.Certificate).Subject) != generation {
-		return false
-	}
-	v.unowned("Secret", secret)
-	return true
-}
-
-// unowned notes an object that is to be taken back.
-func (v *look) unowned(kind string, object client.Object) {
-	name := facts.Object{Kind: kind, Name: object.GetName()}
-	if v.Unowned[name] == nil {
-		v.Unowned[name] = object
-		v.Observed.Unowned = append(v.Observed.Unowned, name)
-	}
 }
 
 func refuse(s *snapshot.StoredAuthority, code reason.Code, message string) {
@@ -155,7 +160,7 @@ func gatherAuthorities(ctx context.Context, v *look) error {
 			secrets = append(secrets, found...)
 		}
 	}
-	v.Authorities = readAuthorities(v, secrets)
+	v.Authorities = readAuthorities(v, named, secrets)
 	addLost(v, named, secrets)
 	for _, stored := range v.Authorities {
 		v.Observed.Authorities = append(v.Observed.Authorities, stored.Facts)

@@ -48,8 +48,9 @@ type Gatherer struct {
 type look struct {
 	*Gatherer
 	*snapshot.Snapshot
-	secrets []corev1.Secret // that bear the cluster's labels
-	held    map[string]bool // material that some pod mounts
+	secrets []corev1.Secret     // that bear the cluster's labels
+	held    map[string]bool     // material that some pod mounts
+	public  []*x509.Certificate // that the clients' ConfigMap holds
 }
 
 // Gather reads everything. What this controller writes is read live, so that
@@ -63,8 +64,8 @@ func (g *Gatherer) Gather(ctx context.Context, cluster *v1beta1.PostgresCluster)
 	}}
 	v.Observed.Now = v.Now()
 	for _, step := range []func(context.Context, *look) error{
-		gatherSecrets, gatherParties, gatherRecord, gatherAuthorities, gatherCertificates, gatherSources,
-		gatherLedger, gatherPods, gatherPublicTrust, gatherUnwanted,
+		gatherSecrets, gatherPublicTrust, gatherParties, gatherRecord, gatherAuthorities, gatherCertificates, gatherSources,
+		gatherLedger, gatherPods, gatherUnwanted,
 	} {
 		if err := step(ctx, v); err != nil {
 			return nil, err

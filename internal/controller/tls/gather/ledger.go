@@ -6,7 +6,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"pgtls.dev/pgtls/internal/agentapi"
 	"pgtls.dev/pgtls/internal/controller/tls/material"
@@ -20,7 +19,7 @@ import (
 func gatherApplications(v *look) {
 	for i := range v.secrets {
 		secret := &v.secrets[i]
-		if secret.Labels[material.ApplicationLabel] == "" || v.Party(secret.Name) != nil || !metav1.IsControlledBy(secret, v.Cluster) || !secret.DeletionTimestamp.IsZero() {
+		if secret.Labels[material.ApplicationLabel] == "" || v.Party(secret.Name) != nil || !v.belongs(secretKind, secret) || !secret.DeletionTimestamp.IsZero() {
 			continue
 		}
 		v.Material[secret.Name] = secret
@@ -84,7 +83,7 @@ func gatherLedger(ctx context.Context, v *look) error {
 		return err
 	case secret == nil:
 		ledger.State = facts.Missing
-	case !metav1.IsControlledBy(secret, v.Cluster):
+	case !v.belongs(secretKind, secret):
 		ledger.State = facts.Foreign
 	default:
 		v.Ledger = secret

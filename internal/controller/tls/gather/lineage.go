@@ -7,10 +7,10 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"pgtls.dev/pgtls/internal/controller/tls/material"
 	"pgtls.dev/pgtls/internal/controller/tls/snapshot"
+	"pgtls.dev/pgtls/internal/delivery/kube"
 	"pgtls.dev/pgtls/internal/desired"
 	"pgtls.dev/pgtls/internal/pki"
 	"pgtls.dev/pgtls/internal/rotation/facts"
@@ -30,7 +30,7 @@ func generationsNamed(v *look) namedGenerations {
 	for _, domain := range facts.Domains() {
 		named[domain] = map[int]*x509.Certificate{}
 		for i := range secrets {
-			if !metav1.IsControlledBy(&secrets[i], v.Cluster) {
+			if !kube.Judge(&secrets[i], v.Claimant()).Belongs() {
 				continue
 			}
 			anchors, err := pki.ParseBundle(secrets[i].Data[material.BundleFiles[domain]])
@@ -43,6 +43,11 @@ func generationsNamed(v *look) namedGenerations {
 					named[domain][n] = anchor
 				}
 			}
+		}
+	}
+	for _, anchor := range v.public {
+		if n := material.GenerationNamed(v.Cluster.Name, facts.Server, pki.Facts(anchor).Subject); n > 0 && named[facts.Server][n] == nil {
+			named[facts.Server][n] = anchor
 		}
 	}
 	return named
@@ -71,7 +76,7 @@ func addLost(v *look, named namedGenerations, secrets []corev1.Secret) {
 	for _, domain := range facts.Domains() {
 		for generation, certificate := range named[domain] {
 			details := pki.Facts(certificate)
-			if !issuers[details.KeyID] && !operatorTrusts(v, domain, certificate) {
+			if !issuers[details.KeyID] && !operatorTrusts(v, domain, certificate) && !slices.ContainsFunc(v.public, certificate.Equal) {
 				continue
 			}
 			stored := v.Authority(domain, generation)

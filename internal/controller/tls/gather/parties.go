@@ -9,7 +9,6 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"pgtls.dev/pgtls/internal/controller/tls/material"
@@ -24,7 +23,7 @@ func gatherUnwanted(ctx context.Context, v *look) error {
 	for i := range v.secrets {
 		secret := &v.secrets[i]
 		holder, isMaterial := strings.CutSuffix(secret.Name, desired.MaterialSecret(""))
-		if !isMaterial || secret.Labels[material.DomainLabel] != "" || v.Party(secret.Name) != nil || !metav1.IsControlledBy(secret, v.Cluster) {
+		if !isMaterial || secret.Labels[material.DomainLabel] != "" || v.Party(secret.Name) != nil || !v.belongs(secretKind, secret) {
 			continue
 		}
 		isMaterial = !v.held[secret.Name] && secret.DeletionTimestamp.IsZero()
@@ -62,7 +61,7 @@ func gatherParties(ctx context.Context, v *look) error {
 			continue // its addresses are not known yet: a leaf of now would lack names in a moment
 		case secret == nil:
 			party.Material.State = facts.Missing
-		case !metav1.IsControlledBy(secret, v.Cluster):
+		case !v.belongs(secretKind, secret):
 			party.Material.State = facts.Foreign
 		default:
 			v.Material[party.Name] = secret

@@ -6,7 +6,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"pgtls.dev/pgtls/internal/controller/tls/material"
@@ -25,12 +24,12 @@ func gatherPublicTrust(ctx context.Context, v *look) error {
 		trust.State = facts.Missing
 	case err != nil:
 		return fmt.Errorf("reading ConfigMap %s: %w", desired.CAConfigMap(v.Cluster.Name), err)
-	case !metav1.IsControlledBy(&config, v.Cluster):
+	case !v.belongs(configMapKind, &config):
 		trust.State = facts.Foreign
 	default:
 		trust.State = facts.Present
 		if anchors, err := pki.ParseBundle([]byte(config.Data[material.AuthorityCertificate])); err == nil {
-			trust.Anchors = material.Fingerprints(anchors)
+			trust.Anchors, v.public = material.Fingerprints(anchors), anchors
 		}
 	}
 	return nil

@@ -7,11 +7,11 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"pgtls.dev/pgtls/internal/controller/tls/material"
 	"pgtls.dev/pgtls/internal/controller/tls/snapshot"
 	"pgtls.dev/pgtls/internal/controller/tls/wanted"
+	"pgtls.dev/pgtls/internal/delivery/kube"
 	"pgtls.dev/pgtls/internal/desired"
 	"pgtls.dev/pgtls/internal/pki"
 	"pgtls.dev/pgtls/internal/rotation/facts"
@@ -31,7 +31,7 @@ func gatherRecord(ctx context.Context, v *look) error {
 	case err != nil:
 		return err
 	case secret == nil:
-	case metav1.IsControlledBy(secret, v.Cluster):
+	case v.belongs(secretKind, secret):
 		v.Record = secret
 		if secret.Annotations[material.RevisionAnnotation] == pki.Revision(secret.Data) {
 			v.Foreign = nil // the record is all there is to know
@@ -60,7 +60,7 @@ func readRecord(v *look) {
 
 func readBundles(v *look) {
 	for i := range v.secrets {
-		if !metav1.IsControlledBy(&v.secrets[i], v.Cluster) {
+		if !kube.Judge(&v.secrets[i], v.Claimant()).Belongs() {
 			continue
 		}
 		for _, domain := range facts.Domains() {

@@ -8,8 +8,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"pgtls.dev/pgtls/api/v1beta1"
 	"pgtls.dev/pgtls/internal/agentapi"
@@ -103,8 +103,9 @@ func readSource(ctx context.Context, v *look, kind, name string) (data map[strin
 	case apierrors.IsNotFound(err):
 		return refuse(snapshot.SourceMissing, "create it, or correct the name in the spec", "there is none in namespace %s", v.Cluster.Namespace)
 	case err != nil:
-		return refuse(snapshot.SourceUnreadable, "the operator tries again", "%s", kube.Explain(err).Fact())
-	case metav1.IsControlledBy(object, v.Cluster):
+		log.FromContext(ctx).Error(err, "reading what the spec names", "kind", kind, "name", name)
+		return refuse(snapshot.SourceUnreadable, "the operator tries again", "%s", kube.Explain(err))
+	case ofSomeCluster(object):
 		return refuse(snapshot.SourceReserved, "give a "+kind+" of your own", "the operator writes it")
 	}
 	return read(), nil

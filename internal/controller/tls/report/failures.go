@@ -30,6 +30,21 @@ func ofCertificate(failed facts.Failure) bool {
 
 func failureMessage(failed facts.Failure) string { return failed.Step + ": " + failed.Message }
 
+// twinDiffers is the reason of a blocker: the two Secrets of an authority hold different ones.
+const twinDiffers reason.Code = "TwinDiffers"
+
+// twinBlockers name the authorities that would be lost with one of their two Secrets.
+func twinBlockers(s *snapshot.Snapshot) (blockers []plan.Blocker) {
+	for _, stored := range s.Authorities {
+		if stored.Differ {
+			blockers = append(blockers, plan.Blocker{Party: stored.Facts.Name(), Reason: twinDiffers, Domain: stored.Facts.Domain, Message: fmt.Sprintf(
+				"Secrets %s and %s hold different authorities: the one is used that the cluster's bundles hold, %s; move the other one away, and it is stored again",
+				stored.Original.Name, stored.Twin.Name, stored.Facts.Certificate.Fingerprint)})
+		}
+	}
+	return blockers
+}
+
 // notConverged is the reason of a blocker: each plan had steps, again and again.
 const notConverged reason.Code = "NotConverged"
 

@@ -63,7 +63,10 @@ const rotate = "Rotate"
 
 // Of says what a snapshot and the plan that was made from it show.
 func Of(s *snapshot.Snapshot, decided plan.Plan) Report {
-	decided.Blockers = slices.Concat(failureBlockers(s, decided), decided.Blockers)
+	decided.Blockers = slices.Concat(failureBlockers(s, decided), twinBlockers(s), decided.Blockers)
+	if decided.State == plan.Steady && slices.ContainsFunc(decided.Blockers, func(b plan.Blocker) bool { return !b.Reason.Expected() }) {
+		decided.State = plan.Waiting
+	}
 	status := v1beta1.PostgresClusterStatus{
 		Conditions: append([]metav1.Condition{condition(s, decided)}, customConditions(s, decided)...),
 		TLS: &v1beta1.TLSStatus{

@@ -18,6 +18,7 @@ type StoredAuthority struct {
 	Backward       *x509.Certificate
 	Older          *x509.Certificate
 	Original, Twin *corev1.Secret // nil when there are none
+	Differ         bool           // both can be read, and hold different authorities
 
 	// Data and Marks are what is stored again where one of the two Secrets is gone: of the original when there is one, else of
 	// the copy, else as remembered. nil when it cannot be read.
