@@ -65,10 +65,10 @@ func TestWhatACustomCertificateWaitsFor(t *testing.T) {
 
 // Each guard keeps a certificate from being presented to somebody who refuses it.
 func TestWithoutAGuardACertificateIsPresentedTooEarly(t *testing.T) {
-	without(t, guardAnchorClients, []string{"publish ca: TrustChanged", adoptsFirst}, ready(publicTrust(facts.Present, "server-g1"))...)
-	without(t, guardAnchorMaterial, []string{"publish operator []: TrustChanged", adoptsFirst}, ready(bundleReplaced("operator", facts.Server, "server-g1"))...)
-	without(t, guardAnchorPod, []string{adoptsFirst}, ready(bundleLoaded("pgbouncer-y", facts.Server, "server-g1"))...)
-	without(t, guardAnchorFollowed, []string{adoptsFirst}, ready(trustPropagationDelay(time.Minute))...)
+	decidesWithout(t, guardAnchorClients, []string{"publish ca: TrustChanged", adoptsFirst}, ready(publicTrust(facts.Present, "server-g1"))...)
+	decidesWithout(t, guardAnchorMaterial, []string{"publish operator []: TrustChanged", adoptsFirst}, ready(bundleReplaced("operator", facts.Server, "server-g1"))...)
+	decidesWithout(t, guardAnchorPod, []string{adoptsFirst}, ready(bundleLoaded("pgbouncer-y", facts.Server, "server-g1"))...)
+	decidesWithout(t, guardAnchorFollowed, []string{adoptsFirst}, ready(trustPropagationDelay(time.Minute))...)
 }
 
 // Nobody can see what clients hold who follow the ConfigMap, so they are given time.
@@ -141,9 +141,7 @@ func TestWhoseSecretsAreGoneIsNotBorn(t *testing.T) {
 
 // takenBack is the canary's material with its own leaf, and nobody was asked to use it.
 func takenBack(w *world) {
-	if err := w.write(w.member("db-1"), plan.Step{Own: []facts.Domain{facts.Server}}); err != nil {
-		panic(err)
-	}
+	w.publishAs(w.member("db-1"), plan.Publish{Own: []facts.Domain{facts.Server}})
 }
 
 // trustingNobody notes the second issuer, with the time that clients are given.
@@ -285,13 +283,6 @@ func TestTheOwnLeafTakesThePlace(t *testing.T) {
 	wakesAt(t, given(ends(day, brings(facts.Instance, facts.Server, "bank"), wanting(facts.Instance, facts.Server, unapproved), trusting(facts.Server, "bank"))...), dawn.Add(day-10*time.Minute))
 }
 
-func TestTheFallbackOfAShortLifeIsATwelfth(t *testing.T) {
-	c := facts.Custom{NotBefore: dawn, NotAfter: dawn.Add(time.Hour)}
-	if got, want := c.endsFrom(), dawn.Add(55*time.Minute); !got.Equal(want) {
-		t.Errorf("from %s on, want %s", got, want)
-	}
-}
-
 func TestADamagedCustomCertificateIsReplacedAtOnce(t *testing.T) {
 	run(t, []sentence{
 		{"by what is wanted", []fact{presenting(facts.Instance, facts.Server, "acme"), customGarbled("db-0"), published("db-1"), asked("db-1-0")},
@@ -311,15 +302,15 @@ func TestAdoptionsSayWhomTheyBreak(t *testing.T) {
 		want  []plan.Adoption
 	}{
 		"none":        {[]fact{presenting(facts.Instance, facts.Server, "acme")}, nil},
-		"a first one": {ready(), []plan.Adoption{{facts.Instance, facts.Server, "content-10", copied}}},
-		"a renewal":   {[]fact{presenting(facts.Instance, facts.Server, "acme"), brings(facts.Instance, facts.Server, "acme")}, []plan.Adoption{{facts.Instance, facts.Server, "content-11", ""}}},
+		"a first one": {ready(), []plan.Adoption{{Kind: facts.Instance, Domain: facts.Server, To: "content-10", AffectedClients: copied}}},
+		"a renewal":   {[]fact{presenting(facts.Instance, facts.Server, "acme"), brings(facts.Instance, facts.Server, "acme")}, []plan.Adoption{{Kind: facts.Instance, Domain: facts.Server, To: "content-11", AffectedClients: ""}}},
 		"another issuer's, of which clients say something already": {append(slices.Clone(toBank), bankRefused("db-1-0", 3), bankRefused("db-0-0", 4)),
-			[]plan.Adoption{{facts.Instance, facts.Server, "content-11", copied + "; when pod db-0-0 served it, clients broke off 4 handshakes; when pod db-1-0 served it, clients broke off 3 handshakes"}}},
-		"the own leaf":          {[]fact{presenting(facts.Instance, facts.Server, "acme"), takesAway(facts.Instance, facts.Server)}, []plan.Adoption{{facts.Instance, facts.Server, "", copied}}},
-		"what replicas present": {[]fact{brings(facts.Instance, facts.Client, "acme"), trusting(facts.Client, "acme")}, []plan.Adoption{{facts.Instance, facts.Client, "content-10", ""}}},
-		"a party that joins":    {[]fact{presenting(facts.Instance, facts.Server, "acme"), joins(5)}, []plan.Adoption{{facts.Instance, facts.Server, "content-10", ""}}},
-		"both kinds":            {ready(brings(facts.Pooler, facts.Server, "acme")), []plan.Adoption{{facts.Instance, facts.Server, "content-10", copied}, {facts.Pooler, facts.Server, "content-11", copied}}},
-		"while it waits":        {ready(trustPropagationDelay(time.Hour)), []plan.Adoption{{facts.Instance, facts.Server, "content-10", copied}}},
+			[]plan.Adoption{{Kind: facts.Instance, Domain: facts.Server, To: "content-11", AffectedClients: copied + "; when pod db-0-0 served it, clients broke off 4 handshakes; when pod db-1-0 served it, clients broke off 3 handshakes"}}},
+		"the own leaf":          {[]fact{presenting(facts.Instance, facts.Server, "acme"), takesAway(facts.Instance, facts.Server)}, []plan.Adoption{{Kind: facts.Instance, Domain: facts.Server, To: "", AffectedClients: copied}}},
+		"what replicas present": {[]fact{brings(facts.Instance, facts.Client, "acme"), trusting(facts.Client, "acme")}, []plan.Adoption{{Kind: facts.Instance, Domain: facts.Client, To: "content-10", AffectedClients: ""}}},
+		"a party that joins":    {[]fact{presenting(facts.Instance, facts.Server, "acme"), joins(5)}, []plan.Adoption{{Kind: facts.Instance, Domain: facts.Server, To: "content-10", AffectedClients: ""}}},
+		"both kinds":            {ready(brings(facts.Pooler, facts.Server, "acme")), []plan.Adoption{{Kind: facts.Instance, Domain: facts.Server, To: "content-10", AffectedClients: copied}, {Kind: facts.Pooler, Domain: facts.Server, To: "content-11", AffectedClients: copied}}},
+		"while it waits":        {ready(trustPropagationDelay(time.Hour)), []plan.Adoption{{Kind: facts.Instance, Domain: facts.Server, To: "content-10", AffectedClients: copied}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if diff := cmp.Diff(c.want, decide(t, given(c.given...)).Adoptions); diff != "" {

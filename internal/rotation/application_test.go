@@ -20,6 +20,9 @@ func aliceAndBob(f ...fact) []fact { return append([]fact{issued("alice"), issue
 
 const aliceHas, bobHas = "s10", "s11"
 
+// patience is how long a revocation goes through the gates: docs/client-certificates.md says five seconds.
+const patience = 5 * time.Second
+
 func TestAnApplicationHasItsCertificate(t *testing.T) {
 	run(t, []sentence{
 		{"nothing, when everything is as wanted", aliceAndBob(), nil, plan.Steady},
@@ -106,7 +109,7 @@ func TestARevokedCertificateIsRefusedEverywhereAndNoOther(t *testing.T) {
 		t.Errorf("sessions were ended %d times in all, want each pod's twice", again)
 	}
 	later(time.Hour)(w)
-	if planned := decide(t, w); len(planned.Steps) > 0 {
+	if planned := decide(t, w); len(planned.Steps()) > 0 {
 		t.Errorf("it is not at rest: %q", words(planned))
 	}
 }
@@ -132,13 +135,13 @@ func TestABrokenPodDoesNotHoldUpARevocation(t *testing.T) {
 	if in := w.letIn(w.entry(t, aliceHas)); in != everywhere {
 		t.Fatalf("at once it is let in by %q", in)
 	}
-	if planned := decide(t, w); !planned.Wake.Equal(w.now.Add(revocationPatience)) {
-		t.Errorf("it wakes at %s, want after %s", planned.Wake, revocationPatience)
+	if planned := decide(t, w); !planned.Wake.Equal(w.now.Add(patience)) {
+		t.Errorf("it wakes at %s, want after %s", planned.Wake, patience)
 	}
-	later(revocationPatience)(w)
+	later(patience)(w)
 	mustRest(t, w)
 	if in := w.letIn(w.entry(t, aliceHas)); in != "db-1-0" {
-		t.Errorf("after %s it is let in by %q, want the broken pod alone", revocationPatience, in)
+		t.Errorf("after %s it is let in by %q, want the broken pod alone", patience, in)
 	}
 
 	w = revoked()
@@ -153,7 +156,7 @@ func TestABrokenPodDoesNotHoldUpARevocation(t *testing.T) {
 		}
 	}
 	mustRest(t, w)
-	later(revocationPatience)(w)
+	later(patience)(w)
 	if planned := mustRest(t, w); len(planned.Blockers) == 0 || planned.Blockers[0].Party != "db-1-0" {
 		t.Errorf("it waits for %q", words(planned))
 	}
@@ -172,9 +175,9 @@ func TestOnePodLoadsTheListsFirst(t *testing.T) {
 			t.Fatal(err)
 		}
 		together := ""
-		for _, step := range planned.Steps {
-			if step.Op == plan.Activate {
-				together += step.Pod + " "
+		for _, step := range planned.Steps() {
+			if isA[plan.Activate](step) {
+				together += podOf(step) + " "
 			}
 		}
 		if together != "" {
@@ -319,7 +322,7 @@ func TestNobodyIsCutOffWhoMayHoldAnOldCertificate(t *testing.T) {
 		{"nobody knows", replacedByNew(ledgerUnreadable), []string{"wait for client certificates: LedgerUnreadable"}, plan.Waiting},
 	})
 	w := given(replacedByNew()...)
-	planned, err := next(w.policy, w.observe(), guardLedger)
+	planned, err := without(guardLedger).Next(w.policy, w.observe())
 	if diff := cmp.Diff(turn, words(planned)); err != nil || diff != "" {
 		t.Errorf("without %q: %v, plan (-want +got):\n%s", guardLedger, err, diff)
 	}
@@ -360,7 +363,7 @@ func TestRevocationsAreToldApart(t *testing.T) {
 		{facts.Revocations{"k1": {"a"}}, facts.Revocations{"k1": {"a"}, "k2": nil}, false},
 	}
 	for _, test := range tests {
-		if got := test.have.holds(test.want); got != test.holds {
+		if got := test.have.Holds(test.want); got != test.holds {
 			t.Errorf("%v holds %v: %v", test.have, test.want, got)
 		}
 	}

@@ -10,15 +10,16 @@ import (
 
 	"pgtls.dev/pgtls/internal/rotation/facts"
 	"pgtls.dev/pgtls/internal/rotation/plan"
+	"pgtls.dev/pgtls/internal/rotation/revocation"
 )
 
 // Sentences about anchors from elsewhere: noted, trusted, and dropped last. What is presented is in adoption_test.go.
 
-// without says what the plan begins with when a guard is taken away.
-func without(t *testing.T, g guard, want []string, premises ...fact) {
+// decidesWithout says what the plan begins with when a guard is left out.
+func decidesWithout(t *testing.T, g string, want []string, premises ...fact) {
 	t.Helper()
 	w := given(premises...)
-	planned, err := next(w.policy, w.observe(), g)
+	planned, err := without(g).Next(w.policy, w.observe())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +79,7 @@ func TestWhatDroppingAnAnchorWaitsFor(t *testing.T) {
 		{"another second of its life", with(manual, ofAnchor("acme", func(a *facts.Anchor) { a.NotAfter = dawn.Add(time.Second) })), []string{name + "AwaitingApproval"}, plan.Steady},
 		{"not at all while it is wanted", with(besides("bank"), trusting(facts.Client, "bank"), ofAnchor("bank", func(a *facts.Anchor) { a.NotAfter = dawn })), drop, plan.Renewing},
 	})
-	without(t, guardAnchorSettled, drop, with(unreachable("db-1-0"))...)
+	decidesWithout(t, guardAnchorSettled, drop, with(unreachable("db-1-0"))...)
 }
 
 // leaving is a custom certificate that is presented everywhere and not wanted any more.
@@ -98,7 +99,7 @@ func TestAnAnchorStaysWhileItIsPresented(t *testing.T) {
 		{"it is damaged, and a pod may present it", []fact{leaving, customGarbled("db-0"), unreachable("db-1-0")},
 			[]string{"publish db-1 [] own [server]: CustomChanged", "publish db-0 [] own [server]: Damaged", "wait for db-1-0: AgentUnreachable"}, plan.Renewing},
 	})
-	without(t, guardAnchorPublished, []string{"dropanchor server acme: Unused"}, leaving)
+	decidesWithout(t, guardAnchorPublished, []string{"dropanchor server acme: Unused"}, leaving)
 }
 
 // Whoever is connected with a certificate that an anchor vouches for would be refused when he comes again.
@@ -121,7 +122,7 @@ func TestNobodyIsCutOffByDroppingAnAnchor(t *testing.T) {
 			[]string{"dropanchor server acme: Unused"}, plan.Renewing},
 		{"one that has expired", with(foreignSession("db-0-0", "acme"), ofAnchor("acme", func(a *facts.Anchor) { a.NotAfter = dawn })), drop, plan.Renewing},
 	})
-	without(t, guardAnchorSessions, drop, with(foreignSession("db-0-0", "acme"))...)
+	decidesWithout(t, guardAnchorSessions, drop, with(foreignSession("db-0-0", "acme"))...)
 	text := message(decide(t, given(with(foreignSession("db-0-0", "acme"))...)), "db-0-0")
 	for _, want := range []string{"user ann", "10.0.0.9", "CN=acme", "give him a new one"} {
 		if !strings.Contains(text, want) {
@@ -132,7 +133,7 @@ func TestNobodyIsCutOffByDroppingAnAnchor(t *testing.T) {
 
 func TestAnAnchorIsApprovedByItsName(t *testing.T) {
 	a := facts.Anchor{Domain: facts.Client, Fingerprint: "0123456789abcdef"}
-	if got, want := anchorName(&a), "client-0123456789ab"; got != want {
+	if got, want := revocation.AnchorName(&a), "client-0123456789ab"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
 	w := given(unused(facts.Server, "acme", 0), manual)

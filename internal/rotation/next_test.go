@@ -33,7 +33,7 @@ func (s sentence) check(t *testing.T) {
 	state := s.state
 	switch {
 	case state != "":
-	case len(planned.Steps) > 0:
+	case len(planned.Steps()) > 0:
 		state = plan.Renewing
 	case len(planned.Blockers) > 0:
 		state = plan.Waiting
@@ -321,7 +321,7 @@ func TestAuthorityThatCannotSign(t *testing.T) {
 			[]string{"wait for server ca g1: AuthorityNotYetValid", "wait for client ca g1: AuthorityNotYetValid"}, plan.Waiting},
 		{"published material of a lost authority is not activated", []fact{published("db-1"), noAuthority(facts.Server)},
 			[]string{"wait for server ca g1: AuthorityLost"}, plan.Waiting},
-		{"unreadable and being deleted: it is not copied", []fact{authorityProblem(facts.Server, reason.AuthorityUnreadable), authorityStored(facts.Server, facts.Store{true, true}, facts.Store{})},
+		{"unreadable and being deleted: it is not copied", []fact{authorityProblem(facts.Server, reason.AuthorityUnreadable), authorityStored(facts.Server, facts.Store{Present: true, Deleting: true}, facts.Store{})},
 			[]string{"trustnew server g2: AuthorityUnreadable", "wait for server ca g1: AuthorityUnreadable"}, ""},
 	})
 }
@@ -332,7 +332,7 @@ func TestStrangeGenerations(t *testing.T) {
 		o := w.observe()
 		o.Authorities = o.Authorities[1:] // the client's stays
 		for _, g := range generations {
-			premises := w.authorities[facts.Server].premises
+			premises := w.authorities[facts.Server].certificate
 			if g != 1 {
 				premises.KeyID, premises.Fingerprint = "other-key", "other"
 			}
@@ -415,13 +415,13 @@ func TestAuthorityEndingNeverLoops(t *testing.T) {
 	if w.serial > 9+5+4 {
 		t.Errorf("%d leaves were issued: 9 at first, 5 client leaves once more, and 4 server leaves", w.serial)
 	}
-	if !w.now.After(w.authorities[facts.Client].premises.NotAfter.Add(-clientWindow / 2)) {
+	if !w.now.After(w.authorities[facts.Client].certificate.NotAfter.Add(-clientWindow / 2)) {
 		t.Fatal("the history is too short to tell")
 	}
 	w = given(authorityEndsIn(facts.Client, clientLife)) // every client leaf ends with it
 	w.now = w.renewalOf("db-1", facts.Client)
 	planned := decide(t, w)
-	if why := message(planned, "db-1"); !strings.Contains(why, "ends with its authority") || len(planned.Steps) > 0 {
+	if why := message(planned, "db-1"); !strings.Contains(why, "ends with its authority") || len(planned.Steps()) > 0 {
 		t.Errorf("steps %v, blocker %q", words(planned), why)
 	}
 }
@@ -448,7 +448,7 @@ func TestWakeIsExact(t *testing.T) {
 					endsIn(m.name, facts.Server, 3*day)(w)
 				}
 			}
-		}), func(w *world) time.Time { return w.authorities[facts.Server].premises.NotAfter }},
+		}), func(w *world) time.Time { return w.authorities[facts.Server].certificate.NotAfter }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			planned := decide(t, c.w)
@@ -577,15 +577,12 @@ func TestLeafWithoutCommonName(t *testing.T) {
 
 func TestStepsTellThemselves(t *testing.T) {
 	for want, s := range map[string]plan.Step{
-		"CreateAuthority server g1 (FirstGeneration)": {Op: plan.CreateAuthority, Domain: facts.Server, Generation: 1, Reason: reason.FirstGeneration},
-		"ReleaseAuthority client g2 (CopyStored)":     {Op: ReleaseAuthority, Domain: facts.Client, Generation: 2, Reason: ReasonCopyStored},
-		"Publish db-1 [server client] (Due)":          {Op: plan.Publish, Party: "db-1", Reissue: facts.Domains(), Reason: reason.Due},
-		"Activate db-1-0 abc (Published)":             {Op: plan.Activate, Pod: "db-1-0", Revision: "abc", Reason: reason.Published},
-		"Prove db-1-0 (Unproven)":                     {Op: plan.Prove, Pod: "db-1-0", Reason: reason.Unproven},
-		"PublishTrust (Missing)":                      {Op: plan.PublishTrust, Reason: reason.Missing},
-		"CopyAuthority server g1 (BeingDeleted)":      {Op: CopyAuthority, Domain: facts.Server, Generation: 1, Reason: ReasonBeingDeleted},
-		"RestoreAuthority server g1 (BeingDeleted)":   {Op: plan.RestoreAuthority, Domain: facts.Server, Generation: 1, Reason: ReasonBeingDeleted},
-		"Unheard": {Op: "Unheard"},
+		"CreateAuthority server g1 (FirstGeneration)":     plan.CreateAuthority{Domain: facts.Server, Generation: 1, Reason: reason.FirstGeneration},
+		"Publish db-1 [server client] (Due)":              plan.Publish{Party: "db-1", Reissue: facts.Domains(), Reason: reason.Due},
+		"Activate db-1-0 abc (Published)":                 plan.Activate{Pod: "db-1-0", Revision: "abc", Reason: reason.Published},
+		"Prove db-1-0 (Unproven)":                         plan.Prove{Pod: "db-1-0"},
+		"PublishTrust (Missing)":                          plan.PublishTrust{Reason: reason.Missing},
+		"RestoreAuthority server g1 copy (SecretMissing)": plan.RestoreAuthority{Domain: facts.Server, Generation: 1, Copy: true, Reason: reason.SecretMissing},
 	} {
 		if s.String() != want {
 			t.Errorf("%q, want %q", s.String(), want)

@@ -27,7 +27,7 @@ type oracle struct {
 // answers reports whether the oracle has something to say: it knows one generation of a domain, and neither a re-key nor what
 // is planned and waits, for which there are histories and stories of their own.
 func (r oracle) answers(planned plan.Plan) bool {
-	if r.policy.restricted() {
+	if r.policy.Restricted() {
 		return false
 	}
 	for _, domain := range facts.Domains() {
@@ -41,7 +41,7 @@ func (r oracle) answers(planned plan.Plan) bool {
 			return false
 		}
 	}
-	return !slices.ContainsFunc(planned.Steps, func(s plan.Step) bool { return s.Op == plan.TrustNew })
+	return !slices.ContainsFunc(planned.Steps(), func(s plan.Step) bool { return isA[plan.TrustNew](s) })
 }
 
 // choice is the main part of a plan: who is written with which leaves, who is asked, who is looked at.
@@ -54,8 +54,8 @@ type choice struct {
 // chosen reads the same out of a plan.
 func chosen(planned plan.Plan) choice {
 	c := choice{Publish: map[string][]facts.Domain{}}
-	for _, s := range planned.Steps {
-		switch s.Op {
+	for _, s := range planned.Steps() {
+		switch s := s.(type) {
 		case plan.Publish:
 			c.Publish[s.Party] = slices.Sorted(slices.Values(s.Reissue))
 		case plan.Activate:

@@ -139,7 +139,7 @@ func (s *story) rest() error {
 		if err != nil {
 			return err
 		}
-		if len(planned.Steps) == 0 {
+		if len(planned.Steps()) == 0 {
 			fmt.Fprintf(&s.out, "%s  %s\n", s.day(), planned.State)
 			return nil
 		}
