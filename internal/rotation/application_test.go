@@ -52,12 +52,22 @@ func TestWhatIsRevoked(t *testing.T) {
 			with("revoke [s10]: Requested"), ""},
 		{"nothing before the time has come", aliceAndBob(later(time.Minute), revokeBefore("alice", time.Second)), nil, plan.Steady},
 		{"what nobody is to have any more", aliceAndBob(userGone("alice")),
-			[]string{"revoke [s10]: Unwanted", lists[0], lists[1], lists[2], "discard user-alice", canary}, ""},
+			[]string{"revoke [s10]: Unwanted", lists[0], lists[1], lists[2], canary}, ""},
+		{"its Secret is deleted once that is noted", aliceAndBob(userGone("alice"), revoked(aliceHas)), append(slices.Clone(lists), "discard user-alice", canary), ""},
 		{"not what cannot be noted", aliceAndBob(userGone("alice"), ledgerUnreadable), []string{"wait for client certificates: LedgerUnreadable"}, ""},
 	})
 	w := given(aliceAndBob(later(time.Minute), revokeBefore("alice", time.Hour))...)
 	if planned := decide(t, w); !planned.Wake.Equal(w.now.Add(time.Hour)) {
 		t.Errorf("wakes at %s, want in an hour", planned.Wake)
+	}
+}
+
+// revoked is a certificate whose revocation is noted.
+func revoked(serial string) fact {
+	return func(w *world) {
+		if err := w.application(plan.Revoke{Serials: []string{serial}}); err != nil {
+			panic(err)
+		}
 	}
 }
 
@@ -299,7 +309,7 @@ func TestALostAuthorityIsReplacedAlthoughSomethingIsRevoked(t *testing.T) {
 	authorityProblem(facts.Client, reason.AuthorityUnreadable)(w)
 	revokeBefore("bob", 0)(w)
 	turns := turnsOf(t, w)
-	if diff := cmp.Diff([]string{"wait for client ca g1: CertificatesOutstanding", "wait for client ca g1: CRLMissing"}, words(decide(t, w))); diff != "" {
+	if diff := cmp.Diff([]string{"wait for client ca g1: CRLMissing", "wait for client ca g1: CertificatesOutstanding"}, words(decide(t, w))); diff != "" {
 		t.Errorf("what alice had last may be in use, plan (-want +got):\n%s", diff)
 	}
 	approved(facts.Client, 1)(w)

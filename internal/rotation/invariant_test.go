@@ -34,7 +34,7 @@ func TestInvariants(t *testing.T) {
 		{"the second when the first says nothing", []fact{unreachable("db-1-0")}, activate("db-2-0"), "UnknownIsNo"},
 		{"the second when the first has not started", with(notStarted("db-1-0")), activate("db-2-0"), ""},
 		{"the second when the first belongs to somebody else", with(foreignSecret("db-1")), activate("db-2-0"), ""},
-		{"a pod of somebody else", with(foreignSecret("db-1")), activate("db-1-0"), "UnknownIsNo"},
+		{"a pod of somebody else", with(foreignSecret("db-1")), activate("db-1-0"), "SoundBeforeUse"},
 		{"a port that was not seen", []fact{portSilent("db-1-0", "agent")}, activate("db-2-0"), "UnknownIsNo"},
 		{"the primary while a pooler is not settled", []fact{unproven("pgbouncer-y")}, activate("db-0-0"), "UnknownIsNo"},
 		{"another one while a later one is asked", with(asked("db-0-0")), activate("db-1-0"), "UnknownIsNo"},
@@ -51,7 +51,7 @@ func TestInvariants(t *testing.T) {
 		{"a revision without a leaf", with(withoutLeaf("db-1", facts.Client)), activate("db-1-0"), "SoundBeforeUse"},
 		{"a revision without a bundle", with(bundleGone("db-1", facts.Client)), activate("db-1-0"), "SoundBeforeUse"},
 		{"a revision that is gone", with(secretGone("db-1")), step(plan.Activate{Party: "db-1", Pod: "db-1-0", Revision: "r"}), "SoundBeforeUse"},
-		{"a party that nobody knows", published, step(plan.Activate{Party: "ghost", Pod: "db-1-0", Revision: "r"}), "SoundBeforeUse"},
+		{"a party that nobody knows", published, step(plan.Activate{Party: "ghost", Pod: "db-1-0", Revision: "r"}), "UnknownIsNo"},
 
 		{"a bundle elsewhere that lacks the authority", with(bundleReplaced("db-0", facts.Server, "stranger")), activate("db-1-0"), "TrustBeforeUse"},
 		{"a bundle elsewhere that is empty", with(bundleReplaced("operator", facts.Client)), activate("db-1-0"), "TrustBeforeUse"},
@@ -139,7 +139,7 @@ func TestInvariants(t *testing.T) {
 		{"to restore another generation", nil, step(plan.RestoreAuthority{Domain: facts.Server, Generation: 2}), "KeptAuthority"},
 
 		{"a look at anybody", []fact{unreachable("db-1-0")}, step(plan.Prove{Party: "db-0", Pod: "db-0-0"}), ""},
-		{"to publish for anybody", []fact{unreachable("db-1-0")}, step(plan.Publish{Party: "db-0", Reissue: facts.Domains()}), ""},
+		{"to publish for anybody", []fact{unreachable("db-1-0")}, step(plan.Publish{Party: "db-0", Reissue: facts.Domains(), Active: plan.PerDomain[int]{Server: 1, Client: 1}}), ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := given(c.given...)

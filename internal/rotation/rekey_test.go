@@ -90,7 +90,7 @@ func TestWhatASwitchWaitsFor(t *testing.T) {
 		{"the ConfigMap", with(publicTrust(facts.Present, "server-g1")), []string{"publish ca: TrustChanged"}, plan.Renewing},
 		{"a bundle", with(bundleReplaced("operator", facts.Server, "server-g1")), []string{"publish operator []: TrustChanged"}, plan.Renewing},
 		{"not for a pod that has not started", with(notStarted("db-1-0")), turn, plan.Renewing},
-		{"never for one that is tainted: it is withdrawn", with(tainted(facts.Server, 2)), []string{"rollback server g2: Tainted"}, plan.Renewing},
+		{"never for one that is tainted: it is withdrawn", with(tainted(facts.Server, 2)), []string{"rollback server g2: Tainted", "publish db-1 []: ChainChanged", "activate db-1-0"}, plan.Renewing},
 		{"not for what is somebody else's", with(foreignSecret("db-1")), append(slices.Clone(turn), "wait for db-1: ForeignSecret"), plan.Renewing},
 	})
 }

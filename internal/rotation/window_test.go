@@ -165,7 +165,8 @@ func TestUrgencyWaitsForNoWindow(t *testing.T) {
 		{"windows that are not understood", []fact{windowsInvalid("x"), quarter}, append(slices.Clone(publishes), "wait for windows: PolicyInvalid"), plan.Renewing},
 		{"an authority", []fact{closed, beginsAt(facts.Server, 0), urgentBefore(402 * day)}, []string{"trustnew server g2: Due", "wait for db-0: WindowUnreachable"}, plan.Renewing},
 		{"the switch to its successor", []fact{authorityEndsIn(facts.Server, 10*day), nextGeneration(facts.Server), trustedEverywhere, closed, urgentBefore(10 * day)},
-			[]string{"switchsigner server g2: Trusted", "wait for db-0: WindowUnreachable"}, plan.Renewing},
+			[]string{"switchsigner server g2: Trusted", "publish db-1 [server]: Damaged", "publish db-2 [server]: Damaged", "publish pgbouncer [server]: Damaged", "publish db-0 [server]: Damaged",
+				"activate db-1-0", "wait for db-0: WindowUnreachable"}, plan.Renewing},
 	})
 }
 
