@@ -56,7 +56,7 @@ func (h *rekeyHistory) actions() map[string]func(*rapid.T) {
 		"all healthy":      func(*rapid.T) { h.w.heal() },
 		"member":           h.membership,
 		"wish for a rekey": h.wishRekey,
-		"Secret deleted":   func(t *rapid.T) { deleteAuthority(h.domain(t))(h.w) },
+		"Secret deleted":   func(t *rapid.T) { h.deleteAuthority(t) },
 		"Secret lost":      h.lose,
 	}
 }
@@ -250,7 +250,7 @@ func (h *rekeyHistory) oneSigner(domain facts.Domain) string {
 			return fmt.Sprintf("OneSigner: there are two %s g%d", domain, a.generation)
 		}
 		numbers[a.generation] = true
-		if a.original.Present || a.copy.Present {
+		if a.stored() {
 			live++
 		}
 	}

@@ -247,9 +247,11 @@ func (h *history) damageTrust(t *rapid.T) {
 func (h *history) deleteAuthority(t *rapid.T) {
 	domain := rapid.SampledFrom(facts.Domains()).Draw(t, "domain")
 	if h.w.authorities[domain] != nil {
-		deleteAuthority(domain)(h.w)
+		deletions[rapid.IntRange(0, len(deletions)-1).Draw(t, "which")](domain)(h.w)
 	}
 }
+
+var deletions = []func(facts.Domain) fact{deleteAuthority, deleteOriginal, deleteCopy}
 
 func (h *history) wish(t *rapid.T) {
 	m := h.someParty(t)
@@ -400,7 +402,7 @@ func (h *history) onlySoundIsActive(t *rapid.T) {
 
 func (h *history) authorityIsStored(t *rapid.T) {
 	for domain, a := range h.w.authorities {
-		if !a.original.Present && !a.copy.Present {
+		if !a.stored() && !a.remembered {
 			t.Fatalf("the %s authority is lost", domain)
 		}
 	}
