@@ -40,8 +40,8 @@ func (r rekeyOracle) differs(planned plan.Plan) string {
 		}
 		got.DropOld = slices.ContainsFunc(planned.Steps(), func(s plan.Step) bool { return isA[plan.DropOld](s) && transitionOf(s) == domain })
 		want := r.standing(domain)
-		if !got.DropOld && want.DropOld && r.otherTurn(planned, domain) {
-			want.DropOld = false // one turn at a time
+		if !got.DropOld && want.DropOld && (r.otherTurn(planned, domain) || has[plan.Publish](planned)) {
+			want.DropOld = false // one transition at a time, and none that takes trust away while something is published
 		}
 		wishes := r.policy.Rekey[domain]
 		if got.Phase == "" && (wishes.Rollback != "" || want.Next != 0 && wishes.Tainted == want.Next) {
@@ -96,7 +96,10 @@ func (r rekeyOracle) standing(domain facts.Domain) (s standing) {
 		return s
 	}
 	for _, a := range trusted {
-		s.Anchors = append(s.Anchors, a.Certificate.Fingerprint)
+		undone := a.Withdrawn != "" || r.policy.Rekey[domain].Tainted == a.Generation
+		if s.Signer == 0 || s.Signer == a.Generation || !undone || r.known(a) {
+			s.Anchors = append(s.Anchors, a.Certificate.Fingerprint)
+		}
 	}
 	for _, a := range r.o.External { // each is wanted or was noted
 		if a.Domain == domain {
@@ -106,6 +109,16 @@ func (r rekeyOracle) standing(domain facts.Domain) (s standing) {
 	slices.Sort(s.Anchors)
 	r.phase(domain, trusted, &s)
 	return s
+}
+
+// known reports whether some bundle holds an authority, or may, or some leaf is its own.
+func (r rekeyOracle) known(a facts.Authority) bool {
+	known := a.Domain == facts.Server && (r.o.PublicTrust.State == facts.Unknown || slices.Contains(r.o.PublicTrust.Anchors, a.Certificate.Fingerprint))
+	for _, p := range r.o.Parties {
+		leaf := leafOf(&p.Material, a.Domain)
+		known = known || p.Material.State == facts.Unknown || slices.Contains(p.Material.Anchors.Of(a.Domain), a.Certificate.Fingerprint) || leaf != nil && leaf.IssuerKeyID == a.Certificate.KeyID
+	}
+	return known
 }
 
 // phase reads docs/rotation.md's table of phases from below.

@@ -281,14 +281,16 @@ func rollBackToTrusted(o *facts.Observed, step plan.Step) string {
 	if !rollsBack {
 		return ""
 	}
-	to := o.Authority(s.Domain, s.To)
+	from, to := o.Authority(s.Domain, s.Generation), o.Authority(s.Domain, s.To)
 	switch {
-	case o.Authority(s.Domain, s.Generation) == nil:
+	case from == nil:
 		return fmt.Sprintf("the %s authority g%d is not known", s.Domain, s.Generation)
 	case to == nil || !to.Usable(o.Now):
 		return fmt.Sprintf("the %s authority g%d cannot sign", s.Domain, s.To)
 	case isDropped(o, to):
 		return fmt.Sprintf("the %s authority g%d was dropped", s.Domain, s.To)
+	case from.SwitchedAt.IsZero():
+		return "" // it was never active, and what is active stays so
 	}
 	for i := range o.Parties {
 		p := &o.Parties[i]

@@ -127,7 +127,7 @@ func (r *Rules) derive(policy *facts.Policy, o *facts.Observed, domain facts.Dom
 	slices.SortFunc(live, func(a, b *facts.Authority) int { return a.Generation - b.Generation })
 	r.assignRoles(s, policy, o, live)
 	for _, a := range live {
-		if a == s.Active || !needless(policy, o, a) {
+		if s.Active == nil || a == s.Active || !needless(policy, o, a) {
 			s.anchors = append(s.anchors, a.Certificate.Fingerprint)
 		}
 		if a != s.Active { // its role is another when it can sign, and when it no longer can
@@ -280,7 +280,7 @@ func heldByAll(o *facts.Observed, a *facts.Authority) bool {
 	return true
 }
 
-// needless reports whether a generation that is not active is tainted or was rolled back, and no bundle holds it: then none is to
+// needless reports whether a generation beside the active one is tainted or was rolled back, and no bundle holds it: then none is to
 // take it for the time until it is dropped. What cannot be read may hold it.
 func needless(policy *facts.Policy, o *facts.Observed, a *facts.Authority) bool {
 	if a.Withdrawn == "" && policy.Rekey[a.Domain].Tainted != a.Generation {
