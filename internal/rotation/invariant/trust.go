@@ -77,8 +77,8 @@ func issuedTooEarly(o *facts.Observed, s plan.Publish) string {
 	return ""
 }
 
-// activatedTooEarly: a pod that is urgent waits for no Secret of another party, which no process may have loaded; MutualTrust
-// says what processes have.
+// activatedTooEarly: a pod that is urgent, or of which every verifier refuses what it can present, waits for no Secret of another
+// party, which no process may have loaded; MutualTrust says what processes have.
 func activatedTooEarly(o *facts.Observed, s plan.Activate) string {
 	p := o.Party(s.Party)
 	if p == nil {
@@ -96,7 +96,7 @@ func activatedTooEarly(o *facts.Observed, s plan.Activate) string {
 		for k := range o.Parties {
 			m := &o.Parties[k].Material
 			held := m.Anchors.Of(l.Domain)
-			if held != nil && m.State != facts.Foreign && !slices.Contains(held, a.Certificate.Fingerprint) && !pressed(o, p, s.Pod) {
+			if held != nil && m.State != facts.Foreign && !slices.Contains(held, a.Certificate.Fingerprint) && !pressed(o, p, s.Pod) && !superseded(o, p) {
 				return fmt.Sprintf("%s does not hold the authority of the %s leaf of %s", o.Parties[k].Name, l.Domain, p.Name)
 			}
 		}
