@@ -19,6 +19,8 @@ const (
 	ownFirst    = "publish db-1 [] own [server]: CustomChanged"
 )
 
+var adopts, ownAgain = []string{adoptsFirst, "activate db-1-0"}, []string{ownFirst, "activate db-1-0"}
+
 // thrice is a wait of each of the three instances.
 func thrice(line string) []string { return slices.Repeat([]string{line}, 3) }
 
@@ -34,7 +36,7 @@ func ready(more ...fact) []fact {
 
 func TestWhatACustomCertificateWaitsFor(t *testing.T) {
 	run(t, []sentence{
-		{"nobody", ready(), []string{adoptsFirst}, plan.Renewing},
+		{"nobody", ready(), adopts, plan.Renewing},
 		{"the clients' ConfigMap", ready(publicTrust(facts.Present, "server-g1")),
 			append([]string{"publish ca: TrustChanged"}, thrice("wait for the clients' ConfigMap: TrustNotLoaded")...), plan.Renewing},
 		{"a ConfigMap that could not be read", ready(publicTrust(facts.Unknown, "acme", "server-g1")),
@@ -51,13 +53,13 @@ func TestWhatACustomCertificateWaitsFor(t *testing.T) {
 			append(thrice("wait for db-0-0: TrustNotLoaded"), "wait for db-0-0: AgentUnreachable"), plan.Waiting},
 		{"a pod of a party whose Secret is gone", ready(secretGone("db-2"), bundleLoaded("db-2-0", facts.Server, "server-g1")),
 			append([]string{"publish db-2 [server client]: Missing", "activate db-2-0"}, thrice("wait for db-2-0: TrustNotLoaded")...), plan.Renewing},
-		{"not for a pod that has not started", ready(notStarted("db-2-0")), []string{adoptsFirst}, plan.Renewing},
-		{"not for what is somebody else's", ready(foreignSecret("db-2")), []string{adoptsFirst, "wait for db-2: ForeignSecret"}, plan.Renewing},
+		{"not for a pod that has not started", ready(notStarted("db-2-0")), adopts, plan.Renewing},
+		{"not for what is somebody else's", ready(foreignSecret("db-2")), []string{adoptsFirst, "activate db-1-0", "wait for db-2: ForeignSecret"}, plan.Renewing},
 		{"not for the ConfigMap, when replicas present it", []fact{brings(facts.Instance, facts.Client, "acme"), trusting(facts.Client, "acme"), publicTrust(facts.Unknown)},
-			[]string{"publish db-1 [] custom [client]: CustomChanged", "wait for ca: MaterialUnknown"}, plan.Renewing},
+			[]string{"publish db-1 [] custom [client]: CustomChanged", "activate db-1-0", "wait for ca: MaterialUnknown"}, plan.Renewing},
 		{"one party after the other", ready(adopted("db-1", facts.Server)), []string{"activate db-1-0"}, plan.Renewing},
 		{"and the next one when it was seen", ready(adopted("db-1", facts.Server), activated("db-1-0"), proven("db-1-0")),
-			[]string{"publish db-2 [] custom [server]: CustomChanged"}, plan.Renewing},
+			[]string{"publish db-2 [] custom [server]: CustomChanged", "activate db-2-0"}, plan.Renewing},
 		{"one pooler after the other", []fact{presenting(facts.Pooler, facts.Server, "acme"), brings(facts.Pooler, facts.Server, "acme"), adopted("pgbouncer", facts.Server), activated("pgbouncer-x"), proven("pgbouncer-x")},
 			[]string{"activate pgbouncer-y"}, plan.Renewing},
 	})
@@ -65,10 +67,10 @@ func TestWhatACustomCertificateWaitsFor(t *testing.T) {
 
 // Each guard keeps a certificate from being presented to somebody who refuses it.
 func TestWithoutAGuardACertificateIsPresentedTooEarly(t *testing.T) {
-	without(t, guardAnchorClients, []string{"publish ca: TrustChanged", adoptsFirst}, ready(publicTrust(facts.Present, "server-g1"))...)
-	without(t, guardAnchorMaterial, []string{"publish operator []: TrustChanged", adoptsFirst}, ready(bundleReplaced("operator", facts.Server, "server-g1"))...)
-	without(t, guardAnchorPod, []string{adoptsFirst}, ready(bundleLoaded("pgbouncer-y", facts.Server, "server-g1"))...)
-	without(t, guardAnchorFollowed, []string{adoptsFirst}, ready(trustPropagationDelay(time.Minute))...)
+	decidesWithout(t, guardAnchorClients, []string{"publish ca: TrustChanged", adoptsFirst}, ready(publicTrust(facts.Present, "server-g1"))...)
+	decidesWithout(t, guardAnchorMaterial, []string{"publish operator []: TrustChanged", adoptsFirst}, ready(bundleReplaced("operator", facts.Server, "server-g1"))...)
+	decidesWithout(t, guardAnchorPod, adopts, ready(bundleLoaded("pgbouncer-y", facts.Server, "server-g1"))...)
+	decidesWithout(t, guardAnchorFollowed, adopts, ready(trustPropagationDelay(time.Minute))...)
 }
 
 // Nobody can see what clients hold who follow the ConfigMap, so they are given time.
@@ -79,17 +81,17 @@ func TestFollowersAreGivenTimeToTakeAnIssuer(t *testing.T) {
 	run(t, []sentence{
 		{"two minutes", with(), waits, plan.Steady},
 		{"a second is left of them", with(later(119 * time.Second)), waits, plan.Steady},
-		{"which are over", with(later(2 * time.Minute)), []string{adoptsFirst}, plan.Renewing},
-		{"not for what an anchor vouches for that vouched for the old one", renewed, []string{adoptsFirst}, plan.Renewing},
+		{"which are over", with(later(2 * time.Minute)), adopts, plan.Renewing},
+		{"not for what an anchor vouches for that vouched for the old one", renewed, adopts, plan.Renewing},
 		{"nor for one that is cross-signed", append(slices.Clone(renewed[:2]), brings(facts.Instance, facts.Server, "bank"), wanting(facts.Instance, facts.Server, func(c *facts.Custom) { c.Anchors = []string{"acme", "bank"} }),
-			trusting(facts.Server, "bank")), []string{adoptsFirst}, plan.Renewing},
+			trusting(facts.Server, "bank")), adopts, plan.Renewing},
 		{"for another issuer's", append(slices.Clone(renewed[:2]), brings(facts.Instance, facts.Server, "bank"), trusting(facts.Server, "bank")), waits, plan.Steady},
-		{"for the anchor that was noted first, of two", with(wanting(facts.Instance, facts.Server, crossSigned), later(time.Minute), trusting(facts.Server, "bank"), later(time.Minute)), []string{adoptsFirst}, plan.Renewing},
+		{"for the anchor that was noted first, of two", with(wanting(facts.Instance, facts.Server, crossSigned), later(time.Minute), trusting(facts.Server, "bank"), later(time.Minute)), adopts, plan.Renewing},
 		{"not when it was noted nobody knows when, which is long ago", []fact{brings(facts.Instance, facts.Server, "acme"), trusting(facts.Server, "acme"), ofAnchor("acme", func(a *facts.Anchor) { a.AdmittedAt = time.Time{} })},
-			[]string{adoptsFirst}, plan.Renewing},
+			adopts, plan.Renewing},
 		{"not where replicas present it: only the cluster's own verify that", []fact{brings(facts.Instance, facts.Client, "acme"), trusting(facts.Client, "acme"), trustPropagationDelay(time.Hour)},
-			[]string{"publish db-1 [] custom [client]: CustomChanged"}, plan.Renewing},
-		{"not for the own leaf: they trust it", []fact{presenting(facts.Instance, facts.Server, "acme"), trustPropagationDelay(time.Hour), takesAway(facts.Instance, facts.Server)}, []string{ownFirst}, plan.Renewing},
+			[]string{"publish db-1 [] custom [client]: CustomChanged", "activate db-1-0"}, plan.Renewing},
+		{"not for the own leaf: they trust it", []fact{presenting(facts.Instance, facts.Server, "acme"), trustPropagationDelay(time.Hour), takesAway(facts.Instance, facts.Server)}, ownAgain, plan.Renewing},
 	})
 	wakesAt(t, given(with()...), dawn.Add(2*time.Minute))
 	if text := message(decide(t, given(with()...)), "db-1"); !strings.Contains(text, "2031-01-01T00:02:00Z") || !strings.Contains(text, "spec.tls.trustPropagationDelay") {
@@ -130,10 +132,10 @@ func TestWhoseSecretsAreGoneIsNotBorn(t *testing.T) {
 	run(t, []sentence{
 		{"pods run", []fact{brings(facts.Pooler, facts.Server, "acme"), secretGone("pgbouncer")},
 			[]string{"admitanchor server acme: Wanted", "publish ca: TrustChanged", "publish operator []: TrustChanged", "publish db-1 []: TrustChanged", "publish db-2 []: TrustChanged",
-				"publish pgbouncer [server client]: Missing", "publish db-0 []: TrustChanged"}, plan.Renewing},
+				"publish pgbouncer [server client]: Missing", "publish db-0 []: TrustChanged", "activate db-1-0"}, plan.Renewing},
 		{"none of its pods runs, and those of others do not trust it", []fact{brings(facts.Pooler, facts.Server, "acme"), secretGone("pgbouncer"), notStarted("pgbouncer-x"), notStarted("pgbouncer-y")},
 			[]string{"admitanchor server acme: Wanted", "publish ca: TrustChanged", "publish operator []: TrustChanged", "publish db-1 []: TrustChanged", "publish db-2 []: TrustChanged",
-				"publish pgbouncer [server client]: Missing", "publish db-0 []: TrustChanged"}, plan.Renewing},
+				"publish pgbouncer [server client]: Missing", "publish db-0 []: TrustChanged", "activate db-1-0"}, plan.Renewing},
 		{"those of others do", []fact{presenting(facts.Instance, facts.Server, "acme"), brings(facts.Pooler, facts.Server, "acme"), trustPropagationDelay(time.Hour), secretGone("pgbouncer"), notStarted("pgbouncer-x"), notStarted("pgbouncer-y")},
 			[]string{"publish pgbouncer [server client] custom [server]: Missing"}, plan.Renewing},
 	})
@@ -141,9 +143,7 @@ func TestWhoseSecretsAreGoneIsNotBorn(t *testing.T) {
 
 // takenBack is the canary's material with its own leaf, and nobody was asked to use it.
 func takenBack(w *world) {
-	if err := w.write(w.member("db-1"), plan.Step{Own: []facts.Domain{facts.Server}}); err != nil {
-		panic(err)
-	}
+	w.publishAs(w.member("db-1"), plan.Publish{Own: []facts.Domain{facts.Server}})
 }
 
 // trustingNobody notes the second issuer, with the time that clients are given.
@@ -182,7 +182,7 @@ func TestImmediateWaitsForNobody(t *testing.T) {
 	run(t, []sentence{
 		{"not even for the bundles", []fact{brings(facts.Instance, facts.Server, "acme"), now, unreachable("db-0-0"), trustPropagationDelay(time.Hour)},
 			[]string{"admitanchor server acme: Wanted", "publish ca: TrustChanged", "publish operator []: TrustChanged", adoptsFirst,
-				"publish db-2 [] custom [server]: CustomChanged", "publish pgbouncer []: TrustChanged", "publish db-0 [] custom [server]: CustomChanged"}, plan.Renewing},
+				"publish db-2 [] custom [server]: CustomChanged", "publish pgbouncer []: TrustChanged", "publish db-0 [] custom [server]: CustomChanged", "activate db-1-0"}, plan.Renewing},
 		{"but for its turn", ready(now, published("db-1"), asked("db-1-0"), slow("db-1-0"), adopted("db-1", facts.Server), asked("db-1-0")), []string{"wait for db-1-0: AwaitingActivation"}, plan.Waiting},
 	})
 }
@@ -214,7 +214,7 @@ func TestManualWaitsForAPerson(t *testing.T) {
 	run(t, []sentence{
 		{"nobody approved", ready(wanting(facts.Instance, facts.Server, unapproved)), eachWaits("AwaitingApproval"), plan.Steady},
 		{"one of them presents it already", ready(adopted("db-1", facts.Server), activated("db-1-0"), proven("db-1-0"), wanting(facts.Instance, facts.Server, unapproved)),
-			[]string{"publish db-2 [] custom [server]: CustomChanged"}, plan.Renewing},
+			[]string{"publish db-2 [] custom [server]: CustomChanged", "activate db-2-0"}, plan.Renewing},
 		{"however immediate it is", ready(wanting(facts.Instance, facts.Server, unapproved), wanting(facts.Instance, facts.Server, immediately)), eachWaits("AwaitingApproval"), plan.Steady},
 	})
 	w := given(ready(wanting(facts.Instance, facts.Server, unapproved))...)
@@ -232,7 +232,7 @@ func TestWhoGivesNoAnswerIsNotWaitedForInTheLastSixth(t *testing.T) {
 	silent := append(thrice("wait for db-0-0: TrustNotLoaded"), "wait for db-0-0: AgentUnreachable")
 	run(t, []sentence{
 		{"a second before", with(sixth+time.Second, unreachable("db-0-0")), silent, plan.Waiting},
-		{"in the last sixth", with(sixth, unreachable("db-0-0")), []string{adoptsFirst, "publish db-2 [] custom [server]: CustomChanged", "publish db-0 [] custom [server]: CustomChanged"}, plan.Renewing},
+		{"in the last sixth", with(sixth, unreachable("db-0-0")), []string{adoptsFirst, "publish db-2 [] custom [server]: CustomChanged", "publish db-0 [] custom [server]: CustomChanged", "activate db-1-0"}, plan.Renewing},
 		{"who is known to refuse it is waited for", with(sixth, bundleLoaded("db-0-0", facts.Server, "server-g1")), thrice("wait for db-0-0: TrustNotLoaded"), plan.Waiting},
 		{"also when somebody before gives no answer", with(sixth, unreadableSecret("operator"), bundleLoaded("db-0-0", facts.Server, "server-g1")),
 			append([]string{"wait for operator: MaterialUnknown"}, thrice("wait for db-0-0: TrustNotLoaded")...), plan.Waiting},
@@ -267,15 +267,15 @@ func TestTheOwnLeafTakesThePlace(t *testing.T) {
 		return append([]fact{presenting(facts.Instance, facts.Server, "acme"), presentedEndsIn(facts.Instance, facts.Server, rest)}, f...)
 	}
 	allEnd := eachWaits("CustomEnded")
-	back := []string{ownFirst, "publish db-2 [] own [server]: CustomChanged", "publish db-0 [] own [server]: CustomChanged"}
+	back := []string{ownFirst, "publish db-2 [] own [server]: CustomChanged", "publish db-0 [] own [server]: CustomChanged", "activate db-1-0", "activate db-2-0", "activate db-0-0"}
 	run(t, []sentence{
-		{"of what is not wanted any more", []fact{presenting(facts.Instance, facts.Server, "acme"), takesAway(facts.Instance, facts.Server)}, []string{ownFirst}, plan.Renewing},
+		{"of what is not wanted any more", []fact{presenting(facts.Instance, facts.Server, "acme"), takesAway(facts.Instance, facts.Server)}, ownAgain, plan.Renewing},
 		{"in its turn", []fact{presenting(facts.Instance, facts.Server, "acme"), takesAway(facts.Instance, facts.Server), takenBack, asked("db-1-0")},
 			[]string{"wait for db-1-0: AwaitingActivation"}, plan.Waiting},
 		{"of what ends, of all at once", ends(10 * time.Minute), append(slices.Clone(back), allEnd...), plan.Renewing},
 		{"not a second before", ends(10*time.Minute + time.Second), nil, plan.Steady},
 		{"of what is damaged and not wanted any more", []fact{presenting(facts.Instance, facts.Server, "acme"), takesAway(facts.Instance, facts.Server), customGarbled("db-2")},
-			[]string{ownFirst, "publish db-2 [] own [server]: Damaged"}, plan.Renewing},
+			[]string{ownFirst, "publish db-2 [] own [server]: Damaged", "activate db-1-0"}, plan.Renewing},
 		{"of what ends while its successor is not trusted", append(ends(10*time.Minute), brings(facts.Instance, facts.Server, "bank"), trusting(facts.Server, "bank"), trustPropagationDelay(time.Hour)),
 			append(slices.Clone(back), "wait for db-1: AwaitingTrustPropagation", "wait for db-1: CustomEnded", "wait for db-2: AwaitingTrustPropagation", "wait for db-2: CustomEnded", "wait for db-0: AwaitingTrustPropagation", "wait for db-0: CustomEnded"), plan.Renewing},
 		{"of what ended: the custom one is not presented", []fact{brings(facts.Instance, facts.Server, "acme"), trusting(facts.Server, "acme"), wanting(facts.Instance, facts.Server, func(c *facts.Custom) { c.NotBefore, c.NotAfter = dawn.Add(-day), dawn.Add(time.Minute) })},
@@ -285,19 +285,12 @@ func TestTheOwnLeafTakesThePlace(t *testing.T) {
 	wakesAt(t, given(ends(day, brings(facts.Instance, facts.Server, "bank"), wanting(facts.Instance, facts.Server, unapproved), trusting(facts.Server, "bank"))...), dawn.Add(day-10*time.Minute))
 }
 
-func TestTheFallbackOfAShortLifeIsATwelfth(t *testing.T) {
-	c := facts.Custom{NotBefore: dawn, NotAfter: dawn.Add(time.Hour)}
-	if got, want := c.endsFrom(), dawn.Add(55*time.Minute); !got.Equal(want) {
-		t.Errorf("from %s on, want %s", got, want)
-	}
-}
-
 func TestADamagedCustomCertificateIsReplacedAtOnce(t *testing.T) {
 	run(t, []sentence{
 		{"by what is wanted", []fact{presenting(facts.Instance, facts.Server, "acme"), customGarbled("db-0"), published("db-1"), asked("db-1-0")},
 			[]string{"publish db-0 [] custom [server]: Damaged", "wait for db-1-0: AwaitingActivation"}, plan.Renewing},
 		{"by its own leaf, while what is wanted is not trusted", []fact{presenting(facts.Instance, facts.Server, "acme"), customGarbled("db-0"), brings(facts.Instance, facts.Server, "bank"), trusting(facts.Server, "bank"), trustPropagationDelay(time.Hour)},
-			append([]string{"publish db-0 [] own [server]: Damaged"}, eachWaits("AwaitingTrustPropagation")...), plan.Renewing},
+			append([]string{"publish db-0 [] own [server]: Damaged", "activate db-0-0"}, eachWaits("AwaitingTrustPropagation")...), plan.Renewing},
 		{"and a missing one with it", []fact{presenting(facts.Instance, facts.Server, "acme"), withoutLeaf("db-1", facts.Client), customGarbled("db-1")},
 			[]string{"publish db-1 [client] custom [server]: Damaged", "activate db-1-0"}, plan.Renewing},
 	})
@@ -311,15 +304,15 @@ func TestAdoptionsSayWhomTheyBreak(t *testing.T) {
 		want  []plan.Adoption
 	}{
 		"none":        {[]fact{presenting(facts.Instance, facts.Server, "acme")}, nil},
-		"a first one": {ready(), []plan.Adoption{{facts.Instance, facts.Server, "content-10", copied}}},
-		"a renewal":   {[]fact{presenting(facts.Instance, facts.Server, "acme"), brings(facts.Instance, facts.Server, "acme")}, []plan.Adoption{{facts.Instance, facts.Server, "content-11", ""}}},
+		"a first one": {ready(), []plan.Adoption{{Kind: facts.Instance, Domain: facts.Server, To: "content-10", AffectedClients: copied}}},
+		"a renewal":   {[]fact{presenting(facts.Instance, facts.Server, "acme"), brings(facts.Instance, facts.Server, "acme")}, []plan.Adoption{{Kind: facts.Instance, Domain: facts.Server, To: "content-11", AffectedClients: ""}}},
 		"another issuer's, of which clients say something already": {append(slices.Clone(toBank), bankRefused("db-1-0", 3), bankRefused("db-0-0", 4)),
-			[]plan.Adoption{{facts.Instance, facts.Server, "content-11", copied + "; when pod db-0-0 served it, clients broke off 4 handshakes; when pod db-1-0 served it, clients broke off 3 handshakes"}}},
-		"the own leaf":          {[]fact{presenting(facts.Instance, facts.Server, "acme"), takesAway(facts.Instance, facts.Server)}, []plan.Adoption{{facts.Instance, facts.Server, "", copied}}},
-		"what replicas present": {[]fact{brings(facts.Instance, facts.Client, "acme"), trusting(facts.Client, "acme")}, []plan.Adoption{{facts.Instance, facts.Client, "content-10", ""}}},
-		"a party that joins":    {[]fact{presenting(facts.Instance, facts.Server, "acme"), joins(5)}, []plan.Adoption{{facts.Instance, facts.Server, "content-10", ""}}},
-		"both kinds":            {ready(brings(facts.Pooler, facts.Server, "acme")), []plan.Adoption{{facts.Instance, facts.Server, "content-10", copied}, {facts.Pooler, facts.Server, "content-11", copied}}},
-		"while it waits":        {ready(trustPropagationDelay(time.Hour)), []plan.Adoption{{facts.Instance, facts.Server, "content-10", copied}}},
+			[]plan.Adoption{{Kind: facts.Instance, Domain: facts.Server, To: "content-11", AffectedClients: copied + "; when pod db-0-0 served it, clients broke off 4 handshakes; when pod db-1-0 served it, clients broke off 3 handshakes"}}},
+		"the own leaf":          {[]fact{presenting(facts.Instance, facts.Server, "acme"), takesAway(facts.Instance, facts.Server)}, []plan.Adoption{{Kind: facts.Instance, Domain: facts.Server, To: "", AffectedClients: copied}}},
+		"what replicas present": {[]fact{brings(facts.Instance, facts.Client, "acme"), trusting(facts.Client, "acme")}, []plan.Adoption{{Kind: facts.Instance, Domain: facts.Client, To: "content-10", AffectedClients: ""}}},
+		"a party that joins":    {[]fact{presenting(facts.Instance, facts.Server, "acme"), joins(5)}, []plan.Adoption{{Kind: facts.Instance, Domain: facts.Server, To: "content-10", AffectedClients: ""}}},
+		"both kinds":            {ready(brings(facts.Pooler, facts.Server, "acme")), []plan.Adoption{{Kind: facts.Instance, Domain: facts.Server, To: "content-10", AffectedClients: copied}, {Kind: facts.Pooler, Domain: facts.Server, To: "content-11", AffectedClients: copied}}},
+		"while it waits":        {ready(trustPropagationDelay(time.Hour)), []plan.Adoption{{Kind: facts.Instance, Domain: facts.Server, To: "content-10", AffectedClients: copied}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if diff := cmp.Diff(c.want, decide(t, given(c.given...)).Adoptions); diff != "" {

@@ -20,6 +20,9 @@ func aliceAndBob(f ...fact) []fact { return append([]fact{issued("alice"), issue
 
 const aliceHas, bobHas = "s10", "s11"
 
+// patience is how long a revocation goes through the gates: docs/client-certificates.md says five seconds.
+const patience = 5 * time.Second
+
 func TestAnApplicationHasItsCertificate(t *testing.T) {
 	run(t, []sentence{
 		{"nothing, when everything is as wanted", aliceAndBob(), nil, plan.Steady},
@@ -49,12 +52,22 @@ func TestWhatIsRevoked(t *testing.T) {
 			with("revoke [s10]: Requested"), ""},
 		{"nothing before the time has come", aliceAndBob(later(time.Minute), revokeBefore("alice", time.Second)), nil, plan.Steady},
 		{"what nobody is to have any more", aliceAndBob(userGone("alice")),
-			[]string{"revoke [s10]: Unwanted", lists[0], lists[1], lists[2], "discard user-alice", canary}, ""},
+			[]string{"revoke [s10]: Unwanted", lists[0], lists[1], lists[2], canary}, ""},
+		{"its Secret is deleted once that is noted", aliceAndBob(userGone("alice"), revoked(aliceHas)), append(slices.Clone(lists), "discard user-alice", canary), ""},
 		{"not what cannot be noted", aliceAndBob(userGone("alice"), ledgerUnreadable), []string{"wait for client certificates: LedgerUnreadable"}, ""},
 	})
 	w := given(aliceAndBob(later(time.Minute), revokeBefore("alice", time.Hour))...)
 	if planned := decide(t, w); !planned.Wake.Equal(w.now.Add(time.Hour)) {
 		t.Errorf("wakes at %s, want in an hour", planned.Wake)
+	}
+}
+
+// revoked is a certificate whose revocation is noted.
+func revoked(serial string) fact {
+	return func(w *world) {
+		if err := w.application(plan.Revoke{Serials: []string{serial}}); err != nil {
+			panic(err)
+		}
 	}
 }
 
@@ -106,7 +119,7 @@ func TestARevokedCertificateIsRefusedEverywhereAndNoOther(t *testing.T) {
 		t.Errorf("sessions were ended %d times in all, want each pod's twice", again)
 	}
 	later(time.Hour)(w)
-	if planned := decide(t, w); len(planned.Steps) > 0 {
+	if planned := decide(t, w); len(planned.Steps()) > 0 {
 		t.Errorf("it is not at rest: %q", words(planned))
 	}
 }
@@ -132,13 +145,13 @@ func TestABrokenPodDoesNotHoldUpARevocation(t *testing.T) {
 	if in := w.letIn(w.entry(t, aliceHas)); in != everywhere {
 		t.Fatalf("at once it is let in by %q", in)
 	}
-	if planned := decide(t, w); !planned.Wake.Equal(w.now.Add(revocationPatience)) {
-		t.Errorf("it wakes at %s, want after %s", planned.Wake, revocationPatience)
+	if planned := decide(t, w); !planned.Wake.Equal(w.now.Add(patience)) {
+		t.Errorf("it wakes at %s, want after %s", planned.Wake, patience)
 	}
-	later(revocationPatience)(w)
+	later(patience)(w)
 	mustRest(t, w)
 	if in := w.letIn(w.entry(t, aliceHas)); in != "db-1-0" {
-		t.Errorf("after %s it is let in by %q, want the broken pod alone", revocationPatience, in)
+		t.Errorf("after %s it is let in by %q, want the broken pod alone", patience, in)
 	}
 
 	w = revoked()
@@ -153,7 +166,7 @@ func TestABrokenPodDoesNotHoldUpARevocation(t *testing.T) {
 		}
 	}
 	mustRest(t, w)
-	later(revocationPatience)(w)
+	later(patience)(w)
 	if planned := mustRest(t, w); len(planned.Blockers) == 0 || planned.Blockers[0].Party != "db-1-0" {
 		t.Errorf("it waits for %q", words(planned))
 	}
@@ -172,9 +185,9 @@ func TestOnePodLoadsTheListsFirst(t *testing.T) {
 			t.Fatal(err)
 		}
 		together := ""
-		for _, step := range planned.Steps {
-			if step.Op == plan.Activate {
-				together += step.Pod + " "
+		for _, step := range planned.Steps() {
+			if isA[plan.Activate](step) {
+				together += podOf(step) + " "
 			}
 		}
 		if together != "" {
@@ -296,7 +309,7 @@ func TestALostAuthorityIsReplacedAlthoughSomethingIsRevoked(t *testing.T) {
 	authorityProblem(facts.Client, reason.AuthorityUnreadable)(w)
 	revokeBefore("bob", 0)(w)
 	turns := turnsOf(t, w)
-	if diff := cmp.Diff([]string{"wait for client ca g1: CertificatesOutstanding", "wait for client ca g1: CRLMissing"}, words(decide(t, w))); diff != "" {
+	if diff := cmp.Diff([]string{"wait for client ca g1: CRLMissing", "wait for client ca g1: CertificatesOutstanding"}, words(decide(t, w))); diff != "" {
 		t.Errorf("what alice had last may be in use, plan (-want +got):\n%s", diff)
 	}
 	approved(facts.Client, 1)(w)
@@ -319,7 +332,7 @@ func TestNobodyIsCutOffWhoMayHoldAnOldCertificate(t *testing.T) {
 		{"nobody knows", replacedByNew(ledgerUnreadable), []string{"wait for client certificates: LedgerUnreadable"}, plan.Waiting},
 	})
 	w := given(replacedByNew()...)
-	planned, err := next(w.policy, w.observe(), guardLedger)
+	planned, err := without(guardLedger).Next(w.policy, w.observe())
 	if diff := cmp.Diff(turn, words(planned)); err != nil || diff != "" {
 		t.Errorf("without %q: %v, plan (-want +got):\n%s", guardLedger, err, diff)
 	}
@@ -360,7 +373,7 @@ func TestRevocationsAreToldApart(t *testing.T) {
 		{facts.Revocations{"k1": {"a"}}, facts.Revocations{"k1": {"a"}, "k2": nil}, false},
 	}
 	for _, test := range tests {
-		if got := test.have.holds(test.want); got != test.holds {
+		if got := test.have.Holds(test.want); got != test.holds {
 			t.Errorf("%v holds %v: %v", test.have, test.want, got)
 		}
 	}

@@ -1,14 +1,12 @@
 package rotation
 
 import (
-	"fmt"
 	"strconv"
 	"time"
 
 	"pgtls.dev/pgtls/internal/pki"
 
 	"pgtls.dev/pgtls/internal/rotation/facts"
-	"pgtls.dev/pgtls/internal/rotation/plan"
 	"pgtls.dev/pgtls/internal/rotation/reason"
 )
 
@@ -32,8 +30,8 @@ func identifier(prefix string, n uint8) string {
 
 func (w *tinyWorld) policy() facts.Policy {
 	return facts.Policy{
-		Authorities: map[facts.Domain]facts.CertificatePolicy{Server: tinyLife, Client: tinyLife},
-		Rekey: map[facts.Domain]facts.RekeyPolicy{Server: {
+		Authorities: map[facts.Domain]facts.CertificatePolicy{facts.Server: tinyLife, facts.Client: tinyLife},
+		Rekey: map[facts.Domain]facts.RekeyPolicy{facts.Server: {
 			Request: identifier("rotate ", w.request), Rollback: identifier("undo ", w.rollback), Tainted: int(w.tainted),
 		}},
 		RetireSoak: tinySoak,
@@ -71,8 +69,8 @@ func (w *tinyWorld) observe() facts.Observed {
 	o := facts.Observed{
 		Ledger:         facts.Ledger{State: facts.Missing},
 		Now:            tinyNow,
-		Authorities:    []facts.Authority{{Domain: facts.Client, Generation: 1, Certificate: certificate(facts.Client, 1), Original: facts.Store{Present: true}}},
-		GenerationSeen: map[facts.Domain]int{Server: w.highestNamed(), Client: 1},
+		Authorities:    []facts.Authority{{Domain: facts.Client, Generation: 1, Certificate: certificate(facts.Client, 1), Original: facts.Store{Present: true}, Copy: facts.Store{Present: true}}},
+		GenerationSeen: map[facts.Domain]int{facts.Server: w.highestNamed(), facts.Client: 1},
 		PublicTrust:    facts.Trust{State: facts.Present, Anchors: anchorNames(w.config)},
 	}
 	for g := 1; g <= 3; g++ {
@@ -129,6 +127,11 @@ func (w *tinyWorld) observe() facts.Observed {
 	if w.leftover {
 		o.Leftovers = []facts.Leftover{{Party: "hippo-old", Domain: facts.Server, IssuerKeyID: certificate(facts.Server, 1).KeyID}}
 	}
+	for i, key := range tinyKeys {
+		if w.failed&(1<<i) != 0 {
+			o.Failures = append(o.Failures, facts.Failure{Step: key, Object: "the object of " + key, Cause: "QuotaExceeded", Message: "the quota is used up", RetryAt: tinyFuture})
+		}
+	}
 	return o
 }
 
@@ -161,7 +164,7 @@ func (w *tinyWorld) authority(g int) (facts.Authority, bool) {
 		used := w.pods[0].published.issuer() == g || w.pods[1].published.issuer() == g || w.leftover && g == 1
 		return a, t.made && (w.operator&bit(g) != 0 || w.named()&bit(g) != 0 && used)
 	}
-	a.Original = facts.Store{Present: true}
+	a.Original, a.Copy = facts.Store{Present: true}, facts.Store{Present: true}
 	if t.by != 0 {
 		a.Forward = tinyBridge(bridgeOf(g, int(t.by)), tinyPast, tinyFuture)
 		a.Backward = tinyBridge(bridgeOf(int(t.by), g), tinyNow, tinyNow.Add(24*time.Hour))
@@ -174,6 +177,12 @@ func (w *tinyWorld) authority(g int) (facts.Authority, bool) {
 	}
 	a.Answered, a.RollbackSeen = identifier("rotate ", t.answered), identifier("undo ", t.seen)
 	a.RolledBack = int(t.rolledBack)
+	if t.backTo != 0 {
+		a.Withdrawn = reason.RolledBack
+	}
+	if t.rolledBack != 0 {
+		a.RolledBackBy = reason.RolledBack
+	}
 	switch t.switched {
 	case 1:
 		a.SwitchedAt = tinyNow
@@ -188,79 +197,6 @@ func (w *tinyWorld) authority(g int) (facts.Authority, bool) {
 	return a, true
 }
 
-// take executes a step of a plan. A step whose object is gone fails, and the rest of its plan is dropped; a promise that
-// the step itself breaks is returned.
-func (w *tinyWorld) take(step plan.Step, planned *tinyPlan) (failed bool, broken string) {
-	switch step.Op {
-	case plan.TrustNew:
-		return w.trustNew(step, planned)
-	case plan.SwitchSigner, plan.RollBack, plan.DropOld, plan.DiscardAuthority:
-		return w.note(step)
-	case plan.PublishTrust:
-		w.config = planned.anchors
-	case plan.Publish:
-		w.publish(step, planned)
-	case plan.Activate:
-		p := w.pod(step.Pod)
-		p.asked = p.published
-		if step.Revision != "" {
-			revision, _ := strconv.ParseUint(step.Revision, 16, 16)
-			p.asked = material(revision)
-		}
-	case plan.Prove:
-		p := w.pod(step.Pod)
-		p.provenAt, p.proven = p.active, p.serves.leaf()
-	default:
-		return true, "nobody knows how to take step " + step.String()
-	}
-	return false, ""
-}
-
-// trustNew creates a Secret, which fails when there is one. A number may be used again when every Secret that named it was
-// deleted by force, as long as no bundle of a party holds the first one.
-func (w *tinyWorld) trustNew(step plan.Step, planned *tinyPlan) (failed bool, broken string) {
-	if step.Generation > len(w.authorities) {
-		return true, fmt.Sprintf("g%d is made and nobody asked for it", step.Generation)
-	}
-	n := &w.authorities[step.Generation-1]
-	switch {
-	case n.stored:
-		return true, ""
-	case n.made && (w.trusting()&^w.config)&bit(step.Generation) != 0:
-		return true, fmt.Sprintf("there are two keys of g%d", step.Generation)
-	}
-	*n = tinyAuthority{made: true, stored: true, answered: w.request, seen: w.rollback}
-	if step.Bridged {
-		n.by = uint8(planned.signer)
-		n.older = bridgeOf(planned.signer, int(w.authorities[planned.signer-1].by))
-	}
-	w.cut = w.cut || !step.Bridged
-	return false, ""
-}
-
-// note writes to one Secret, which fails when it is gone.
-func (w *tinyWorld) note(step plan.Step) (failed bool, broken string) {
-	on := step.Generation
-	if step.Op == plan.RollBack || step.Op == plan.DropOld {
-		on = step.Signer
-	}
-	a, other := &w.authorities[on-1], &w.authorities[step.Generation-1]
-	if !a.stored {
-		return true, ""
-	}
-	switch step.Op {
-	case plan.SwitchSigner:
-		a.switched = 1
-	case plan.RollBack:
-		a.rolledBack, a.answered, a.seen = uint8(step.Generation), other.answered, w.rollback
-	case plan.DropOld:
-		a.retired |= bit(step.Generation)
-	default:
-		*a = tinyAuthority{made: true}
-	}
-	return false, ""
-}
-
 // trusting are the generations that anybody is known to trust whom the operator looks after: a bit for each.
 func (w *tinyWorld) trusting() uint8 {
 	trusted := w.operator | w.config
@@ -268,29 +204,6 @@ func (w *tinyWorld) trusting() uint8 {
 		trusted |= w.pods[i].published.anchors() | uint8(w.pods[i].trusts)
 	}
 	return trusted
-}
-
-func (w *tinyWorld) pod(name string) *tinyPod {
-	if name == tinyPodNames[0] {
-		return &w.pods[0]
-	}
-	return &w.pods[1]
-}
-
-func (w *tinyWorld) publish(step plan.Step, planned *tinyPlan) {
-	if step.Party == "operator" {
-		w.operator = planned.anchors
-		return
-	}
-	p := &w.pods[0]
-	if step.Party == tinyParties[1] {
-		p = &w.pods[1]
-	}
-	issuer, serial := p.published.issuer(), p.published.serial()
-	if len(step.Reissue) > 0 {
-		issuer, serial = planned.signer, 15 // until canonical numbers it
-	}
-	p.published = newMaterial(issuer, serial, planned.chains[issuer], planned.anchors)
 }
 
 func tinyBridge(b bridgeID, from, until time.Time) facts.Bridge {

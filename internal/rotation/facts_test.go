@@ -1,9 +1,7 @@
 package rotation
 
 import (
-	"fmt"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -255,15 +253,16 @@ func authorityProblem(domain facts.Domain, why reason.Code) fact {
 }
 
 func authorityEndsIn(domain facts.Domain, rest time.Duration) fact {
-	return func(w *world) { w.authorities[domain].premises.NotAfter = w.now.Add(rest) }
+	return func(w *world) { w.authorities[domain].certificate.NotAfter = w.now.Add(rest) }
 }
 
 // nextGeneration makes the second generation of a domain, with bridges, and publishes nothing.
 func nextGeneration(domain facts.Domain) fact {
 	return func(w *world) {
-		if err := w.rekey(plan.Step{Op: plan.TrustNew, Domain: domain, Generation: 2, Bridged: true}); err != nil {
+		if err := w.rekey(plan.TrustNew{Domain: domain, Generation: 2, Bridged: true, Active: 1}); err != nil {
 			panic(err)
 		}
+		w.generation(domain, 2).copy = facts.Store{Present: true}
 	}
 }
 
@@ -344,47 +343,6 @@ func decide(t testing.TB, w *world) plan.Plan {
 	return planned
 }
 
-// words tells a plan in one line a step and a blocker, without revisions, which mean nothing to a reader.
-func words(planned plan.Plan) []string {
-	var lines []string
-	for _, s := range planned.Steps {
-		lines = append(lines, stepWords(s))
-	}
-	for _, b := range planned.Blockers {
-		lines = append(lines, fmt.Sprintf("wait for %s: %s", b.Party, b.Reason))
-	}
-	return lines
-}
-
-func stepWords(s plan.Step) string {
-	switch s.Op {
-	case plan.Publish:
-		return fmt.Sprintf("publish %s %v%s: %s", s.Party, s.Reissue, s.customs(), s.Reason)
-	case plan.AdmitAnchor, plan.NoteUnused, plan.DropAnchor:
-		return fmt.Sprintf("%s %s %s: %s", strings.ToLower(string(s.Op)), s.Domain, s.Anchor, s.Reason)
-	case plan.Activate:
-		return "activate " + s.Pod
-	case plan.Prove:
-		return "prove " + s.Pod
-	case plan.Revoke:
-		return fmt.Sprintf("revoke %v: %s", s.Serials, s.Reason)
-	case plan.EndSessions:
-		return "end sessions " + s.Pod
-	case plan.Discard:
-		return "discard " + s.Party
-	case plan.PublishTrust:
-		return fmt.Sprintf("publish ca: %s", s.Reason)
-	case ReleaseAuthority:
-		which := "original"
-		if s.Copy {
-			which = "copy"
-		}
-		return fmt.Sprintf("release %s of %s g%d: %s", which, s.Domain, s.Generation, s.Reason)
-	}
-	verb := strings.ToLower(strings.TrimSuffix(string(s.Op), "Authority"))
-	return fmt.Sprintf("%s %s g%d: %s", verb, s.Domain, s.Generation, s.Reason)
-}
-
 // message returns the text of the blocker for a party.
 func message(planned plan.Plan, party string) string {
 	for _, b := range planned.Blockers {
@@ -397,12 +355,12 @@ func message(planned plan.Plan, party string) string {
 
 // --- of whole authorities ----------------------------------------------------
 
-// secretLost is somebody's kubectl delete of an authority's Secrets, with their finalizers, of the newest generation.
+// secretLost deletes both Secrets of the newest generation while no operator runs: nothing has it in memory.
 func secretLost(domain facts.Domain) fact {
 	return func(w *world) {
 		all := w.generations(domain)
 		a := all[len(all)-1]
-		a.original, a.copy, a.marks = facts.Store{}, facts.Store{}, facts.Marks{}
+		a.original, a.copy, a.marks, a.remembered = facts.Store{}, facts.Store{}, facts.Marks{}, false
 		a.forward, a.backward, a.older = facts.Bridge{}, facts.Bridge{}, facts.Bridge{}
 	}
 }

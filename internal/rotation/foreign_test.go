@@ -10,15 +10,16 @@ import (
 
 	"pgtls.dev/pgtls/internal/rotation/facts"
 	"pgtls.dev/pgtls/internal/rotation/plan"
+	"pgtls.dev/pgtls/internal/rotation/revocation"
 )
 
 // Sentences about anchors from elsewhere: noted, trusted, and dropped last. What is presented is in adoption_test.go.
 
-// without says what the plan begins with when a guard is taken away.
-func without(t *testing.T, g guard, want []string, premises ...fact) {
+// decidesWithout says what the plan begins with when a guard is left out.
+func decidesWithout(t *testing.T, g string, want []string, premises ...fact) {
 	t.Helper()
 	w := given(premises...)
-	planned, err := next(w.policy, w.observe(), g)
+	planned, err := without(g).Next(w.policy, w.observe())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -30,7 +31,7 @@ func without(t *testing.T, g guard, want []string, premises ...fact) {
 
 func TestAnAnchorIsNotedBeforeAnything(t *testing.T) {
 	everybody := []string{"publish ca: TrustChanged", "publish operator []: TrustChanged", "publish db-1 []: TrustChanged",
-		"publish db-2 []: TrustChanged", "publish pgbouncer []: TrustChanged", "publish db-0 []: TrustChanged"}
+		"publish db-2 []: TrustChanged", "publish pgbouncer []: TrustChanged", "publish db-0 []: TrustChanged", "activate db-1-0"}
 	acme := brings(facts.Instance, facts.Server, "acme")
 	run(t, []sentence{
 		{"noted first, and then in every bundle", []fact{acme},
@@ -40,7 +41,7 @@ func TestAnAnchorIsNotedBeforeAnything(t *testing.T) {
 			append([]string{"admitanchor client acme: Wanted"}, everybody[1:]...), plan.Renewing},
 		{"wanted again: it is unused no longer", []fact{presenting(facts.Instance, facts.Server, "acme"), ofAnchor("acme", func(a *facts.Anchor) { a.UnusedSince = a.AdmittedAt })},
 			[]string{"admitanchor server acme: Wanted"}, plan.Renewing},
-		{"a turn of a re-key goes before", []fact{acme, rekeyRequested(facts.Client, "1")}, []string{"trustnew client g2: Requested"}, plan.Renewing},
+		{"a transition of a re-key is taken beside", []fact{acme, rekeyRequested(facts.Client, "1")}, append([]string{"trustnew client g2: Requested", "admitanchor server acme: Wanted"}, everybody...), plan.Renewing},
 		{"at rest nothing is written", []fact{presenting(facts.Instance, facts.Server, "acme"), besides("bank"), trusting(facts.Client, "bank")}, nil, plan.Steady},
 	})
 }
@@ -78,7 +79,7 @@ func TestWhatDroppingAnAnchorWaitsFor(t *testing.T) {
 		{"another second of its life", with(manual, ofAnchor("acme", func(a *facts.Anchor) { a.NotAfter = dawn.Add(time.Second) })), []string{name + "AwaitingApproval"}, plan.Steady},
 		{"not at all while it is wanted", with(besides("bank"), trusting(facts.Client, "bank"), ofAnchor("bank", func(a *facts.Anchor) { a.NotAfter = dawn })), drop, plan.Renewing},
 	})
-	without(t, guardAnchorSettled, drop, with(unreachable("db-1-0"))...)
+	decidesWithout(t, guardAnchorSettled, drop, with(unreachable("db-1-0"))...)
 }
 
 // leaving is a custom certificate that is presented everywhere and not wanted any more.
@@ -90,15 +91,15 @@ func leaving(w *world) {
 
 func TestAnAnchorStaysWhileItIsPresented(t *testing.T) {
 	run(t, []sentence{
-		{"every party presents it", []fact{leaving}, []string{"publish db-1 [] own [server]: CustomChanged"}, plan.Renewing},
+		{"every party presents it", []fact{leaving}, []string{"publish db-1 [] own [server]: CustomChanged", "activate db-1-0"}, plan.Renewing},
 		{"the last one does", []fact{leaving, func(w *world) {
 			w.member("db-1").secret.Customs, w.member("db-2").secret.Customs = nil, nil
 			trustedEverywhere(w)
-		}}, []string{"publish db-0 [] own [server]: CustomChanged"}, plan.Renewing},
+		}}, []string{"publish db-0 [] own [server]: CustomChanged", "activate db-0-0"}, plan.Renewing},
 		{"it is damaged, and a pod may present it", []fact{leaving, customGarbled("db-0"), unreachable("db-1-0")},
 			[]string{"publish db-1 [] own [server]: CustomChanged", "publish db-0 [] own [server]: Damaged", "wait for db-1-0: AgentUnreachable"}, plan.Renewing},
 	})
-	without(t, guardAnchorPublished, []string{"dropanchor server acme: Unused"}, leaving)
+	decidesWithout(t, guardAnchorPublished, []string{"dropanchor server acme: Unused"}, leaving)
 }
 
 // Whoever is connected with a certificate that an anchor vouches for would be refused when he comes again.
@@ -121,9 +122,9 @@ func TestNobodyIsCutOffByDroppingAnAnchor(t *testing.T) {
 			[]string{"dropanchor server acme: Unused"}, plan.Renewing},
 		{"one that has expired", with(foreignSession("db-0-0", "acme"), ofAnchor("acme", func(a *facts.Anchor) { a.NotAfter = dawn })), drop, plan.Renewing},
 	})
-	without(t, guardAnchorSessions, drop, with(foreignSession("db-0-0", "acme"))...)
+	decidesWithout(t, guardAnchorSessions, drop, with(foreignSession("db-0-0", "acme"))...)
 	text := message(decide(t, given(with(foreignSession("db-0-0", "acme"))...)), "db-0-0")
-	for _, want := range []string{"user ann", "10.0.0.9", "CN=acme", "give him a new one"} {
+	for _, want := range []string{"user ann", "10.0.0.9", "CN=acme", "issue a new certificate and reconnect"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%q does not say %q", text, want)
 		}
@@ -132,7 +133,7 @@ func TestNobodyIsCutOffByDroppingAnAnchor(t *testing.T) {
 
 func TestAnAnchorIsApprovedByItsName(t *testing.T) {
 	a := facts.Anchor{Domain: facts.Client, Fingerprint: "0123456789abcdef"}
-	if got, want := anchorName(&a), "client-0123456789ab"; got != want {
+	if got, want := revocation.AnchorName(&a), "client-0123456789ab"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
 	w := given(unused(facts.Server, "acme", 0), manual)

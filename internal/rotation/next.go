@@ -134,15 +134,32 @@ func (c *composer) lanes(groups ...[]plan.Lane) {
 	}
 }
 
-// transition takes the first that may be taken now: one that keeps failing does not keep another from its turn.
+// transition takes the first that may be taken now: one that keeps failing does not keep another from its turn. One that takes trust
+// away was decided on what pods use, and what the same plan publishes they do not use yet: it waits for a plan that publishes
+// nothing.
 func (c *composer) transition(groups ...[]plan.Step) {
 	for _, steps := range groups {
 		for _, s := range steps {
-			if c.plan.Transition == nil && c.due(s) {
+			if c.plan.Transition == nil && c.due(s) && !(takesTrustAway(s) && c.publishes()) {
 				c.plan.Transition = s
 			}
 		}
 	}
+}
+
+func takesTrustAway(s plan.Step) bool {
+	switch s.(type) {
+	case plan.DropOld, plan.DropAnchor, plan.DiscardAuthority:
+		return true
+	}
+	return false
+}
+
+func (c *composer) publishes() bool {
+	return slices.ContainsFunc(c.plan.Lanes, func(l plan.Lane) bool {
+		_, is := l.Steps[0].(plan.Publish)
+		return is
+	})
 }
 
 // due reports whether a step may be taken now, and says why not.

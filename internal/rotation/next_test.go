@@ -33,7 +33,7 @@ func (s sentence) check(t *testing.T) {
 	state := s.state
 	switch {
 	case state != "":
-	case len(planned.Steps) > 0:
+	case len(planned.Steps()) > 0:
 		state = plan.Renewing
 	case len(planned.Blockers) > 0:
 		state = plan.Waiting
@@ -183,7 +183,7 @@ func TestBlockersTellFactAndRemedy(t *testing.T) {
 	}{
 		"db-1-0":       {[]fact{published("db-1"), asked("db-1-0"), refusing("db-1-0")}, []string{"ReloadFailed", "the process does not answer"}},
 		"db-2-0":       {[]fact{portSilent("db-2-0", "patroni")}, []string{"port patroni", "connection refused"}},
-		"db-1":         {[]fact{foreignSecret("db-1")}, []string{"Secret db-1", "rename or delete"}},
+		"db-1":         {[]fact{foreignSecret("db-1")}, []string{"Secret db-1", "rename it"}},
 		"server ca g1": {[]fact{noAuthority(facts.Server)}, []string{"generation 1 of the server authority", "restore the Secret from a backup"}},
 		"client ca g1": {[]fact{authorityProblem(facts.Client, reason.AuthorityUnreadable)}, []string{"as AuthorityUnreadable"}},
 	} {
@@ -289,12 +289,12 @@ func TestFirstGeneration(t *testing.T) {
 	if err := w.run(decide(t, w), 1); err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"create client g1: FirstGeneration", "publish ca: Missing"}
+	want := []string{"restore copy of server g1: SecretMissing", "create client g1: FirstGeneration", "publish ca: Missing"}
 	if diff := cmp.Diff(want, words(decide(t, w))); diff != "" {
 		t.Errorf("half a plan later (-want +got):\n%s", diff)
 	}
 	delete(w.policy.Authorities, facts.Client)
-	if diff := cmp.Diff(want[1:], words(decide(t, w))); diff != "" {
+	if diff := cmp.Diff([]string{want[0], want[2]}, words(decide(t, w))); diff != "" {
 		t.Errorf("an authority that is not managed is not made (-want +got):\n%s", diff)
 	}
 }
@@ -306,14 +306,15 @@ func TestAuthorityThatCannotSign(t *testing.T) {
 	blocked := func(why reason.Code) []string {
 		return []string{"publish operator [client]: Due", "prove db-0-0", "wait for server ca g1: " + string(why)}
 	}
+	// What waits for no authority of the other domain is done beside the transition.
 	replaced := func(why reason.Code) []string {
-		return []string{"trustnew server g2: " + string(why), "wait for server ca g1: " + string(why)}
+		return append([]string{"trustnew server g2: " + string(why)}, blocked(why)...)
 	}
 	run(t, []sentence{
 		{"and no bundle to keep: nothing can be written", with(noAuthority(facts.Server), bundleGone("operator", facts.Server)),
 			[]string{"prove db-0-0", "wait for server ca g1: AuthorityLost"}, ""},
 		{"lost: nothing is signed of it, and looks go on", with(noAuthority(facts.Server)), blocked(reason.AuthorityLost), ""},
-		{"lost with both copies, and its certificate is in use: another takes its place", with(authorityStored(facts.Server, facts.Store{}, facts.Store{})), replaced(reason.AuthorityLost), ""},
+		{"lost with both Secrets, and its certificate is in use: another takes its place", with(secretLost(facts.Server)), replaced(reason.AuthorityLost), ""},
 		{"unreadable: another takes its place", with(authorityProblem(facts.Server, reason.AuthorityUnreadable)), replaced(reason.AuthorityUnreadable), ""},
 		{"foreign", with(authorityProblem(facts.Server, reason.AuthorityForeign)), blocked(reason.AuthorityForeign), ""},
 		{"expired this second: another takes its place", with(authorityEndsIn(facts.Server, 0)), replaced(reason.AuthorityExpired), ""},
@@ -321,7 +322,7 @@ func TestAuthorityThatCannotSign(t *testing.T) {
 			[]string{"wait for server ca g1: AuthorityNotYetValid", "wait for client ca g1: AuthorityNotYetValid"}, plan.Waiting},
 		{"published material of a lost authority is not activated", []fact{published("db-1"), noAuthority(facts.Server)},
 			[]string{"wait for server ca g1: AuthorityLost"}, plan.Waiting},
-		{"unreadable and being deleted: it is not copied", []fact{authorityProblem(facts.Server, reason.AuthorityUnreadable), authorityStored(facts.Server, facts.Store{true, true}, facts.Store{})},
+		{"unreadable and being deleted: it is not copied", []fact{authorityProblem(facts.Server, reason.AuthorityUnreadable), authorityStored(facts.Server, facts.Store{Present: true, Deleting: true}, facts.Store{})},
 			[]string{"trustnew server g2: AuthorityUnreadable", "wait for server ca g1: AuthorityUnreadable"}, ""},
 	})
 }
@@ -332,11 +333,11 @@ func TestStrangeGenerations(t *testing.T) {
 		o := w.observe()
 		o.Authorities = o.Authorities[1:] // the client's stays
 		for _, g := range generations {
-			premises := w.authorities[facts.Server].premises
+			premises := w.authorities[facts.Server].certificate
 			if g != 1 {
 				premises.KeyID, premises.Fingerprint = "other-key", "other"
 			}
-			o.Authorities = append(o.Authorities, facts.Authority{Domain: facts.Server, Generation: g, Certificate: premises, Original: facts.Store{Present: true}})
+			o.Authorities = append(o.Authorities, facts.Authority{Domain: facts.Server, Generation: g, Certificate: premises, Original: facts.Store{Present: true}, Copy: facts.Store{Present: true}})
 		}
 		o.GenerationSeen[facts.Server] = seen
 		planned, err := Next(w.policy, o)
@@ -346,7 +347,7 @@ func TestStrangeGenerations(t *testing.T) {
 		return planned
 	}
 	trustBoth := []string{"publish ca: TrustChanged", "publish operator []: TrustChanged", "publish db-1 []: TrustChanged",
-		"publish db-2 []: TrustChanged", "publish pgbouncer []: TrustChanged", "publish db-0 []: TrustChanged"}
+		"publish db-2 []: TrustChanged", "publish pgbouncer []: TrustChanged", "publish db-0 []: TrustChanged", "activate db-1-0"}
 	for _, c := range []struct {
 		name        string
 		seen        int
@@ -366,41 +367,42 @@ func TestStrangeGenerations(t *testing.T) {
 	}
 }
 
+// An authority has two Secrets, and each is restored from the other, or from the memory of the operator that runs.
 func TestDeletedAuthorityIsKept(t *testing.T) {
-	gone, here, dying := facts.Store{}, facts.Store{Present: true}, facts.Store{Present: true, Deleting: true}
+	gone, here, held := facts.Store{}, facts.Store{Present: true}, facts.Store{Present: true, Deleting: true}
+	original, twin := "restore server g1: SecretMissing", "restore copy of server g1: SecretMissing"
 	for _, c := range []struct {
 		name           string
 		original, copy facts.Store
 		want           []string
 	}{
-		{"nobody deletes it", here, gone, nil},
-		{"somebody deletes it", dying, gone, []string{"copy server g1: BeingDeleted"}},
-		{"it is copied", dying, here, []string{"release original of server g1: BeingDeleted"}},
-		{"it is let go", gone, here, []string{"restore server g1: BeingDeleted"}},
-		{"it is restored", here, here, []string{"release copy of server g1: CopyStored"}},
-		{"the copy alone is deleted", here, dying, []string{"release copy of server g1: CopyStored"}},
-		{"both are deleted: another copy is made first", dying, dying, []string{"release copy of server g1: CopyStored"}},
-		{"the original is gone and the copy is deleted", gone, dying, []string{"restore server g1: BeingDeleted"}},
+		{"both are stored", here, here, nil},
+		{"the original is deleted", gone, here, []string{original}},
+		{"the copy is deleted", here, gone, []string{twin}},
+		{"both are deleted, and the operator remembers it", gone, gone, []string{original, twin}},
+		{"a finalizer of another program holds the original: it comes back when it has gone", held, here, nil},
+		{"and the copy is deleted", held, gone, []string{twin}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			w := given(authorityStored(facts.Server, c.original, c.copy))
-			planned := decide(t, w)
-			if diff := cmp.Diff(c.want, words(planned)); diff != "" {
-				t.Errorf("-want +got:\n%s", diff)
-			}
-			for range 5 {
-				if _, err := w.round(1); err != nil {
-					t.Fatal(err)
+			for _, steps := range []int{1, all} { // a crash after the first step, and none
+				w := given(authorityStored(facts.Server, c.original, c.copy))
+				if diff := cmp.Diff(c.want, words(decide(t, w))); diff != "" {
+					t.Errorf("-want +got:\n%s", diff)
 				}
-				a := w.authorities[facts.Server]
-				if !a.original.Present && !a.copy.Present {
-					t.Fatalf("the authority is lost")
+				for range 5 {
+					if _, err := w.round(steps); err != nil {
+						t.Fatal(err)
+					}
 				}
-			}
-			if a := w.authorities[facts.Server]; a.original != here || a.copy != gone {
-				t.Errorf("it ends as %+v and %+v", a.original, a.copy)
+				if a := w.authorities[facts.Server]; !a.original.Present || !a.copy.Present || len(w.newer[facts.Server]) > 0 {
+					t.Errorf("it ends as %+v and %+v, with %d newer ones", a.original, a.copy, len(w.newer[facts.Server]))
+				}
 			}
 		})
+	}
+	forgotten := given(secretLost(facts.Server))
+	if diff := cmp.Diff([]string{"trustnew server g2: AuthorityLost", "wait for server ca g1: AuthorityLost"}, words(decide(t, forgotten))); diff != "" {
+		t.Errorf("both are deleted and no operator remembers it (-want +got):\n%s", diff)
 	}
 }
 
@@ -415,13 +417,13 @@ func TestAuthorityEndingNeverLoops(t *testing.T) {
 	if w.serial > 9+5+4 {
 		t.Errorf("%d leaves were issued: 9 at first, 5 client leaves once more, and 4 server leaves", w.serial)
 	}
-	if !w.now.After(w.authorities[facts.Client].premises.NotAfter.Add(-clientWindow / 2)) {
+	if !w.now.After(w.authorities[facts.Client].certificate.NotAfter.Add(-clientWindow / 2)) {
 		t.Fatal("the history is too short to tell")
 	}
 	w = given(authorityEndsIn(facts.Client, clientLife)) // every client leaf ends with it
 	w.now = w.renewalOf("db-1", facts.Client)
 	planned := decide(t, w)
-	if why := message(planned, "db-1"); !strings.Contains(why, "ends with its authority") || len(planned.Steps) > 0 {
+	if why := message(planned, "db-1"); !strings.Contains(why, "ends with its authority") || len(planned.Steps()) > 0 {
 		t.Errorf("steps %v, blocker %q", words(planned), why)
 	}
 }
@@ -448,7 +450,7 @@ func TestWakeIsExact(t *testing.T) {
 					endsIn(m.name, facts.Server, 3*day)(w)
 				}
 			}
-		}), func(w *world) time.Time { return w.authorities[facts.Server].premises.NotAfter }},
+		}), func(w *world) time.Time { return w.authorities[facts.Server].certificate.NotAfter }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			planned := decide(t, c.w)
@@ -577,15 +579,12 @@ func TestLeafWithoutCommonName(t *testing.T) {
 
 func TestStepsTellThemselves(t *testing.T) {
 	for want, s := range map[string]plan.Step{
-		"CreateAuthority server g1 (FirstGeneration)": {Op: plan.CreateAuthority, Domain: facts.Server, Generation: 1, Reason: reason.FirstGeneration},
-		"ReleaseAuthority client g2 (CopyStored)":     {Op: ReleaseAuthority, Domain: facts.Client, Generation: 2, Reason: ReasonCopyStored},
-		"Publish db-1 [server client] (Due)":          {Op: plan.Publish, Party: "db-1", Reissue: facts.Domains(), Reason: reason.Due},
-		"Activate db-1-0 abc (Published)":             {Op: plan.Activate, Pod: "db-1-0", Revision: "abc", Reason: reason.Published},
-		"Prove db-1-0 (Unproven)":                     {Op: plan.Prove, Pod: "db-1-0", Reason: reason.Unproven},
-		"PublishTrust (Missing)":                      {Op: plan.PublishTrust, Reason: reason.Missing},
-		"CopyAuthority server g1 (BeingDeleted)":      {Op: CopyAuthority, Domain: facts.Server, Generation: 1, Reason: ReasonBeingDeleted},
-		"RestoreAuthority server g1 (BeingDeleted)":   {Op: plan.RestoreAuthority, Domain: facts.Server, Generation: 1, Reason: ReasonBeingDeleted},
-		"Unheard": {Op: "Unheard"},
+		"CreateAuthority server g1 (FirstGeneration)":     plan.CreateAuthority{Domain: facts.Server, Generation: 1, Reason: reason.FirstGeneration},
+		"Publish db-1 [server client] (Due)":              plan.Publish{Party: "db-1", Reissue: facts.Domains(), Reason: reason.Due},
+		"Activate db-1-0 abc (Published)":                 plan.Activate{Pod: "db-1-0", Revision: "abc", Reason: reason.Published},
+		"Prove db-1-0 (Unproven)":                         plan.Prove{Pod: "db-1-0"},
+		"PublishTrust (Missing)":                          plan.PublishTrust{Reason: reason.Missing},
+		"RestoreAuthority server g1 copy (SecretMissing)": plan.RestoreAuthority{Domain: facts.Server, Generation: 1, Copy: true, Reason: reason.SecretMissing},
 	} {
 		if s.String() != want {
 			t.Errorf("%q, want %q", s.String(), want)

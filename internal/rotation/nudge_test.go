@@ -29,10 +29,10 @@ func undelivered(nudgeAt time.Time) (*world, facts.Observed) {
 func TestAKubeletThatLookedTooEarlyIsToldToLookAgain(t *testing.T) {
 	for name, c := range map[string]struct {
 		at   func(now time.Time) time.Time
-		want Op
+		want string
 	}{
-		"when its time has come":     {func(now time.Time) time.Time { return now }, plan.Retrigger},
-		"when it is over":            {func(now time.Time) time.Time { return now.Add(-time.Hour) }, plan.Retrigger},
+		"when its time has come":     {func(now time.Time) time.Time { return now }, "Retrigger"},
+		"when it is over":            {func(now time.Time) time.Time { return now.Add(-time.Hour) }, "Retrigger"},
 		"not before":                 {func(now time.Time) time.Time { return now.Add(time.Second) }, ""},
 		"not when nobody tells when": {func(time.Time) time.Time { return time.Time{} }, ""},
 	} {
@@ -43,14 +43,14 @@ func TestAKubeletThatLookedTooEarlyIsToldToLookAgain(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			var got Op
-			for _, s := range planned.Steps {
-				if s.Pod == "db-1-0" {
-					got = s.Op
+			var got string
+			for _, s := range planned.Steps() {
+				if podOf(s) == "db-1-0" {
+					got = s.Op()
 				}
 			}
 			if got != c.want {
-				t.Errorf("steps %v, want %q for db-1-0", planned.Steps, c.want)
+				t.Errorf("steps %v, want %q for db-1-0", planned.Steps(), c.want)
 			}
 			if c.want == "" && message(planned, "db-1-0") == "" {
 				t.Error("the rotation waits for db-1-0 and does not say so")
@@ -93,7 +93,7 @@ func TestOnlyAKubeletThatHasDeliveredBothIsLeftAlone(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if nudged := len(planned.Steps) == 1 && planned.Steps[0].Op == plan.Retrigger; nudged != c.nudged || !nudged && message(planned, "db-1-0") == "" {
+			if nudged := len(planned.Steps()) == 1 && has[plan.Retrigger](planned); nudged != c.nudged || !nudged && message(planned, "db-1-0") == "" {
 				t.Errorf("plan %+v, want a nudge: %v", planned, c.nudged)
 			}
 		})
@@ -108,12 +108,12 @@ func TestMaterialThatNobodyWantsIsDiscarded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []plan.Step{{Op: plan.Discard, Party: "db-7", Reason: reason.Unwanted}, {Op: plan.Discard, Party: "db-8", Reason: reason.Unwanted}}
-	if !slices.EqualFunc(planned.Steps, want, func(a, b plan.Step) bool { return a.String() == b.String() }) {
-		t.Errorf("steps %v, want %v", planned.Steps, want)
+	want := []plan.Step{plan.Discard{Party: "db-7", Reason: reason.Unwanted}, plan.Discard{Party: "db-8", Reason: reason.Unwanted}}
+	if !slices.EqualFunc(planned.Steps(), want, func(a, b plan.Step) bool { return a.String() == b.String() }) {
+		t.Errorf("steps %v, want %v", planned.Steps(), want)
 	}
-	for _, step := range planned.Steps {
-		if v := invariant.Check(o, step); v != nil {
+	for _, step := range planned.Steps() {
+		if v := invariant.Check(&o, step); v != nil {
 			t.Errorf("%s: %v", step, v)
 		}
 	}
@@ -125,31 +125,31 @@ func TestAPodThatMayTakeWhatIsPublishedNoMoreIsNotSettled(t *testing.T) {
 	for name, c := range map[string]struct {
 		asked func(published string) string
 		nudge func(now time.Time) time.Time
-		want  Op
+		want  string
 	}{
-		"asked for the other one: asked again":            {func(string) string { return "another" }, func(time.Time) time.Time { return time.Time{} }, plan.Activate},
-		"never asked: asked":                              {func(string) string { return "" }, func(time.Time) time.Time { return time.Time{} }, plan.Activate},
-		"asked again, and not delivered: told to look":    {func(r string) string { return r }, func(now time.Time) time.Time { return now }, plan.Retrigger},
+		"asked for the other one: asked again":            {func(string) string { return "another" }, func(time.Time) time.Time { return time.Time{} }, "Activate"},
+		"never asked: asked":                              {func(string) string { return "" }, func(time.Time) time.Time { return time.Time{} }, "Activate"},
+		"asked again, and not delivered: told to look":    {func(r string) string { return r }, func(now time.Time) time.Time { return now }, "Retrigger"},
 		"asked again, and not delivered: waited for":      {func(r string) string { return r }, func(time.Time) time.Time { return time.Time{} }, ""},
 		"asked again, and told to look: waited for still": {func(r string) string { return r }, func(now time.Time) time.Time { return now.Add(time.Second) }, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := given()
 			o := w.observe()
-			p := o.party("db-1")
+			p := o.Party("db-1")
 			pod := &p.Pods[0]
 			pod.Asked, pod.RetriggerAt, pod.Report.Mounted = c.asked(p.Material.Revision), c.nudge(w.now), "another"
 			planned, err := Next(w.policy, o)
 			if err != nil {
 				t.Fatal(err)
 			}
-			var got Op
-			for _, s := range planned.Steps {
-				got = s.Op
+			var got string
+			for _, s := range planned.Steps() {
+				got = s.Op()
 				mustPass(t, o, s)
 			}
-			if got != c.want || len(planned.Steps) > 1 {
-				t.Errorf("steps %v, want %q", planned.Steps, c.want)
+			if got != c.want || len(planned.Steps()) > 1 {
+				t.Errorf("steps %v, want %q", planned.Steps(), c.want)
 			}
 			if c.want == "" && message(planned, "db-1-0") == "" {
 				t.Error("the rotation waits for db-1-0 and does not say so")

@@ -28,21 +28,20 @@ type standing struct {
 
 func (r rekeyOracle) differs(planned plan.Plan) string {
 	for _, domain := range facts.Domains() {
-		got := standing{Signer: planned.Signer(domain), Anchors: planned.Anchors(domain)}
-		for i := range planned.lineages {
-			if l := &planned.lineages[i]; l.domain == domain && l.next != nil {
-				got.Next = l.next.Generation
-			}
+		sets := derive(r.policy, r.o)
+		got := standing{Signer: planned.Active.Of(domain), Anchors: sets.Anchors(domain)}
+		if set := sets.Of(domain); set.Next != nil {
+			got.Next = set.Next.Generation
 		}
 		for _, k := range planned.Rekeys {
 			if k.Domain == domain {
 				got.Phase = k.Phase
 			}
 		}
-		got.DropOld = slices.ContainsFunc(planned.Steps, func(s plan.Step) bool { return s.Op == plan.DropOld && s.Domain == domain })
+		got.DropOld = slices.ContainsFunc(planned.Steps(), func(s plan.Step) bool { return isA[plan.DropOld](s) && transitionOf(s) == domain })
 		want := r.standing(domain)
-		if !got.DropOld && want.DropOld && r.otherTurn(planned, domain) {
-			want.DropOld = false // one turn at a time
+		if !got.DropOld && want.DropOld && (r.otherTurn(planned, domain) || has[plan.Publish](planned)) {
+			want.DropOld = false // one transition at a time, and none that takes trust away while something is published
 		}
 		wishes := r.policy.Rekey[domain]
 		if got.Phase == "" && (wishes.Rollback != "" || want.Next != 0 && wishes.Tainted == want.Next) {
@@ -56,8 +55,8 @@ func (r rekeyOracle) differs(planned plan.Plan) string {
 }
 
 func (r rekeyOracle) otherTurn(planned plan.Plan, domain facts.Domain) bool {
-	return slices.ContainsFunc(planned.Steps, func(s plan.Step) bool {
-		return s.Domain != domain && slices.Contains([]Op{plan.TrustNew, plan.SwitchSigner, plan.RollBack, plan.DropOld, plan.DiscardAuthority}, s.Op)
+	return slices.ContainsFunc(planned.Steps(), func(s plan.Step) bool {
+		return transitionOf(s) != "" && transitionOf(s) != domain
 	})
 }
 
@@ -79,7 +78,7 @@ func (r rekeyOracle) standing(domain facts.Domain) (s standing) {
 	trusted := r.trusted(domain)
 	var candidates []facts.Authority // in favour of which nothing was withdrawn
 	for _, a := range trusted {
-		if !slices.ContainsFunc(trusted, func(b facts.Authority) bool { return b.Generation < a.Generation && b.RolledBack >= a.Generation }) {
+		if !slices.ContainsFunc(trusted, func(b facts.Authority) bool { return b.Generation < a.Generation && a.Withdrawn != "" }) {
 			candidates = append(candidates, a)
 		}
 	}
@@ -97,7 +96,10 @@ func (r rekeyOracle) standing(domain facts.Domain) (s standing) {
 		return s
 	}
 	for _, a := range trusted {
-		s.Anchors = append(s.Anchors, a.Certificate.Fingerprint)
+		undone := a.Withdrawn != "" || r.policy.Rekey[domain].Tainted == a.Generation
+		if s.Signer == 0 || s.Signer == a.Generation || !undone || r.known(a) {
+			s.Anchors = append(s.Anchors, a.Certificate.Fingerprint)
+		}
 	}
 	for _, a := range r.o.External { // each is wanted or was noted
 		if a.Domain == domain {
@@ -107,6 +109,16 @@ func (r rekeyOracle) standing(domain facts.Domain) (s standing) {
 	slices.Sort(s.Anchors)
 	r.phase(domain, trusted, &s)
 	return s
+}
+
+// known reports whether some bundle holds an authority, or may, or some leaf is its own.
+func (r rekeyOracle) known(a facts.Authority) bool {
+	known := a.Domain == facts.Server && (r.o.PublicTrust.State == facts.Unknown || slices.Contains(r.o.PublicTrust.Anchors, a.Certificate.Fingerprint))
+	for _, p := range r.o.Parties {
+		leaf := leafOf(&p.Material, a.Domain)
+		known = known || p.Material.State == facts.Unknown || slices.Contains(p.Material.Anchors.Of(a.Domain), a.Certificate.Fingerprint) || leaf != nil && leaf.IssuerKeyID == a.Certificate.KeyID
+	}
+	return known
 }
 
 // phase reads docs/rotation.md's table of phases from below.
@@ -189,7 +201,7 @@ func (r rekeyOracle) settled(i, j int) bool { return oracle(r).settled(i, j) }
 // to hold it.
 func (r rekeyOracle) unsure(a facts.Authority, trusted []facts.Authority) bool {
 	lost := slices.ContainsFunc(trusted, func(b facts.Authority) bool {
-		return b.Problem == reason.AuthorityLost && b.Generation != a.Generation && (b.Generation < a.Generation || b.Generation > a.RolledBack)
+		return b.Problem == reason.AuthorityLost && b.Generation != a.Generation
 	})
 	published, everybody := false, true
 	for i, p := range r.o.Parties {

@@ -27,7 +27,7 @@ type oracle struct {
 // answers reports whether the oracle has something to say: it knows one generation of a domain, and neither a re-key nor what
 // is planned and waits, for which there are histories and stories of their own.
 func (r oracle) answers(planned plan.Plan) bool {
-	if r.policy.restricted() {
+	if r.policy.Restricted() {
 		return false
 	}
 	for _, domain := range facts.Domains() {
@@ -41,7 +41,7 @@ func (r oracle) answers(planned plan.Plan) bool {
 			return false
 		}
 	}
-	return !slices.ContainsFunc(planned.Steps, func(s plan.Step) bool { return s.Op == plan.TrustNew })
+	return !slices.ContainsFunc(planned.Steps(), func(s plan.Step) bool { return isA[plan.TrustNew](s) })
 }
 
 // choice is the main part of a plan: who is written with which leaves, who is asked, who is looked at.
@@ -54,8 +54,8 @@ type choice struct {
 // chosen reads the same out of a plan.
 func chosen(planned plan.Plan) choice {
 	c := choice{Publish: map[string][]facts.Domain{}}
-	for _, s := range planned.Steps {
-		switch s.Op {
+	for _, s := range planned.Steps() {
+		switch s := s.(type) {
 		case plan.Publish:
 			c.Publish[s.Party] = slices.Sorted(slices.Values(s.Reissue))
 		case plan.Activate:
@@ -74,11 +74,6 @@ func (r oracle) choose() choice {
 	for i := range r.o.Parties {
 		if domains, publish := r.publishes(i); publish {
 			c.Publish[r.o.Parties[i].Name] = domains
-		}
-	}
-	for _, domains := range c.Publish {
-		if len(domains) == 0 {
-			return c // it may be what somebody was asked for before: look again first
 		}
 	}
 	for i := range r.o.Parties {
@@ -309,15 +304,47 @@ func (r oracle) asks(i, j int) bool {
 	if pod.Report == nil || p.Material.State == facts.Foreign || p.Material.State == facts.Unknown || !r.bothSign() {
 		return false
 	}
+	if r.revived(i) && !r.urgent(i, j) {
+		return false
+	}
 	if _, publish := r.publishes(i); publish {
 		return j == 0 && r.mayBeAsked(i, j) && !r.doubtOfItself(i, j)
 	}
 	return !r.settled(i, j) && r.whole(i) && (pod.Report.Active != p.Material.Revision || r.holdsAnother(i, j)) && pod.Asked != p.Material.Revision && r.mayBeAsked(i, j)
 }
 
+// revived: the material of this party, or of one before, is written without a new leaf: it may be what a pod was asked for before
+// and does not use, and then two would be in doubt.
+func (r oracle) revived(i int) bool {
+	for k, p := range r.o.Parties {
+		domains, publish := r.publishes(k)
+		unfulfilled := slices.ContainsFunc(p.Pods, func(pod facts.Pod) bool {
+			return pod.Asked != "" && (pod.Report == nil || pod.Report.Active != pod.Asked || pod.Report.Mounted != "" && pod.Report.Mounted != pod.Report.Active)
+		})
+		if (k == i || r.before(k, i)) && publish && len(domains) == 0 && unfulfilled {
+			return true
+		}
+	}
+	return false
+}
+
+// accepted: every bundle that can be read holds the authority of each domain that a party presents in.
+func (r oracle) accepted(i int) bool {
+	for _, want := range r.o.Parties[i].Wants {
+		signer, signs := r.signer(want.Domain)
+		for _, p := range r.o.Parties {
+			held := p.Material.Anchors.Of(want.Domain)
+			if signs && held != nil && p.Material.State != facts.Foreign && !slices.Contains(held, signer.Fingerprint) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
 // mayBeAsked is the gate of Activate.
 func (r oracle) mayBeAsked(i, j int) bool {
-	return r.urgent(i, j) || r.everybodyBefore(i, j) && !r.inDoubt(i, j)
+	return r.urgent(i, j) || r.everybodyBefore(i, j) && !r.inDoubt(i, j) && r.accepted(i)
 }
 
 // doubtOfItself: the pod is asked for what the Secret holds now, and that is

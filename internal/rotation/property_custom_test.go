@@ -155,7 +155,7 @@ func (h *customHistory) noteAdoptions() {
 		for _, domain := range facts.Domains() {
 			key := m.name + " " + string(domain)
 			before, was := h.published[key]
-			now := customIn(m.secret.Customs, domain)
+			now := customOf(m.secret.Customs, domain)
 			if now == nil {
 				delete(h.published, key)
 				continue
@@ -193,7 +193,7 @@ func (h *customHistory) customsAreAccepted(domain facts.Domain) string {
 	holders := h.holders(domain)
 	for _, m := range h.w.members {
 		for _, c := range m.pods {
-			p := customIn(c.customs, domain)
+			p := customOf(c.customs, domain)
 			if !c.started || p == nil || !h.w.now.Before(p.NotAfter) {
 				continue
 			}
@@ -256,31 +256,32 @@ func (h *customHistory) comesToRest(t *rapid.T) {
 // quiet: nothing is under way, and no anchor stays that nobody wants.
 func (h *customHistory) quiet(planned plan.Plan) bool {
 	unwanted := slices.ContainsFunc(h.w.external(), func(a facts.Anchor) bool { return !a.Wanted })
-	return len(planned.Steps) == 0 && len(planned.Rekeys) == 0 && len(planned.Adoptions) == 0 && !unwanted
+	return len(planned.Steps()) == 0 && len(planned.Rekeys) == 0 && len(planned.Adoptions) == 0 && !unwanted
 }
 
 func (h *customHistory) asWanted(t *rapid.T) {
 	planned := h.round(t, all)
-	if planned.State != plan.Steady || len(planned.Steps) > 0 {
+	if planned.State != plan.Steady || len(planned.Steps()) > 0 {
 		t.Fatalf("BoundedProgress: at rest, healthy, and %s:\n%s\n%s", planned.State, strings.Join(words(planned), "\n"), h.story())
 	}
 	for _, domain := range facts.Domains() {
-		signer := h.w.generation(domain, planned.Signer(domain))
-		anchors := []string{signer.premises.Fingerprint}
+		signer := h.w.generation(domain, planned.Active.Of(domain))
+		anchors := []string{signer.certificate.Fingerprint}
 		for s := range h.w.sources {
 			if s.domain == domain {
 				anchors = append(anchors, h.w.wanted(s).Anchors...)
 			}
 		}
 		slices.Sort(anchors)
-		if anchors = slices.Compact(anchors); !slices.Equal(planned.Anchors(domain), anchors) {
-			t.Fatalf("at rest, and trusted in the %s domain are %v, and not %v\n%s", domain, planned.Anchors(domain), anchors, h.story())
+		derived := derive(h.w.policy, h.w.observe()).Anchors(domain)
+		if anchors = slices.Compact(anchors); !slices.Equal(derived, anchors) {
+			t.Fatalf("at rest, and trusted in the %s domain are %v, and not %v\n%s", domain, derived, anchors, h.story())
 		}
 		for _, m := range h.w.members {
 			want := h.w.wanted(slot{m.kind, domain})
 			for _, c := range m.pods {
-				if customIn(c.customs, domain).content() != want.content() || !slices.Equal(c.loaded.Of(domain), anchors) {
-					t.Fatalf("at rest, and %s presents %q in the %s domain and not %q; it trusts %v\n%s", c.name, customIn(c.customs, domain).content(), domain, want.content(), c.loaded.Of(domain), h.story())
+				if customOf(c.customs, domain).ContentOf() != want.ContentOf() || !slices.Equal(c.loaded.Of(domain), anchors) {
+					t.Fatalf("at rest, and %s presents %q in the %s domain and not %q; it trusts %v\n%s", c.name, customOf(c.customs, domain).ContentOf(), domain, want.ContentOf(), c.loaded.Of(domain), h.story())
 				}
 			}
 		}
@@ -305,7 +306,7 @@ func (h *customHistory) turmoil(also ...string) map[string]func(*rapid.T) {
 // guardsOfCustoms are those without which the histories come upon somebody who is refused, and what has to happen besides turmoil.
 // The clients' ConfigMap is written before any material, so that nobody here can load what it lacks; and no history knows what
 // a client makes of its time: for these there are sentences.
-var guardsOfCustoms = map[guard][]string{
+var guardsOfCustoms = map[string][]string{
 	guardAnchorMaterial:  nil,
 	guardAnchorPod:       nil,
 	guardAnchorPublished: {"trouble"},
@@ -316,7 +317,7 @@ var guardsOfCustoms = map[guard][]string{
 // TestCustomHistoriesFindAMissingGuard takes each guard away, and Check with it, until somebody is refused.
 func TestCustomHistoriesFindAMissingGuard(t *testing.T) {
 	for g, besides := range guardsOfCustoms {
-		t.Run(string(g), func(t *testing.T) {
+		t.Run(g, func(t *testing.T) {
 			t.Parallel()
 			for seed := range 3000 {
 				if broken := rapid.Custom(func(t *rapid.T) string { return brokenWithout(t, g, besides) }).Example(seed); broken != "" {
@@ -330,11 +331,11 @@ func TestCustomHistoriesFindAMissingGuard(t *testing.T) {
 }
 
 // brokenWithout plays one history of two instances without a guard and tells how the world broke, "" if it did not.
-func brokenWithout(t *rapid.T, g guard, also []string) (broken string) {
+func brokenWithout(t *rapid.T, g string, also []string) (broken string) {
 	h := newCustomHistory(t)
 	h.w.leave("db-2")
 	h.w.leave("pgbouncer")
-	h.removed, h.w.unchecked = g, true
+	h.decides, h.w.unchecked = without(g), true
 	defer func() {
 		if stopped := recover(); stopped != nil && h.broken == "" {
 			panic(stopped) // a fault of the test, or nothing more to draw

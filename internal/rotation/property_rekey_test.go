@@ -29,13 +29,13 @@ func TestRekeyHistories(t *testing.T) {
 type rekeyHistory struct {
 	history
 	broken  string // the first rule that the world broke
-	removed guard  // by a test
+	decides Rules  // a guard may be left out by a test
 	ids     int    // of wishes
 	lost    map[facts.Domain]bool
 }
 
 func newRekeyHistory(t *rapid.T) *rekeyHistory {
-	h := &rekeyHistory{history: history{w: settledWorld(), urgentWhenAsked: map[string]bool{}}, lost: map[facts.Domain]bool{}}
+	h := &rekeyHistory{history: history{w: settledWorld(), urgentWhenAsked: map[string]bool{}}, decides: Standard(), lost: map[facts.Domain]bool{}}
 	h.w.policy.RetireSoak = time.Duration(rapid.SampledFrom([]int{0, 0, 1, 48}).Draw(t, "soak")) * time.Hour
 	h.w.after = h.look
 	h.remember()
@@ -56,7 +56,7 @@ func (h *rekeyHistory) actions() map[string]func(*rapid.T) {
 		"all healthy":      func(*rapid.T) { h.w.heal() },
 		"member":           h.membership,
 		"wish for a rekey": h.wishRekey,
-		"Secret deleted":   func(t *rapid.T) { deleteAuthority(h.domain(t))(h.w) },
+		"Secret deleted":   func(t *rapid.T) { h.deleteAuthority(t) },
 		"Secret lost":      h.lose,
 	}
 }
@@ -68,7 +68,7 @@ func (h *rekeyHistory) domain(t *rapid.T) facts.Domain {
 // round decides afresh, compares with the second opinion and executes the first steps.
 func (h *rekeyHistory) round(t *rapid.T, steps int) plan.Plan {
 	o := h.w.observe()
-	planned, err := next(h.w.policy, o, h.removed)
+	planned, err := h.decides.Next(h.w.policy, o)
 	if err != nil {
 		t.Fatalf("deciding: %v", err)
 	}
@@ -97,7 +97,7 @@ func (h *rekeyHistory) staleRound(t *rapid.T) {
 			}
 		}
 	}
-	planned, err := next(h.w.policy, o, h.removed)
+	planned, err := h.decides.Next(h.w.policy, o)
 	if err != nil {
 		t.Fatalf("deciding: %v", err)
 	}
@@ -234,7 +234,7 @@ func (h *rekeyHistory) useBeforeRetire(domain facts.Domain) string {
 
 func (h *rekeyHistory) leafWithinAuthority(domain facts.Domain) string {
 	for by, leaf := range h.shown(domain) {
-		if a := h.w.find(domain, leaf.IssuerKeyID); a != nil && leaf.NotAfter.After(a.premises.NotAfter) {
+		if a := h.w.find(domain, leaf.IssuerKeyID); a != nil && leaf.NotAfter.After(a.certificate.NotAfter) {
 			return fmt.Sprintf("LeafWithinAuthority: %s shows a leaf that outlives %s g%d", by, domain, a.generation)
 		}
 	}
@@ -250,7 +250,7 @@ func (h *rekeyHistory) oneSigner(domain facts.Domain) string {
 			return fmt.Sprintf("OneSigner: there are two %s g%d", domain, a.generation)
 		}
 		numbers[a.generation] = true
-		if a.original.Present || a.copy.Present {
+		if a.stored() {
 			live++
 		}
 	}
@@ -260,10 +260,16 @@ func (h *rekeyHistory) oneSigner(domain facts.Domain) string {
 	return ""
 }
 
+// busy plays a round and reports whether there was a step.
+func (h *rekeyHistory) busy(t *rapid.T) bool {
+	planned := h.round(t, all)
+	return !planned.Empty()
+}
+
 // boundedRest plays rounds until there is no step.
 func (h *rekeyHistory) boundedRest(t *rapid.T) {
 	h.w.forgetFailures()
-	for n := 0; len(h.round(t, all).Steps) > 0; n++ {
+	for n := 0; h.busy(t); n++ {
 		if n > h.w.roundsToRest() {
 			t.Fatalf("BoundedProgress: no rest after %d rounds:\n%s", n, strings.Join(h.w.log[max(0, len(h.w.log)-30):], "\n"))
 		}
@@ -290,13 +296,14 @@ func (h *rekeyHistory) comesToRest(t *rapid.T) {
 		planned = h.round(t, all)
 	}
 	for _, domain := range facts.Domains() {
-		signer := h.w.generation(domain, planned.Signer(domain))
-		if planned.State != plan.Steady || signer == nil || !slices.Equal(planned.Anchors(domain), []string{signer.premises.Fingerprint}) {
-			t.Fatalf("BoundedProgress: at rest, healthy, and %s; %s: g%d signs, trusted %v\n%s\n%s", planned.State, domain, planned.Signer(domain), planned.Anchors(domain),
+		signer := h.w.generation(domain, planned.Active.Of(domain))
+		anchors := derive(h.w.policy, h.w.observe()).Anchors(domain)
+		if planned.State != plan.Steady || signer == nil || !slices.Equal(anchors, []string{signer.certificate.Fingerprint}) {
+			t.Fatalf("BoundedProgress: at rest, healthy, and %s; %s: g%d signs, trusted %v\n%s\n%s", planned.State, domain, planned.Active.Of(domain), anchors,
 				strings.Join(words(planned), "\n"), strings.Join(h.w.log[max(0, len(h.w.log)-30):], "\n"))
 		}
 		for by, leaf := range h.shown(domain) {
-			if leaf.IssuerKeyID != signer.premises.KeyID {
+			if leaf.IssuerKeyID != signer.certificate.KeyID {
 				t.Fatalf("at rest, and %s shows a leaf of %s", by, leaf.IssuerKeyID)
 			}
 		}

@@ -128,10 +128,10 @@ func (h *history) staleRound(t *rapid.T) {
 }
 
 func (h *history) noteUrgency(planned plan.Plan) {
-	for _, s := range planned.Steps {
-		if s.Op == plan.Activate {
-			_, c := h.w.pod(s.Pod)
-			h.urgentWhenAsked[s.Pod] = h.urgent(c)
+	for _, s := range planned.Steps() {
+		if isA[plan.Activate](s) {
+			_, c := h.w.pod(podOf(s))
+			h.urgentWhenAsked[podOf(s)] = h.urgent(c)
 		}
 	}
 }
@@ -152,7 +152,7 @@ func (h *history) forgetProofs() {
 func (h *history) rest(t *rapid.T) plan.Plan {
 	h.w.forgetFailures()
 	for range h.w.roundsToRest() {
-		if planned := h.round(t, all); len(planned.Steps) == 0 {
+		if planned := h.round(t, all); planned.Empty() {
 			h.jumped = false
 			return planned
 		}
@@ -247,9 +247,11 @@ func (h *history) damageTrust(t *rapid.T) {
 func (h *history) deleteAuthority(t *rapid.T) {
 	domain := rapid.SampledFrom(facts.Domains()).Draw(t, "domain")
 	if h.w.authorities[domain] != nil {
-		deleteAuthority(domain)(h.w)
+		deletions[rapid.IntRange(0, len(deletions)-1).Draw(t, "which")](domain)(h.w)
 	}
 }
+
+var deletions = []func(facts.Domain) fact{deleteAuthority, deleteOriginal, deleteCopy}
 
 func (h *history) wish(t *rapid.T) {
 	m := h.someParty(t)
@@ -366,7 +368,7 @@ func (h *history) nobodyServesExpired(t *rapid.T) {
 func (h *history) signing() bool {
 	for _, domain := range facts.Domains() {
 		a := h.w.authorities[domain]
-		if a == nil || h.w.now.Before(a.premises.NotBefore) || h.w.now.Add(serverLife).After(a.premises.NotAfter) {
+		if a == nil || h.w.now.Before(a.certificate.NotBefore) || h.w.now.Add(serverLife).After(a.certificate.NotAfter) {
 			return false
 		}
 	}
@@ -400,7 +402,7 @@ func (h *history) onlySoundIsActive(t *rapid.T) {
 
 func (h *history) authorityIsStored(t *rapid.T) {
 	for domain, a := range h.w.authorities {
-		if !a.original.Present && !a.copy.Present {
+		if !a.stored() && !a.remembered {
 			t.Fatalf("the %s authority is lost", domain)
 		}
 	}
@@ -408,8 +410,9 @@ func (h *history) authorityIsStored(t *rapid.T) {
 
 // justified: every leaf that is issued has a reason that anybody can see.
 func (h *history) justified(t *rapid.T, planned plan.Plan) {
-	for _, s := range planned.Steps {
-		if s.Op != plan.Publish {
+	for _, s := range planned.Steps() {
+		s, publishes := s.(plan.Publish)
+		if !publishes {
 			continue
 		}
 		m := h.w.member(s.Party)
@@ -455,7 +458,7 @@ func (h *history) reasons(m *member, domain facts.Domain) (all []reason.Code) {
 			all = append(all, reason.NamesChanged)
 		}
 	}
-	if l.IssuerKeyID != h.w.authorities[domain].premises.KeyID {
+	if l.IssuerKeyID != h.w.authorities[domain].certificate.KeyID {
 		all = append(all, reason.IssuerNotActive)
 	}
 	if l.Algorithm != want.Algorithm {
@@ -484,8 +487,8 @@ func (h *history) bundlesDiffer(m *member) bool {
 
 // sensible: a plan's state says what is in it, and nothing unsettled goes unsaid.
 func (h *history) sensible(t *rapid.T, planned plan.Plan) {
-	if (len(planned.Steps) > 0) != (planned.State == plan.Renewing) {
-		t.Fatalf("%s with %d steps", planned.State, len(planned.Steps))
+	if planned.Empty() == (planned.State == plan.Renewing) {
+		t.Fatalf("%s with %d steps", planned.State, len(planned.Steps()))
 	}
 	if planned.State == plan.Steady {
 		if slices.ContainsFunc(planned.Blockers, func(b plan.Blocker) bool { return !b.Reason.Expected() }) {
@@ -496,7 +499,7 @@ func (h *history) sensible(t *rapid.T, planned plan.Plan) {
 	if !planned.Wake.IsZero() && !planned.Wake.After(h.w.now) {
 		t.Fatalf("the wake %s is not after %s", planned.Wake, h.w.now)
 	}
-	if len(planned.Steps) == 0 {
+	if planned.Empty() {
 		changesExactlyAtWake(t, h.w.policy, h.w.observe())
 	}
 }
@@ -530,7 +533,7 @@ func (h *history) boundedProgress(t *rapid.T) {
 	}
 	issued := h.w.serial
 	h.w.agents()
-	if planned := h.round(t, all); len(planned.Steps) > 0 || h.w.serial != issued {
+	if planned := h.round(t, all); len(planned.Steps()) > 0 || h.w.serial != issued {
 		t.Fatalf("not idle at rest: %v", words(planned))
 	}
 	h.rules(t)
@@ -539,7 +542,7 @@ func (h *history) boundedProgress(t *rapid.T) {
 func (h *history) signingAtAll() bool {
 	for _, domain := range facts.Domains() {
 		a := h.w.authorities[domain]
-		if a != nil && (h.w.now.Before(a.premises.NotBefore) || h.w.now.Add(serverLife).After(a.premises.NotAfter)) {
+		if a != nil && (h.w.now.Before(a.certificate.NotBefore) || h.w.now.Add(serverLife).After(a.certificate.NotAfter)) {
 			return false
 		}
 	}

@@ -11,30 +11,26 @@ import (
 
 // The commands of stories about re-keys: a round for each Secret and each pod would hide what happens.
 
-// turnOps are the steps that change who is trusted or who signs.
-var turnOps = []Op{plan.CreateAuthority, CopyAuthority, ReleaseAuthority, plan.RestoreAuthority, plan.TrustNew, plan.SwitchSigner, plan.RollBack, plan.DropOld, plan.DiscardAuthority,
-	plan.AdmitAnchor, plan.NoteUnused, plan.DropAnchor}
-
 // rekey plays rounds until there is no step, or until a step of a kind was taken.
 func (s *story) rekey(until string) error {
 	s.w.forgetFailures()
-	others := map[Op]int{}
+	others := map[string]int{}
 	var waits []string
 	for range 2 * s.w.roundsToRest() {
 		planned, err := s.w.round(all)
 		if err != nil {
 			return err
 		}
-		if now := waitsOf(planned); !slices.Equal(now, waits) && len(planned.Steps) == 0 {
+		if now := waitsOf(planned); !slices.Equal(now, waits) && len(planned.Steps()) == 0 {
 			s.between(others)
 			waits = now
 			for _, line := range now {
 				fmt.Fprintf(&s.out, "%s  %s\n", s.day(), line)
 			}
 		}
-		for _, step := range planned.Steps {
-			if !slices.Contains(turnOps, step.Op) {
-				others[step.Op]++
+		for _, step := range planned.Steps() {
+			if !slices.Contains(rekeying, step.Op()) {
+				others[step.Op()]++
 				continue
 			}
 			s.between(others)
@@ -43,7 +39,7 @@ func (s *story) rekey(until string) error {
 				return nil
 			}
 		}
-		if len(planned.Steps) == 0 {
+		if len(planned.Steps()) == 0 {
 			s.between(others)
 			fmt.Fprintf(&s.out, "%s  %s\n", s.day(), planned.State)
 			return nil
@@ -60,9 +56,9 @@ func waitsOf(planned plan.Plan) (lines []string) {
 }
 
 // between tells how many Secrets were written and pods asked since the last turn.
-func (s *story) between(others map[Op]int) {
+func (s *story) between(others map[string]int) {
 	if len(others) > 0 {
-		fmt.Fprintf(&s.out, "%s    (%d published, %d activated, %d proven)\n", s.day(), others[plan.Publish]+others[plan.PublishTrust], others[plan.Activate], others[plan.Prove])
+		fmt.Fprintf(&s.out, "%s    (%d published, %d activated, %d proven)\n", s.day(), others["Publish"]+others["PublishTrust"], others["Activate"], others["Prove"])
 	}
 	clear(others)
 }
@@ -80,7 +76,7 @@ func (s *story) authorities() error {
 				phase = fmt.Sprintf("%s g%d -> g%d", r.Phase, r.From, r.To)
 			}
 		}
-		fmt.Fprintf(&s.out, "%s: %s, g%d signs, trusted %v\n", domain, phase, planned.Signer(domain), planned.Anchors(domain))
+		fmt.Fprintf(&s.out, "%s: %s, g%d signs, trusted %v\n", domain, phase, planned.Active.Of(domain), derive(s.w.policy, s.w.observe()).Anchors(domain))
 		for _, line := range s.presented(domain) {
 			fmt.Fprintf(&s.out, "  %s\n", line)
 		}

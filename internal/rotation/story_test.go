@@ -139,7 +139,7 @@ func (s *story) rest() error {
 		if err != nil {
 			return err
 		}
-		if len(planned.Steps) == 0 {
+		if len(planned.Steps()) == 0 {
 			fmt.Fprintf(&s.out, "%s  %s\n", s.day(), planned.State)
 			return nil
 		}
@@ -276,6 +276,8 @@ func (s *story) fact(name string, args []string) error {
 		"leave":                 one(func(n string) fact { return func(w *world) { w.leave(n) } }),
 		"failover":              one(func(n string) fact { return func(w *world) { w.failover(n) } }),
 		"authorityDeleted":      one(func(d string) fact { return deleteAuthority(facts.Domain(d)) }),
+		"originalDeleted":       one(func(d string) fact { return deleteOriginal(facts.Domain(d)) }),
+		"copyDeleted":           one(func(d string) fact { return deleteCopy(facts.Domain(d)) }),
 		"rollbackRequested":     leaf(func(id string, d facts.Domain) fact { return rollbackRequested(d, id) }),
 		"tainted":               leaf(func(n string, d facts.Domain) fact { return tainted(d, number([]string{"n=" + n}, "n")) }),
 		"approved":              leaf(func(n string, d facts.Domain) fact { return approved(d, number([]string{"n=" + n}, "n")) }),
@@ -298,10 +300,16 @@ func (s *story) fact(name string, args []string) error {
 	return nil
 }
 
-// deleteAuthority is somebody's kubectl delete of every Secret of an authority: finalizers hold them.
+// deleteAuthority deletes both Secrets of an authority while the operator runs.
 func deleteAuthority(domain facts.Domain) fact {
-	return ofAuthority(domain, func(a *storedAuthority) {
-		a.original.Deleting = a.original.Present
-		a.copy.Deleting = a.copy.Present
-	})
+	return ofAuthority(domain, func(a *storedAuthority) { a.original, a.copy = facts.Store{}, facts.Store{} })
+}
+
+// deleteOriginal and deleteCopy delete one of them.
+func deleteOriginal(domain facts.Domain) fact {
+	return ofAuthority(domain, func(a *storedAuthority) { a.original = facts.Store{} })
+}
+
+func deleteCopy(domain facts.Domain) fact {
+	return ofAuthority(domain, func(a *storedAuthority) { a.copy = facts.Store{} })
 }

@@ -80,7 +80,7 @@ func (w *world) observeApplications(o *facts.Observed) {
 
 // application carries out a step that only applications cause.
 func (w *world) application(s plan.Step) error {
-	switch s.Op {
+	switch s := s.(type) {
 	case plan.Revoke:
 		if w.ledger.State != facts.Present {
 			return fmt.Errorf("noting in a ledger that is %q", w.ledger.State)
@@ -101,7 +101,7 @@ func (w *world) application(s plan.Step) error {
 	case plan.Discard:
 		w.members = slices.DeleteFunc(w.members, func(m *member) bool { return m.name == s.Party })
 	default:
-		return fmt.Errorf("no such step: %q", s.Op)
+		return fmt.Errorf("no such step: %q", s.Op())
 	}
 	return nil
 }
@@ -115,16 +115,13 @@ func (w *world) noteIssue(m *member, leaf *facts.Leaf) {
 	w.ledger.Issued = append(slices.Clone(w.ledger.Issued), facts.Issued{User: m.user, Serial: leaf.Serial, IssuerKeyID: leaf.IssuerKeyID, At: w.now, NotAfter: leaf.NotAfter})
 }
 
-// addRevocations adds what a publish adds besides leaves and bundles, and takes away what an application does not get.
-func (w *world) addRevocations(m *member, material *facts.Material) {
-	if m.kind == facts.Application {
-		material.Anchors.Client = nil
-	}
-	if m.kind != facts.Instance || w.planned == nil {
+// addRevocations adds what a publish adds besides leaves and bundles.
+func (w *world) addRevocations(m *member, material *facts.Material, s plan.Publish) {
+	if m.kind != facts.Instance {
 		return
 	}
-	lists, keep := w.planned.Lists()
-	if keep {
+	lists := s.Lists
+	if s.KeepLists {
 		lists = m.secret.Revoked
 	}
 	material.Revoked = maps.Clone(lists)
@@ -146,7 +143,7 @@ func listed(w *world, m *facts.Material) bool {
 		return true
 	}
 	for _, a := range w.generations(facts.Client) {
-		if _, there := m.Revoked[a.premises.KeyID]; slices.Contains(m.Anchors.Client, a.premises.Fingerprint) && !there {
+		if _, there := m.Revoked[a.certificate.KeyID]; slices.Contains(m.Anchors.Client, a.certificate.Fingerprint) && !there {
 			return false
 		}
 	}
@@ -164,7 +161,7 @@ func (w *world) letIn(entry facts.Issued) string {
 			refused := slices.Contains(c.active.Revoked[entry.IssuerKeyID], entry.Serial)
 			trusted := false
 			for _, a := range w.generations(facts.Client) {
-				trusted = trusted || a.premises.KeyID == entry.IssuerKeyID && slices.Contains(c.loaded.Client, a.premises.Fingerprint)
+				trusted = trusted || a.certificate.KeyID == entry.IssuerKeyID && slices.Contains(c.loaded.Client, a.certificate.Fingerprint)
 			}
 			if trusted && !refused && w.now.Before(entry.NotAfter) {
 				in = append(in, c.name)

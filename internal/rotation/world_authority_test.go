@@ -19,8 +19,9 @@ import (
 type storedAuthority struct {
 	generation               int
 	created                  time.Time
-	premises                 pki.CertificateFacts
+	certificate              pki.CertificateFacts
 	original, copy           facts.Store
+	remembered               bool // by the operator that runs
 	problem                  reason.Code
 	forward, backward, older facts.Bridge
 	marks                    facts.Marks
@@ -57,7 +58,7 @@ func (w *world) trusted(domain facts.Domain) (trusted []*storedAuthority) {
 // find returns the generation of a key.
 func (w *world) find(domain facts.Domain, keyID string) *storedAuthority {
 	for _, a := range w.generations(domain) {
-		if a.premises.KeyID == keyID {
+		if a.certificate.KeyID == keyID {
 			return a
 		}
 	}
@@ -66,20 +67,15 @@ func (w *world) find(domain facts.Domain, keyID string) *storedAuthority {
 
 // signing is who signs: the newest that was switched to and not withdrawn, or the oldest.
 func (w *world) signing(domain facts.Domain) *storedAuthority {
-	if w.planned != nil {
-		return w.generation(domain, w.planned.Signer(domain))
-	}
 	trusted := w.trusted(domain)
 	for _, a := range slices.Backward(trusted) {
-		back := slices.ContainsFunc(trusted, func(b *storedAuthority) bool {
-			return b.generation < a.generation && a.generation <= b.marks.RolledBack
-		})
+		back := a.marks.Withdrawn != "" && a != trusted[0]
 		if !a.marks.SwitchedAt.IsZero() && !back && a.problem == "" {
 			return a
 		}
 	}
 	for _, a := range trusted { // an expired one leaves it to the next
-		if w.now.Before(a.premises.NotAfter) {
+		if w.now.Before(a.certificate.NotAfter) {
 			return a
 		}
 	}
@@ -91,11 +87,8 @@ func (w *world) signing(domain facts.Domain) *storedAuthority {
 
 // anchors are the fingerprints of what is to be trusted, sorted.
 func (w *world) anchors(domain facts.Domain) (anchors []string) {
-	if w.planned != nil {
-		return w.planned.Anchors(domain)
-	}
 	for _, a := range w.trusted(domain) {
-		anchors = append(anchors, a.premises.Fingerprint)
+		anchors = append(anchors, a.certificate.Fingerprint)
 	}
 	for _, a := range w.record {
 		if a.Domain == domain {
@@ -108,11 +101,8 @@ func (w *world) anchors(domain facts.Domain) (anchors []string) {
 
 // chainOf are the bridges behind a leaf that a generation issued.
 func (w *world) chainOf(domain facts.Domain, issuerKeyID string) (chain []string) {
-	if w.planned != nil {
-		return w.planned.Chain(domain, issuerKeyID)
-	}
 	for _, a := range w.trusted(domain) {
-		if a.premises.KeyID != issuerKeyID {
+		if a.certificate.KeyID != issuerKeyID {
 			continue
 		}
 		shown := func(b facts.Bridge, old int) bool {
@@ -136,7 +126,7 @@ func (w *world) chainOf(domain facts.Domain, issuerKeyID string) (chain []string
 func (w *world) named(domain facts.Domain, a *storedAuthority) bool {
 	return slices.ContainsFunc(w.members, func(m *member) bool {
 		leaf := m.leaf(domain)
-		return m.kind == facts.Operator && slices.Contains(m.secret.Anchors.Of(domain), a.premises.Fingerprint) || leaf != nil && leaf.IssuerKeyID == a.premises.KeyID
+		return m.kind == facts.Operator && slices.Contains(m.secret.Anchors.Of(domain), a.certificate.Fingerprint) || leaf != nil && leaf.IssuerKeyID == a.certificate.KeyID
 	})
 }
 
@@ -153,36 +143,44 @@ func highestNamed(anchors []string) int {
 	return highest
 }
 
+// stored reports whether a Secret of an authority is there.
+func (a *storedAuthority) stored() bool { return a.original.Present || a.copy.Present }
+
+// storeAuthority makes a first generation, or one of the two Secrets of another from what there is of it.
 func (w *world) storeAuthority(s plan.Step) error {
-	a := w.generation(s.Domain, s.Generation)
-	switch {
-	case s.Op == plan.CreateAuthority:
+	switch s := s.(type) {
+	case plan.CreateAuthority:
 		if w.authorities[s.Domain] != nil {
 			return fmt.Errorf("the authority exists")
 		}
 		w.createAuthority(s.Domain, s.Generation)
-	case s.Op == CopyAuthority && a.original.Present && !a.copy.Present:
-		a.copy = facts.Store{Present: true}
-	case s.Op == plan.RestoreAuthority && a.copy.Present && !a.original.Present:
-		a.original = facts.Store{Present: true}
-	case s.Op == ReleaseAuthority && s.Copy:
-		a.copy = facts.Store{}
-	case s.Op == ReleaseAuthority && a.original.Deleting:
-		a.original = facts.Store{}
-	default:
-		return fmt.Errorf("precondition of %s failed", s)
+		w.authorities[s.Domain].copy = facts.Store{} // that is another step
+	case plan.RestoreAuthority:
+		a := w.generation(s.Domain, s.Generation)
+		if a == nil || !a.stored() && !a.remembered {
+			return fmt.Errorf("precondition of %s failed", s)
+		}
+		at := &a.original
+		if s.Copy {
+			at = &a.copy
+		}
+		if at.Present {
+			return fmt.Errorf("%s overwrites a Secret", s)
+		}
+		*at = facts.Store{Present: true}
 	}
 	return nil
 }
 
 func (w *world) createAuthority(domain facts.Domain, generation int) {
 	w.authorities[domain] = w.newAuthority(domain, generation)
+	w.authorities[domain].copy = facts.Store{Present: true}
 }
 
 func (w *world) newAuthority(domain facts.Domain, generation int) *storedAuthority {
 	name := fmt.Sprintf("%s-g%d", domain, generation)
 	wishes := w.policy.Rekey[domain]
-	return &storedAuthority{generation: generation, original: facts.Store{Present: true}, premises: pki.CertificateFacts{
+	return &storedAuthority{generation: generation, original: facts.Store{Present: true}, remembered: true, certificate: pki.CertificateFacts{
 		Subject: "CN=" + name, KeyID: name + "-key", IssuerKeyID: name + "-key", Fingerprint: name, IsCA: true, Algorithm: w.policy.Authorities[domain].Algorithm,
 		NotBefore: w.now.Add(-time.Hour), NotAfter: w.now.Add(w.policy.Authorities[domain].Life)},
 		marks: facts.Marks{Answered: wishes.Request, RollbackSeen: wishes.Rollback}}
@@ -190,51 +188,85 @@ func (w *world) newAuthority(domain facts.Domain, generation int) *storedAuthori
 
 // rekey carries out what changes who is trusted or who signs, with the preconditions that the real writes have.
 func (w *world) rekey(s plan.Step) error {
-	a, signer := w.generation(s.Domain, s.Generation), w.generation(s.Domain, s.Signer)
-	if s.Op == plan.TrustNew && a != nil && !a.original.Present && !a.copy.Present && !w.isHeld(s.Domain, a) {
-		w.forget(s.Domain, a) // its Secret was lost before anybody heard of it
+	failed := fmt.Errorf("precondition of %s failed", s)
+	switch s := s.(type) {
+	case plan.TrustNew:
+		return w.trustNew(s)
+	case plan.SwitchSigner:
+		a := w.generation(s.Domain, s.Generation)
+		if a == nil || !a.stored() {
+			return failed
+		}
+		a.marks.SwitchedAt = w.now
+	case plan.RollBack:
+		a := w.generation(s.Domain, s.Generation)
+		if a == nil || !a.stored() {
+			return failed
+		}
+		a.marks.Withdrawn, a.marks.RollbackSeen = s.Reason, w.policy.Rekey[s.Domain].Rollback
+	case plan.DropOld:
+		return w.dropOld(s)
+	case plan.DiscardAuthority:
+		a := w.generation(s.Domain, s.Generation)
+		if a == nil {
+			return failed
+		}
+		w.forget(s.Domain, a)
+	}
+	return nil
+}
+
+// trustNew makes the next generation. What was lost before any bundle held it gives its number away.
+func (w *world) trustNew(s plan.TrustNew) error {
+	a := w.generation(s.Domain, s.Generation)
+	if a != nil && !a.stored() && !w.isHeld(s.Domain, a) {
+		w.forget(s.Domain, a)
 		a = nil
 	}
-	switch {
-	case s.Op == plan.TrustNew && a == nil:
-		a = w.newAuthority(s.Domain, s.Generation)
-		if old := w.signing(s.Domain); s.Bridged {
-			a.forward = bridgeBetween(a, old, old.premises.NotAfter)
-			a.backward = bridgeBetween(old, a, w.now.Add(day))
-			a.older = old.forward
-		}
-		w.newer[s.Domain] = append(w.newer[s.Domain], a)
-	case s.Op == plan.SwitchSigner && a != nil:
-		a.marks.SwitchedAt = w.now
-	case s.Op == plan.RollBack && a != nil && signer != nil:
-		signer.marks.RolledBack, signer.marks.Answered = a.generation, a.marks.Answered
-		signer.marks.RollbackSeen = w.policy.Rekey[s.Domain].Rollback
-	case s.Op == plan.DropOld && signer != nil:
-		signer.marks.Retired = append(slices.Clone(signer.marks.Retired), s.Generation)
-	case s.Op == plan.DiscardAuthority && a != nil:
-		w.forget(s.Domain, a)
-	default:
+	if a != nil {
+		return fmt.Errorf("%s overwrites a Secret", s)
+	}
+	a = w.newAuthority(s.Domain, s.Generation)
+	if old := w.generation(s.Domain, s.Active); s.Bridged {
+		a.forward = bridgeBetween(a, old, old.certificate.NotAfter)
+		a.backward = bridgeBetween(old, a, w.now.Add(day))
+		a.older = old.forward
+	}
+	w.newer[s.Domain] = append(w.newer[s.Domain], a)
+	return nil
+}
+
+// dropOld notes on the active authority that another one is dropped, and what is to be remembered of one that was rolled back.
+func (w *world) dropOld(s plan.DropOld) error {
+	active, old := w.generation(s.Domain, s.Active), w.generation(s.Domain, s.Generation)
+	if active == nil || !active.stored() {
 		return fmt.Errorf("precondition of %s failed", s)
+	}
+	marks := &active.marks
+	marks.Retired = append(slices.Clone(marks.Retired), s.Generation)
+	if old != nil && old.marks.Withdrawn != "" {
+		marks.RolledBack, marks.RolledBackBy = s.Generation, old.marks.Withdrawn
+		marks.Answered, marks.RollbackSeen = old.marks.Answered, old.marks.RollbackSeen
 	}
 	return nil
 }
 
 func bridgeBetween(subject, by *storedAuthority, until time.Time) facts.Bridge {
-	from := subject.premises.NotBefore
-	if by.premises.NotBefore.After(from) {
-		from = by.premises.NotBefore
+	from := subject.certificate.NotBefore
+	if by.certificate.NotBefore.After(from) {
+		from = by.certificate.NotBefore
 	}
 	return facts.Bridge{
-		Fingerprint: subject.premises.Fingerprint + "-by-" + by.premises.Fingerprint,
-		KeyID:       subject.premises.KeyID, IssuerKeyID: by.premises.KeyID, NotBefore: from, NotAfter: until,
+		Fingerprint: subject.certificate.Fingerprint + "-by-" + by.certificate.Fingerprint,
+		KeyID:       subject.certificate.KeyID, IssuerKeyID: by.certificate.KeyID, NotBefore: from, NotAfter: until,
 	}
 }
 
 // held reports whether some Secret or process holds an authority.
 func (w *world) isHeld(domain facts.Domain, a *storedAuthority) bool {
 	return slices.ContainsFunc(w.members, func(m *member) bool {
-		return slices.Contains(m.secret.Anchors.Of(domain), a.premises.Fingerprint) || slices.ContainsFunc(m.pods, func(c *container) bool {
-			return slices.Contains(c.loaded.Of(domain), a.premises.Fingerprint) || slices.Contains(c.active.Anchors.Of(domain), a.premises.Fingerprint)
+		return slices.Contains(m.secret.Anchors.Of(domain), a.certificate.Fingerprint) || slices.ContainsFunc(m.pods, func(c *container) bool {
+			return slices.Contains(c.loaded.Of(domain), a.certificate.Fingerprint) || slices.Contains(c.active.Anchors.Of(domain), a.certificate.Fingerprint)
 		})
 	})
 }

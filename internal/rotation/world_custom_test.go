@@ -113,12 +113,12 @@ func (w *world) external() []facts.Anchor {
 }
 
 // note writes the record of anchors, as it was observed.
-func (w *world) note(s plan.Step) error {
+func (w *world) note(about plan.AnchorStep, s plan.Step) error {
 	for _, a := range w.external() {
-		if a.Domain != s.Domain || a.Fingerprint != s.Anchor {
+		if a.Domain != about.Domain || a.Fingerprint != about.Anchor {
 			continue
 		}
-		switch s.Op {
+		switch s.(type) {
 		case plan.AdmitAnchor:
 			if !a.Admitted {
 				a.AdmittedAt = w.now
@@ -140,10 +140,10 @@ func (w *world) note(s plan.Step) error {
 }
 
 // customsAfter is what a member's process presents in place of its own leaves after a step.
-func (w *world) customsAfter(m *member, s plan.Step) (customs []facts.Custom, err error) {
+func (w *world) customsAfter(m *member, s plan.Publish) (customs []facts.Custom, err error) {
 	for _, domain := range facts.Domains() {
 		want := w.wanted(slot{m.kind, domain})
-		switch have := customIn(m.secret.Customs, domain); {
+		switch have := customOf(m.secret.Customs, domain); {
 		case slices.Contains(s.Adopt, domain) && want == nil:
 			return nil, fmt.Errorf("the custom %s certificate of %s is not at hand", domain, m.name)
 		case slices.Contains(s.Adopt, domain):
@@ -155,6 +155,16 @@ func (w *world) customsAfter(m *member, s plan.Step) (customs []facts.Custom, er
 		}
 	}
 	return cloneCustoms(customs), nil
+}
+
+// customOf finds a custom certificate without the code under test.
+func customOf(customs []facts.Custom, domain facts.Domain) *facts.Custom {
+	for i := range customs {
+		if customs[i].Domain == domain {
+			return &customs[i]
+		}
+	}
+	return nil
 }
 
 // toServe is the fingerprint of what is to be served with some material: by the process, or by the agent and Patroni.
@@ -238,9 +248,7 @@ func presenting(kind facts.Kind, domain facts.Domain, issuer string) fact {
 // adopted is a party whose material presents what is wanted, and nobody was asked to use it.
 func adopted(party string, domain facts.Domain) fact {
 	return func(w *world) {
-		if err := w.write(w.member(party), plan.Step{Adopt: []facts.Domain{domain}}); err != nil {
-			panic(err)
-		}
+		w.publishAs(w.member(party), plan.Publish{Adopt: []facts.Domain{domain}})
 	}
 }
 

@@ -2,6 +2,7 @@ package rotation
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -44,7 +45,6 @@ type world struct {
 	unchecked   bool         // Check lets everything through, so that a test sees what happens then
 	after       func()       // is called after every step and every agent's turn
 	ledger      facts.Ledger // of applications
-	planned     *plan.Plan   // that is being executed: what to publish is taken from it, as the operator does
 	log         []string     // of executed steps
 }
 
@@ -95,8 +95,8 @@ func birth(replicas, poolers int) *world {
 	w := &world{now: dawn, trust: facts.Trust{State: facts.Missing}, ledger: facts.Ledger{State: facts.Missing}, authorities: map[facts.Domain]*storedAuthority{}, newer: map[facts.Domain][]*storedAuthority{}, sources: map[slot]*source{}}
 	w.policy.Rekey = map[facts.Domain]facts.RekeyPolicy{}
 	w.policy.Authorities = map[facts.Domain]facts.CertificatePolicy{
-		Server: {Life: 730 * day, Algorithm: pki.DefaultAlgorithm},
-		Client: {Life: 730 * day, Algorithm: pki.DefaultAlgorithm},
+		facts.Server: {Life: 730 * day, Algorithm: pki.DefaultAlgorithm},
+		facts.Client: {Life: 730 * day, Algorithm: pki.DefaultAlgorithm},
 	}
 	w.members = []*member{{name: "operator", kind: facts.Operator, wants: []facts.LeafWant{wantClient("_pgtls")}, secret: facts.Material{State: facts.Missing}}}
 	for i := range replicas {
@@ -210,13 +210,13 @@ func (w *world) observe() facts.Observed {
 	o.PublicTrust.Anchors = slices.Clone(w.trust.Anchors)
 	for _, domain := range facts.Domains() {
 		for _, a := range w.generations(domain) {
-			if !a.original.Present && !a.copy.Present && w.named(domain, a) {
-				o.Authorities = append(o.Authorities, facts.Authority{Domain: domain, Generation: a.generation, Certificate: a.premises,
+			if !a.stored() && !a.remembered && w.named(domain, a) {
+				o.Authorities = append(o.Authorities, facts.Authority{Domain: domain, Generation: a.generation, Certificate: a.certificate,
 					Problem: reason.AuthorityLost, Message: "as lost"})
 			}
-			if a.original.Present || a.copy.Present {
-				o.Authorities = append(o.Authorities, facts.Authority{Domain: domain, Generation: a.generation, Certificate: a.premises,
-					Created: a.created, Problem: a.problem, Message: "as " + string(a.problem), Original: a.original, Copy: a.copy,
+			if a.stored() || a.remembered {
+				o.Authorities = append(o.Authorities, facts.Authority{Domain: domain, Generation: a.generation, Certificate: a.certificate,
+					Created: a.created, Problem: a.problem, Message: "as " + string(a.problem), Original: a.original, Copy: a.copy, Remembered: !a.stored(),
 					Forward: a.forward, Backward: a.backward, Older: a.older, Marks: a.marks})
 			}
 		}
@@ -310,18 +310,22 @@ func firstEnd(m *facts.Material) time.Time {
 // execute carries one step out, with the preconditions that the real writes have.
 func (w *world) execute(s plan.Step) error {
 	w.log = append(w.log, s.String())
-	switch s.Op {
-	case plan.CreateAuthority, CopyAuthority, plan.RestoreAuthority, ReleaseAuthority:
+	switch s := s.(type) {
+	case plan.CreateAuthority, plan.RestoreAuthority:
 		return w.storeAuthority(s)
 	case plan.TrustNew, plan.SwitchSigner, plan.RollBack, plan.DropOld, plan.DiscardAuthority:
 		return w.rekey(s)
-	case plan.AdmitAnchor, plan.NoteUnused, plan.DropAnchor:
-		return w.note(s)
+	case plan.AdmitAnchor:
+		return w.note(s.AnchorStep, s)
+	case plan.NoteUnused:
+		return w.note(s.AnchorStep, s)
+	case plan.DropAnchor:
+		return w.note(s.AnchorStep, s)
 	case plan.PublishTrust:
 		if w.trust.State == facts.Foreign {
 			return fmt.Errorf("overwriting a foreign ConfigMap")
 		}
-		w.trust = facts.Trust{State: facts.Present, Anchors: w.anchors(facts.Server)}
+		w.trust = facts.Trust{State: facts.Present, Anchors: s.Anchors}
 	case plan.Publish:
 		m := w.member(s.Party)
 		if m == nil || m.secret.State == facts.Foreign {
@@ -339,52 +343,75 @@ func (w *world) execute(s plan.Step) error {
 			w.handshake(m, c)
 		}
 	default:
-		return fmt.Errorf("no such step: %q", s.Op)
+		return fmt.Errorf("no such step: %q", s.Op())
 	}
 	return nil
 }
 
-// publish writes a member's Secret: some leaves anew, and what is presented in their place stays.
+// publish writes a member's Secret as a fact: some leaves anew, bundles and chains as the stored authorities have it, and what is
+// presented in place of leaves stays.
 func (w *world) publish(m *member, reissue []facts.Domain) {
-	if err := w.write(m, plan.Step{Reissue: reissue}); err != nil {
+	w.publishAs(m, plan.Publish{Reissue: reissue})
+}
+
+func (w *world) publishAs(m *member, s plan.Publish) {
+	for _, domain := range facts.Domains() {
+		s.Anchors.Set(domain, w.anchors(domain))
+		issuer := ""
+		if signer := w.signing(domain); slices.Contains(s.Reissue, domain) {
+			s.Active.Set(domain, signer.generation)
+			issuer = signer.certificate.KeyID
+		} else if leaf := m.leaf(domain); leaf != nil {
+			issuer = leaf.IssuerKeyID
+		}
+		s.Chain.Set(domain, w.chainOf(domain, issuer))
+	}
+	if m.kind == facts.Application {
+		s.Anchors.Client = nil
+	}
+	if err := w.write(m, s); err != nil {
 		panic(err)
 	}
 }
 
-// write writes a member's Secret: some leaves anew, the others and both bundles as they should be.
-func (w *world) write(m *member, s plan.Step) error {
+// write writes a member's Secret: what the step says, and of the rest what there is.
+func (w *world) write(m *member, s plan.Publish) error {
 	customs, err := w.customsAfter(m, s)
 	if err != nil {
 		return err
 	}
-	material := facts.Material{State: facts.Present, Answered: w.policy.RenewRequest, Customs: customs}
+	material := facts.Material{State: facts.Present, Answered: w.policy.RenewRequest, Customs: customs, Anchors: m.secret.Anchors}
 	for _, domain := range facts.Domains() {
-		if anchors := w.anchors(domain); anchors != nil {
+		if anchors := s.Anchors.Of(domain); anchors != nil {
 			material.Anchors.Set(domain, anchors)
-		} else {
-			material.Anchors.Set(domain, m.secret.Anchors.Of(domain))
 		}
 	}
-	w.addRevocations(m, &material)
+	w.addRevocations(m, &material, s)
 	for _, want := range m.wants {
+		leaf := m.leaf(want.Domain)
 		if slices.Contains(s.Reissue, want.Domain) {
-			material.Leaves = append(material.Leaves, w.issue(want))
-			w.noteIssue(m, &material.Leaves[len(material.Leaves)-1])
-		} else if old := m.leaf(want.Domain); old != nil {
-			material.Leaves = append(material.Leaves, *old)
+			signer := w.generation(want.Domain, s.Active.Of(want.Domain))
+			if signer == nil {
+				return fmt.Errorf("%s: there is no %s g%d", s, want.Domain, s.Active.Of(want.Domain))
+			}
+			made := w.issue(want, signer)
+			w.noteIssue(m, &made)
+			leaf = &made
 		}
-	}
-	for i := range material.Leaves {
-		material.Leaves[i].Chain = w.chainOf(material.Leaves[i].Domain, material.Leaves[i].IssuerKeyID)
+		if leaf != nil {
+			kept := *leaf
+			kept.Chain = slices.Clone(s.Chain.Of(want.Domain))
+			material.Leaves = append(material.Leaves, kept)
+		}
 	}
 	material.Revision = revisionOf(&material)
 	m.secret = material
 	return nil
 }
 
-func (w *world) issue(want facts.LeafWant) facts.Leaf {
+func (w *world) issue(want facts.LeafWant, by *storedAuthority) facts.Leaf {
 	w.serial++
-	signer := w.signing(want.Domain).premises
+	signer := by.certificate
 	end := w.now.Add(want.Life)
 	if end.After(signer.NotAfter) {
 		end = signer.NotAfter
@@ -559,23 +586,49 @@ func (w *world) round(steps int) (plan.Plan, error) {
 	return planned, w.run(planned, steps)
 }
 
+// run executes the first steps of a plan: all of Keep, then every lane, then the transition. The first error in a lane ends that
+// lane alone, and nothing else.
 func (w *world) run(planned plan.Plan, steps int) error {
 	defer w.agents()
-	w.planned = &planned
-	defer func() { w.planned = nil }()
-	for _, s := range planned.Steps[:min(steps, len(planned.Steps))] {
-		fresh := w.observe()
-		if s.Op == plan.Activate && s.Revision == "" {
-			s.Revision = w.member(s.Party).secret.Revision
+	var failed []error
+	take := func(steps *int, lane []plan.Step) {
+		for _, s := range lane {
+			if *steps == 0 {
+				return
+			}
+			*steps--
+			if err := w.checked(s); err != nil {
+				failed = append(failed, err)
+				return
+			}
 		}
-		if v := invariant.Check(fresh, s); v != nil && !w.unchecked {
-			return fmt.Errorf("executing %s: %w", s, v)
-		}
-		if err := w.execute(s); err != nil {
-			return fmt.Errorf("executing %s: %w", s, err)
-		}
-		w.looked()
 	}
+	for i := range planned.Keep {
+		take(&steps, planned.Keep[i:i+1])
+	}
+	for i := range planned.Lanes {
+		take(&steps, planned.Lanes[i].Steps)
+	}
+	if planned.Transition != nil {
+		take(&steps, []plan.Step{planned.Transition})
+	}
+	return errors.Join(failed...)
+}
+
+// checked executes one step that every invariant allows.
+func (w *world) checked(s plan.Step) error {
+	fresh := w.observe()
+	if activate, is := s.(plan.Activate); is && activate.Revision == "" {
+		activate.Revision = w.member(activate.Party).secret.Revision
+		s = activate
+	}
+	if v := invariant.Check(&fresh, s); v != nil && !w.unchecked {
+		return fmt.Errorf("executing %s: %w", s, v)
+	}
+	if err := w.execute(s); err != nil {
+		return fmt.Errorf("executing %s: %w", s, err)
+	}
+	w.looked()
 	return nil
 }
 
@@ -585,7 +638,7 @@ const all = 1 << 20
 func (w *world) rest(limit int) (plan.Plan, int, error) {
 	for n := range limit {
 		planned, err := w.round(all)
-		if err != nil || len(planned.Steps) == 0 {
+		if err != nil || planned.Empty() {
 			return planned, n, err
 		}
 	}

@@ -239,16 +239,19 @@ func (a *Adopting) neverHeard() bool {
 // propagated is open when clients that follow the ConfigMap have had the time to take an issuer that nothing leads them to. What
 // they hold cannot be seen.
 func propagated(a *Adopting) plan.Gate {
-	var until time.Time
+	var until time.Time // which may be zero: it is not known when the anchor was admitted, and so it was long ago
+	known := false
 	for i := range a.Observed.External {
 		anchor := &a.Observed.External[i]
 		if anchor.Domain != a.Domain || !anchor.Admitted || !slices.Contains(a.Want.Anchors, anchor.Fingerprint) {
 			continue
 		}
-		until = plan.Sooner(until, anchor.AdmittedAt.Add(a.Policy.TrustPropagationDelay))
+		if at := anchor.AdmittedAt.Add(a.Policy.TrustPropagationDelay); !known || at.Before(until) {
+			until, known = at, true
+		}
 	}
 	switch {
-	case until.IsZero():
+	case !known:
 		return plan.When(false) // it is being admitted
 	case !a.Observed.Now.Before(until):
 		return plan.Gate{}

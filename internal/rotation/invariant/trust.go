@@ -77,8 +77,8 @@ func issuedTooEarly(o *facts.Observed, s plan.Publish) string {
 	return ""
 }
 
-// activatedTooEarly: a pod that is urgent waits for no Secret of another party, which no process may have loaded; MutualTrust
-// says what processes have.
+// activatedTooEarly: a pod that is urgent, or of which every verifier refuses what it can present, waits for no Secret of another
+// party, which no process may have loaded; MutualTrust says what processes have.
 func activatedTooEarly(o *facts.Observed, s plan.Activate) string {
 	p := o.Party(s.Party)
 	if p == nil {
@@ -96,7 +96,7 @@ func activatedTooEarly(o *facts.Observed, s plan.Activate) string {
 		for k := range o.Parties {
 			m := &o.Parties[k].Material
 			held := m.Anchors.Of(l.Domain)
-			if held != nil && m.State != facts.Foreign && !slices.Contains(held, a.Certificate.Fingerprint) && !pressed(o, p, s.Pod) {
+			if held != nil && m.State != facts.Foreign && !slices.Contains(held, a.Certificate.Fingerprint) && !pressed(o, p, s.Pod) && !superseded(o, p) {
 				return fmt.Sprintf("%s does not hold the authority of the %s leaf of %s", o.Parties[k].Name, l.Domain, p.Name)
 			}
 		}
@@ -281,14 +281,16 @@ func rollBackToTrusted(o *facts.Observed, step plan.Step) string {
 	if !rollsBack {
 		return ""
 	}
-	to := o.Authority(s.Domain, s.To)
+	from, to := o.Authority(s.Domain, s.Generation), o.Authority(s.Domain, s.To)
 	switch {
-	case o.Authority(s.Domain, s.Generation) == nil:
+	case from == nil:
 		return fmt.Sprintf("the %s authority g%d is not known", s.Domain, s.Generation)
 	case to == nil || !to.Usable(o.Now):
 		return fmt.Sprintf("the %s authority g%d cannot sign", s.Domain, s.To)
 	case isDropped(o, to):
 		return fmt.Sprintf("the %s authority g%d was dropped", s.Domain, s.To)
+	case from.SwitchedAt.IsZero():
+		return "" // it was never active, and what is active stays so
 	}
 	for i := range o.Parties {
 		p := &o.Parties[i]

@@ -127,7 +127,9 @@ func (r *Rules) derive(policy *facts.Policy, o *facts.Observed, domain facts.Dom
 	slices.SortFunc(live, func(a, b *facts.Authority) int { return a.Generation - b.Generation })
 	r.assignRoles(s, policy, o, live)
 	for _, a := range live {
-		s.anchors = append(s.anchors, a.Certificate.Fingerprint)
+		if s.Active == nil || a == s.Active || !needless(policy, o, a) {
+			s.anchors = append(s.anchors, a.Certificate.Fingerprint)
+		}
 		if a != s.Active { // its role is another when it can sign, and when it no longer can
 			s.wakeAt(o.Now, a.Certificate.NotBefore)
 			s.wakeAt(o.Now, a.Certificate.NotAfter)
@@ -273,6 +275,25 @@ func heldByAll(o *facts.Observed, a *facts.Authority) bool {
 			if pod := &p.Pods[j]; !served.Settled(p, pod) || !slices.Contains(pod.Report.Loaded.Of(a.Domain), a.Certificate.Fingerprint) {
 				return false
 			}
+		}
+	}
+	return true
+}
+
+// needless reports whether a generation beside the active one is tainted or was rolled back, and no bundle holds it: then none is to
+// take it for the time until it is dropped. What cannot be read may hold it.
+func needless(policy *facts.Policy, o *facts.Observed, a *facts.Authority) bool {
+	if a.Withdrawn == "" && policy.Rekey[a.Domain].Tainted != a.Generation {
+		return false
+	}
+	if trust := &o.PublicTrust; a.Domain == facts.Server && (trust.State == facts.Unknown || slices.Contains(trust.Anchors, a.Certificate.Fingerprint)) {
+		return false
+	}
+	for i := range o.Parties {
+		p := &o.Parties[i]
+		leaf, bundle := p.Leaf(a.Domain), p.Material.Anchors.Of(a.Domain)
+		if p.Material.State == facts.Unknown || slices.Contains(bundle, a.Certificate.Fingerprint) || leaf != nil && leaf.IssuerKeyID == a.Certificate.KeyID {
+			return false
 		}
 	}
 	return true

@@ -82,7 +82,7 @@ func (e *engine) withoutActive(s *CASet) {
 	switch {
 	case s.Next != nil:
 		e.switchSigner(s)
-	case len(s.anchors) > 0 && broken.Problem != reason.AuthorityForeign:
+	case len(s.Issuers) > 0 && broken.Problem != reason.AuthorityForeign:
 		// What is in use stays trusted: its certificate is known. Its leaves are replaced once the new one is trusted too.
 		e.transition(plan.TrustNew{Domain: s.Domain, Generation: s.highest + 1, Reason: why, Message: e.affected(s, broken)})
 	}

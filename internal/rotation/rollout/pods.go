@@ -20,10 +20,12 @@ func (r *rollout) activateFirst(p *facts.Party) plan.Step {
 	gate := r.open(p, pod)
 	r.closed = true
 	switch {
-	case !r.isOpen(gate) || r.revives && !r.urgent(p, pod):
+	case !r.isOpen(gate):
 		return nil
 	case pod.Report == nil && !r.issuersExpired(p):
 		r.unreachable(pod)
+		return nil
+	case r.revives && !r.urgent(p, pod):
 		return nil
 	}
 	return plan.Activate{Party: p.Name, Pod: pod.Name, Reason: reason.Published}

@@ -138,8 +138,14 @@ func (r *rollout) party(p *facts.Party) {
 func (r *rollout) publish(p *facts.Party, n need) {
 	step := plan.Publish{
 		Party: p.Name, Reissue: slices.Clone(n.reissue), Adopt: n.adopt, Own: n.own, Reason: n.reason,
-		Anchors: facts.Bundles{Server: r.Sets.Anchors(facts.Server), Client: r.Sets.Anchors(facts.Client)},
-		Lists:   r.Lists.Wanted, KeepLists: r.Lists.Keep,
+	}
+	if p.Kind == facts.Instance {
+		step.Lists, step.KeepLists = r.Lists.Wanted, r.Lists.Keep
+	}
+	for _, domain := range facts.Domains() {
+		if p.Verifies(domain) {
+			step.Anchors.Set(domain, r.Sets.Anchors(domain))
+		}
 	}
 	for i := range p.Wants {
 		r.contents(&step, p, p.Wants[i].Domain)
