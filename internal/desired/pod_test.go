@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 
 	"pgtls.dev/pgtls/api/v1beta1"
 )
@@ -182,5 +183,24 @@ func TestTheLongestNamesFit(t *testing.T) {
 	}
 	if name := UserSecret(cluster, strings.Repeat("u", 32)); len(name) > 253 {
 		t.Errorf("Secret %q has %d characters", name, len(name))
+	}
+}
+
+func TestAnInstanceHasTimeToStopByItsMemory(t *testing.T) {
+	for _, c := range []struct {
+		limit, request string
+		want           int64
+	}{
+		{"", "", 30}, {"1Gi", "", 34}, {"", "1Gi", 34}, {"4Gi", "1Gi", 46}, {"64Gi", "", 286}, {"2Ti", "", 600},
+	} {
+		requirements := corev1.ResourceRequirements{Limits: corev1.ResourceList{}, Requests: corev1.ResourceList{}}
+		for list, text := range map[*corev1.ResourceList]string{&requirements.Limits: c.limit, &requirements.Requests: c.request} {
+			if text != "" {
+				(*list)[corev1.ResourceMemory] = resource.MustParse(text)
+			}
+		}
+		if got := stopSeconds(requirements); got != c.want {
+			t.Errorf("limit %q, request %q: %d s, want %d s", c.limit, c.request, got, c.want)
+		}
 	}
 }

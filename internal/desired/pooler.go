@@ -54,8 +54,9 @@ func poolerPod(cluster *v1beta1.PostgresCluster, pooler *v1beta1.PGBouncerSpec, 
 		ImagePullSecrets:             cluster.Spec.ImagePullSecrets,
 		Affinity:                     affinity,
 		Tolerations:                  pooler.Tolerations,
-		// After SIGTERM PgBouncer serves the clients that it has until they leave, or until this is over.
-		TerminationGracePeriodSeconds: ptr.To[int64](60),
+		// After SIGTERM PgBouncer serves the clients that it has until they leave, or until this is over. A namespace that terminates
+		// waits for half of it and more, see stopSeconds.
+		TerminationGracePeriodSeconds: ptr.To[int64](leastStopSeconds),
 		InitContainers:                []corev1.Container{agentContainer(cluster, settings, args)},
 		Containers:                    []corev1.Container{poolerContainer(cluster, pooler, settings)},
 		Volumes: append(agentVolumes(MaterialSecret(PoolerName(cluster.Name))),

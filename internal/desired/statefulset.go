@@ -46,15 +46,14 @@ func instancePod(cluster *v1beta1.PostgresCluster, instance Instance, settings S
 		affinity = apartFrom(ComponentLabels(cluster.Name, InstanceComponent))
 	}
 	return corev1.PodSpec{
-		ServiceAccountName:           ServiceAccountName(cluster.Name),
-		AutomountServiceAccountToken: ptr.To(false),
-		EnableServiceLinks:           ptr.To(false),
-		SecurityContext:              podSecurity(),
-		ImagePullSecrets:             cluster.Spec.ImagePullSecrets,
-		Affinity:                     affinity,
-		Tolerations:                  instance.Set.Tolerations,
-		// A primary writes a checkpoint and hands its last WAL to the replicas before it goes.
-		TerminationGracePeriodSeconds: ptr.To[int64](120),
+		ServiceAccountName:            ServiceAccountName(cluster.Name),
+		AutomountServiceAccountToken:  ptr.To(false),
+		EnableServiceLinks:            ptr.To(false),
+		SecurityContext:               podSecurity(),
+		ImagePullSecrets:              cluster.Spec.ImagePullSecrets,
+		Affinity:                      affinity,
+		Tolerations:                   instance.Set.Tolerations,
+		TerminationGracePeriodSeconds: ptr.To(stopSeconds(instance.Set.Resources)),
 		InitContainers: []corev1.Container{
 			agentContainer(cluster, settings, []string{"--kind=" + string(agentapi.Instance)}, containerPort(patroniPort, agentapi.PatroniPort)),
 		},
@@ -69,6 +68,24 @@ func instancePod(cluster *v1beta1.PostgresCluster, instance Instance, settings S
 			serviceAccountToken(),
 		),
 	}
+}
+
+const (
+	leastStopSeconds = 30
+	mostStopSeconds  = 600
+	stopRate         = 256 << 20 // bytes of memory for which a second more is given
+)
+
+// stopSeconds is how long an instance has to stop. It writes a checkpoint of what it has changed in memory and hands its last WAL to the
+// replicas; one that takes longer is killed, and recovers from its WAL. It is as short as that allows, because Kubernetes looks at a
+// namespace that terminates again only after half of the longest time of its pods (ADR 0021). An instance without memory limit and
+// request counts as small.
+func stopSeconds(resources corev1.ResourceRequirements) int64 {
+	memory := resources.Limits.Memory()
+	if memory.IsZero() {
+		memory = resources.Requests.Memory()
+	}
+	return min(leastStopSeconds+memory.Value()/stopRate, mostStopSeconds)
 }
 
 func databaseContainer(cluster *v1beta1.PostgresCluster, instance Instance, settings Settings) corev1.Container {

@@ -18,7 +18,7 @@ import (
 	"pgtls.dev/pgtls/internal/desired"
 )
 
-// podPatience is how long a StatefulSet has for making its pod before it is asked why there is none.
+// podPatience is how long a pod may be missing before its StatefulSet is asked why there is none.
 const podPatience = 2 * time.Second
 
 // failedCreate is the reason of the events, and of the condition ReplicaFailure, with which Kubernetes says that it could not make a pod.
@@ -29,12 +29,12 @@ const failedCreate = "FailedCreate"
 func lookForDeniedPods(ctx context.Context, r *round) ([]Wait, error) {
 	var waits []Wait
 	for _, name := range slices.Sorted(maps.Keys(r.facts.statefulSets)) {
-		if r.facts.pods[name] != nil {
+		statefulSet := r.facts.statefulSets[name]
+		if r.facts.pods[name] != nil || statefulSet.DeletionTimestamp != nil {
+			r.retries.podThere(r.key(), name)
 			continue
 		}
-		if wait := r.whyNoPod(ctx, r.facts.statefulSets[name]); wait != nil {
-			waits = append(waits, *wait)
-		}
+		waits = append(waits, r.whyNoPod(ctx, statefulSet))
 	}
 	if pooler := r.facts.pooler; pooler != nil {
 		for _, condition := range pooler.Status.Conditions {
@@ -46,10 +46,11 @@ func lookForDeniedPods(ctx context.Context, r *round) ([]Wait, error) {
 	return waits, nil
 }
 
-func (r *round) whyNoPod(ctx context.Context, statefulSet *appsv1.StatefulSet) *Wait {
+// whyNoPod asks after a moment only: a pod that is replaced is missing too, and an event of an hour ago would be taken for the cause.
+func (r *round) whyNoPod(ctx context.Context, statefulSet *appsv1.StatefulSet) Wait {
 	party := "StatefulSet " + statefulSet.Name
-	awaited := &Wait{Party: party, Reason: AwaitingInstance, Message: "its pod is not there yet", Again: podPatience}
-	if !lookedAt(statefulSet) || r.now.Sub(statefulSet.CreationTimestamp.Time) < podPatience {
+	awaited := Wait{Party: party, Reason: AwaitingInstance, Message: "its pod is not there yet", Again: podPatience}
+	if missing := r.now.Sub(r.retries.podMissing(r.key(), statefulSet.Name, r.now)); !lookedAt(statefulSet) || missing < podPatience {
 		return awaited
 	}
 	message, err := r.denials(ctx, statefulSet)
@@ -61,8 +62,7 @@ func (r *round) whyNoPod(ctx context.Context, statefulSet *appsv1.StatefulSet) *
 		awaited.Again = 2 * podPatience
 		return awaited
 	}
-	wait := podDenied(party, message)
-	return &wait
+	return podDenied(party, message)
 }
 
 func podDenied(party, message string) Wait {
@@ -75,8 +75,9 @@ type eventReader func(context.Context, *appsv1.StatefulSet) (string, error)
 func readDenials(live client.Reader) eventReader {
 	return func(ctx context.Context, statefulSet *appsv1.StatefulSet) (string, error) {
 		var list corev1.EventList
-		selected := fields.Set{"involvedObject.kind": "StatefulSet", "involvedObject.uid": string(statefulSet.UID), "reason": failedCreate}
-		err := live.List(ctx, &list, client.InNamespace(statefulSet.Namespace), client.MatchingFieldsSelector{Selector: selected.AsSelector()})
+		selector := fields.AndSelectors(fields.OneTermEqualSelector("involvedObject.kind", "StatefulSet"),
+			fields.OneTermEqualSelector("involvedObject.uid", string(statefulSet.UID)), fields.OneTermEqualSelector("reason", failedCreate))
+		err := live.List(ctx, &list, client.InNamespace(statefulSet.Namespace), client.MatchingFieldsSelector{Selector: selector})
 		if err != nil {
 			return "", fmt.Errorf("listing events of StatefulSet %s: %w", statefulSet.Name, err)
 		}

@@ -105,6 +105,7 @@ type attempts struct {
 	uid        types.UID
 	generation int64
 	failed     map[string]failedAttempt
+	missing    map[string]time.Time // since when an instance's pod is seen to be missing
 }
 
 type failedAttempt struct {
@@ -121,7 +122,7 @@ func (r *retries) begin(cluster types.NamespacedName, uid types.UID, generation 
 	defer r.mu.Unlock()
 	known := r.known[cluster]
 	if known == nil || known.uid != uid || known.generation != generation {
-		r.known[cluster] = &attempts{uid: uid, generation: generation, failed: map[string]failedAttempt{}}
+		r.known[cluster] = &attempts{uid: uid, generation: generation, failed: map[string]failedAttempt{}, missing: map[string]time.Time{}}
 	}
 }
 
@@ -144,6 +145,23 @@ func (r *retries) succeeded(cluster types.NamespacedName, key string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.known[cluster].failed, key)
+}
+
+// podMissing notes that an instance has no pod, and returns since when.
+func (r *retries) podMissing(cluster types.NamespacedName, instance string, now time.Time) time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	missing := r.known[cluster].missing
+	if _, noted := missing[instance]; !noted {
+		missing[instance] = now
+	}
+	return missing[instance]
+}
+
+func (r *retries) podThere(cluster types.NamespacedName, instance string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.known[cluster].missing, instance)
 }
 
 // after returns how long until the first of the failed attempts is made again; 0: none failed.

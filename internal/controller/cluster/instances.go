@@ -12,6 +12,9 @@ func makeInstances(ctx context.Context, r *round) ([]Wait, error) {
 	for _, instance := range desired.Instances(r.cluster) {
 		if wait := r.notYet(instance.Name); wait != nil {
 			waits = append(waits, *wait)
+			if live := r.facts.statefulSets[instance.Name]; live != nil {
+				waits = append(waits, r.takeBack(ctx, live)...)
+			}
 			continue
 		}
 		statefulSet, err := desired.StatefulSet(r.cluster, instance, r.settings)

@@ -8,7 +8,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"pgtls.dev/pgtls/internal/delivery/kube"
 	"pgtls.dev/pgtls/internal/desired"
 )
 
@@ -29,7 +28,6 @@ func clearLeftovers(ctx context.Context, r *round) ([]Wait, error) {
 	}
 	for _, leftover := range leftovers {
 		if r.attempt(ctx, "delete "+objectName("ConfigMap", leftover.Name), func() error { return r.applier.Delete(ctx, leftover) }) != nil {
-			r.leftovers = true
 			continue
 		}
 		delete(r.facts.configMaps, leftover.Name)
@@ -39,7 +37,7 @@ func clearLeftovers(ctx context.Context, r *round) ([]Wait, error) {
 }
 
 // restored reports whether data of a wanted instance is older than the PostgresCluster: it was orphaned, or comes from a backup. A claim that
-// the operator made for this cluster is not older, for it is made after what an earlier cluster left is gone.
+// the operator made for this cluster is not older, though it may be of the same second.
 func (r *round) restored() bool {
 	for _, instance := range desired.Instances(r.cluster) {
 		volume := r.facts.volumes[desired.VolumeName(instance.Name)]
@@ -57,15 +55,7 @@ func adoptPatroniObjects(ctx context.Context, r *round) ([]Wait, error) {
 	}
 	var waits []Wait
 	for _, configMap := range r.unownedPatroniObjects() {
-		key := objectName("ConfigMap", configMap.Name)
-		_ = r.attempt(ctx, key, func() error {
-			err := r.applier.Recover(ctx, configMap, claimantOf(r.cluster))
-			if notOurs, ok := kube.AsOwnership(err); ok {
-				waits = append(waits, *r.notOurs(key, notOurs))
-				return nil
-			}
-			return err
-		})
+		waits = append(waits, r.takeBack(ctx, configMap)...)
 	}
 	return waits, nil
 }

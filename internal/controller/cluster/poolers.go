@@ -17,18 +17,29 @@ func makePoolers(ctx context.Context, r *round) ([]Wait, error) {
 	if desired.Pooler(r.cluster) == nil {
 		return nil, r.removePooler(ctx)
 	}
-	name := desired.PoolerName(r.cluster.Name)
-	if wait := r.missing(name, poolerNeeds(r.cluster.Name)); wait != nil {
-		return []Wait{*wait}, nil
-	}
-	if !r.facts.hasMaterial(name) {
-		return []Wait{{Party: name, Reason: AwaitingMaterial, Message: "the certificates in Secret " + desired.MaterialSecret(name) + " are not issued yet: see the condition TLSReady"}}, nil
+	if wait := r.poolersNotYet(); wait != nil {
+		waits := []Wait{*wait}
+		if r.facts.pooler != nil {
+			waits = append(waits, r.takeBack(ctx, r.facts.pooler)...)
+		}
+		return waits, nil
 	}
 	deployment, err := desired.PoolerDeployment(r.cluster, r.settings)
 	if err != nil {
 		return nil, err
 	}
 	return r.apply(ctx, deployment), nil
+}
+
+func (r *round) poolersNotYet() *Wait {
+	name := desired.PoolerName(r.cluster.Name)
+	if wait := r.missing(name, poolerNeeds(r.cluster.Name)); wait != nil {
+		return wait
+	}
+	if !r.facts.hasMaterial(name) {
+		return &Wait{Party: name, Reason: AwaitingMaterial, Message: "the certificates in Secret " + desired.MaterialSecret(name) + " are not issued yet: see the condition TLSReady"}
+	}
+	return nil
 }
 
 // poolerNeeds are the objects that the poolers' pods mount.

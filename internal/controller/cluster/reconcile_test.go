@@ -133,7 +133,7 @@ func applyPolicy(ctx context.Context, c client.Client, content map[string]any) e
 		return err
 	}
 	if err := c.Get(ctx, client.ObjectKeyFromObject(policy), live); err != nil {
-		return c.Create(ctx, policy)
+		return c.Create(ctx, policy, fieldOwner)
 	}
 	policy.ResourceVersion = live.ResourceVersion
 	return c.Update(ctx, policy)

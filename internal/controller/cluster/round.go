@@ -81,6 +81,29 @@ func (r *round) applyOne(ctx context.Context, object client.Object) *Wait {
 	return wait
 }
 
+// takeBack makes the cluster the owner of what is there already, whatever a change of it waits for.
+func (r *round) takeBack(ctx context.Context, live client.Object) []Wait {
+	name, err := r.applier.Name(live)
+	if err != nil {
+		r.fail(failureOf(r.step, err))
+		return nil
+	}
+	if metav1.IsControlledBy(live, r.cluster) || live.GetDeletionTimestamp() != nil {
+		return nil
+	}
+	key := objectName(name.Kind, name.Name)
+	var waits []Wait
+	_ = r.attempt(ctx, key, func() error {
+		err := r.applier.Recover(ctx, live, claimantOf(r.cluster))
+		if notOurs, ok := kube.AsOwnership(err); ok {
+			waits = append(waits, *r.notOurs(key, notOurs))
+			return nil
+		}
+		return err
+	})
+	return waits
+}
+
 func (r *round) notOurs(key string, notOurs *kube.OwnershipError) *Wait {
 	wait := &Wait{Party: key, Reason: Reason(notOurs.Verdict.Reason()), Message: notOurs.Error(), Again: later}
 	if wait.Reason == BeingDeleted || wait.Reason == StaleOwner {

@@ -27,8 +27,7 @@ func steps() []step {
 		{name: "write configuration", run: writeConfiguration},
 		{name: "make services", run: makeServices},
 		{name: "keep users' secrets", run: keepUserSecrets},
-		// A claim that is older than the cluster says that the cluster was restored, so there must be none before that was asked.
-		{name: "make volumes", needs: []string{clearingLeftovers}, run: makeVolumes},
+		{name: "make volumes", run: makeVolumes},
 		// With what an earlier cluster left of Patroni, a new one would wait for the old one's leader for ever.
 		{name: "make instances", needs: []string{clearingLeftovers}, run: makeInstances},
 		{name: "make poolers", run: makePoolers},
@@ -52,16 +51,18 @@ func (r *round) runStep(ctx context.Context, s step) []Wait {
 		}
 	}
 	r.step = s.name
-	before := len(r.failures)
+	before, conflict := len(r.failures), r.conflict
+	r.conflict = false
 	var waits []Wait
 	_ = r.attempt(ctx, "step "+s.name, func() error {
 		var err error
 		waits, err = s.run(ctx, r)
 		return err
 	})
-	if len(r.failures) > before {
+	if len(r.failures) > before || r.conflict {
 		r.failedSteps = append(r.failedSteps, s.name)
 	}
+	r.conflict = r.conflict || conflict
 	return waits
 }
 
@@ -84,23 +85,21 @@ type lack struct {
 	reason  Reason
 }
 
-// missing returns what keeps an object from being made, or nil.
+// missing returns what keeps an object from being made, or nil. Its reason is that of the first object by name.
 func (r *round) missing(party string, needed needs) *Wait {
 	var names []string
-	reason := StepFailed
 	for name, requirement := range needed {
-		lacking, ok := r.lacking[name]
-		if !ok || requirement == present && lacking.present {
-			continue
-		}
-		names = append(names, name)
-		if reason = lacking.reason; stuck[reason] {
-			reason = ForeignObject
+		if lacking, ok := r.lacking[name]; ok && !(requirement == present && lacking.present) {
+			names = append(names, name)
 		}
 	}
 	if len(names) == 0 {
 		return nil
 	}
 	slices.Sort(names)
+	reason := r.lacking[names[0]].reason
+	if stuck[reason] {
+		reason = ForeignObject
+	}
 	return &Wait{Party: party, Reason: reason, Message: "it needs " + strings.Join(names, " and ") + ", see there", Again: later}
 }
