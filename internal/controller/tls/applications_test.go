@@ -12,11 +12,14 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"pgtls.dev/pgtls/api/v1beta1"
 	"pgtls.dev/pgtls/internal/agentapi"
+	"pgtls.dev/pgtls/internal/controller/tls/act"
 	"pgtls.dev/pgtls/internal/controller/tls/evidence/agenttest"
 	"pgtls.dev/pgtls/internal/controller/tls/material"
 	"pgtls.dev/pgtls/internal/controller/tls/tlstest"
@@ -124,6 +127,78 @@ func TestAUserGetsACertificateOfHisOwn(t *testing.T) {
 
 // After whichever write the operator dies: a certificate is in the ledger before anybody can take it, and what is revoked is so
 // for good.
+// A Secret that cannot be written fills no ledger: what was noted and never stored is replaced at the next attempt.
+func TestASecretThatCannotBeWrittenFillsNoLedger(t *testing.T) {
+	refusals := map[string]error{
+		"quota":  apierrors.NewForbidden(schema.GroupResource{Resource: "secrets"}, aliceSecret, errors.New("exceeded quota: few, requested: secrets=1, used: secrets=7, limited: secrets=7")),
+		"answer": errors.New("read tcp 10.0.0.1:50123: i/o timeout"),
+	}
+	for name, refusal := range refusals {
+		t.Run(name, func(t *testing.T) {
+			h := newHouse(t)
+			h.reconcile()
+			h.around = func(write string, do func() error) error {
+				if write == "create "+aliceSecret {
+					return refusal
+				}
+				return do()
+			}
+			h.change(withCertificates("alice", "bob"))
+			for range 10 {
+				h.reconcile()
+				h.pass(retryMax)
+			}
+			if noted := h.ledger(); len(noted) != 2 {
+				t.Errorf("%d certificates are noted, want one of each user", len(noted))
+			}
+			h.around = nil
+			h.reconcile()
+			h.everyCertificateIsNoted()
+			if noted := h.ledger(); len(noted) != 2 {
+				t.Errorf("then %d certificates are noted", len(noted))
+			}
+		})
+	}
+}
+
+// A write that was done and not answered leaves a certificate, and its entry stays.
+func TestACertificateThatWasStoredAfterAllIsNoted(t *testing.T) {
+	h := newHouse(t)
+	h.reconcile()
+	h.around = func(write string, do func() error) error {
+		err := do()
+		if write == "create "+aliceSecret {
+			return errors.New("timeout")
+		}
+		return err
+	}
+	h.change(withCertificates("alice"))
+	for range 3 {
+		h.reconcile()
+		h.pass(retryMax)
+	}
+	h.everyCertificateIsNoted()
+	if noted := h.ledger(); len(noted) != 1 {
+		t.Errorf("%d certificates are noted", len(noted))
+	}
+}
+
+func TestAUserHasOnlySoManyCertificates(t *testing.T) {
+	h := newHouse(t)
+	h.change(withCertificates("alice"))
+	h.reconcile()
+	for n := range act.MaxCertificates + 3 {
+		h.request(fmt.Sprint(n))
+		h.reconcile()
+	}
+	if noted := h.ledger(); len(noted) != act.MaxCertificates {
+		t.Errorf("%d certificates are noted", len(noted))
+	}
+	if c := h.cluster().Status.Conditions[0]; c.Reason != "StepFailed" || !strings.Contains(c.Message, "LedgerFull") || !strings.Contains(c.Message, "alice") {
+		t.Errorf("condition = %+v", c)
+	}
+}
+
 func TestACrashNeverLeavesACertificateWithoutAnEntry(t *testing.T) {
 	crashes(t, func(t *testing.T, n int) bool {
 		h := newHouse(t)
@@ -247,7 +322,7 @@ func TestARevokedCertificateIsRefusedByTheCanaryAndThenByAll(t *testing.T) {
 			t.Errorf("sessions that were ended (-want +got):\n%s", diff)
 		}
 		text := strings.Join(h.events(), "\n")
-		for _, event := range []string{"Revoked certificate " + serialOf(alice) + " of user alice is revoked (Requested)", "EndSessions 1 sessions of pod hippo-a-0-0 were ended"} {
+		for _, event := range []string{"Revoked certificate " + serialOf(alice) + " of user alice is revoked (Requested)", "SessionsEnded 1 sessions of pod hippo-a-0-0 were ended"} {
 			if !strings.Contains(text, event) {
 				t.Errorf("no event %q in\n%s", event, text)
 			}

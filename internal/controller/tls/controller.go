@@ -123,8 +123,8 @@ func SetupWithManager(ctx context.Context, mgr manager.Manager, options Options)
 	r.executor.Applier.MayWrite = kube.NewNamespaces(direct, options.Now).MayWrite
 	b := ctrl.NewControllerManagedBy(mgr).
 		Named("tls").
-		For(&v1beta1.PostgresCluster{}).
-		Owns(&corev1.Secret{}, builder.OnlyMetadata).
+		For(&v1beta1.PostgresCluster{}, builder.WithPredicates(wished())).
+		Owns(&corev1.Secret{}, builder.OnlyMetadata, builder.WithPredicates(byOthers(&r.executor.Written))).
 		Owns(&corev1.ConfigMap{}, builder.OnlyMetadata).
 		Owns(&corev1.Service{}).
 		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(clusterOfPod)).

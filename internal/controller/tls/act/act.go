@@ -30,6 +30,10 @@ type Executor struct {
 	Sweeps  *evidence.Sweeps
 	Nudges  *evidence.Nudges
 	Memory  *material.Memory
+	// Unstored are certificates of applications.
+	Unstored Unstored
+	// Written are the own writes.
+	Written Written
 	// EndSessions ends sessions of a PostgreSQL.
 	EndSessions SessionEnder
 	Now         func() time.Time

@@ -20,6 +20,7 @@ const (
 	NotAtHand     CauseReason = "NotAtHand"     // a certificate of the plan is not known
 	NotRefused    CauseReason = "NotRefused"    // it was not seen that what an authority issues is refused
 	Unproven      CauseReason = "Unproven"      // the content of material was not verified
+	LedgerFull    CauseReason = "LedgerFull"    // a user has as many certificates as can be noted
 	HeldImmutable CauseReason = "HeldImmutable" // an immutable Secret is being deleted, and finalizers hold it
 )
 

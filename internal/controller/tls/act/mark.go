@@ -91,5 +91,6 @@ func (x *Executor) annotate(ctx context.Context, secret *corev1.Secret, annotati
 	if err := x.Client.Patch(ctx, next, patch, x.Applier.Owner); err != nil {
 		return fmt.Errorf("marking Secret %s: %w", next.Name, err)
 	}
+	x.Written.note(next)
 	return nil
 }

@@ -45,6 +45,7 @@ func publish(ctx context.Context, v *round, step plan.Publish) error {
 	if err := store(ctx, v, secret, proof); err != nil {
 		return err
 	}
+	v.Unstored.stored(v.key(party))
 	party.Material = material.InspectParty(party, secret, v.Observed.Now)
 	v.Material[party.Name] = secret
 	for _, domain := range step.Reissue {

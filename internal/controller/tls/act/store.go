@@ -64,6 +64,7 @@ func update(ctx context.Context, v *round, old, secret *corev1.Secret) error {
 	if err := v.Client.Update(ctx, next, v.Applier.Owner); err != nil {
 		return fmt.Errorf("writing Secret %s: %w", secret.Name, err)
 	}
+	v.Written.note(next)
 	*secret = *next
 	return nil
 }
@@ -79,6 +80,7 @@ func create(ctx context.Context, v *round, secret *corev1.Secret) error {
 	if err != nil {
 		return fmt.Errorf("creating Secret %s: %w", secret.Name, err)
 	}
+	v.Written.note(secret)
 	if !metav1.IsControlledBy(secret, v.Cluster) {
 		return fmt.Errorf("creating Secret %s: it came back without its owner", secret.Name)
 	}
