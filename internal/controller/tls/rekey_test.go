@@ -266,3 +266,35 @@ func TestALostAuthorityIsTrustedUntilItIsDropped(t *testing.T) {
 		t.Error("at no moment was every leaf the new authority's and the old one not dropped: this test shows nothing")
 	}
 }
+
+// What is one letter off is named, with what may stand there, and goes when it is mended.
+func TestARequestThatIsNotUnderstoodIsNamed(t *testing.T) {
+	for annotation, value := range map[string]string{
+		material.TaintAnnotation: "g1", material.RotateRequestAnnotation: "2026-11-27", material.RollbackAnnotation: "x",
+		material.RetireApprovedAnnotation: "server:g1", "pgtls.dev/taints": "server-g1",
+	} {
+		t.Run(annotation, func(t *testing.T) {
+			h := newHouse(t)
+			h.reconcile()
+			h.events()
+			h.annotate(annotation, value)
+			h.reconcile()
+			h.wants("RequestsValid", metav1.ConditionFalse, "RequestInvalid", annotation, value, "write ")
+			if told := eventsOf(h.events(), "RequestInvalid"); len(told) != 1 {
+				t.Errorf("events = %v", told)
+			}
+			if got := tlstest.SortedKeys(h.stored()); !slices.Equal(got, allSecrets) {
+				t.Errorf("Secrets = %v", got)
+			}
+			if _, writes := h.reconcile(); len(writes) > 0 || len(h.events()) > 0 {
+				t.Errorf("then there were writes: %v", writes)
+			}
+			h.annotate(annotation, "")
+			h.change(func(c *v1beta1.PostgresCluster) { delete(c.Annotations, annotation) })
+			h.reconcile()
+			if c := h.conditionOf("RequestsValid"); c.Type != "" {
+				t.Errorf("the condition stays: %+v", c)
+			}
+		})
+	}
+}

@@ -238,7 +238,7 @@ func customFacts(v *look, s wanted.Slot, p *snapshot.Presented) *facts.Custom {
 	details := material.CustomOf(s.Domain, p.Pair, v.ForeignAnchors(s.Domain), v.Observed.Now)
 	adoption := wanted.Adoption(v.Cluster)
 	details.Immediate = adoption == v1beta1.AdoptImmediate
-	details.Unapproved = adoption == v1beta1.AdoptManual && !slices.Contains(wanted.Approvals(v.Cluster), details.Content)
+	details.Unapproved = adoption == v1beta1.AdoptManual && !slices.Contains(wanted.RequestsOf(v.Cluster).Adopt, details.Content)
 	return &details
 }
 

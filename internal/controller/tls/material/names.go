@@ -79,7 +79,7 @@ func AuthorityNamed(cluster, name string) (domain facts.Domain, generation int) 
 
 func ParseGeneration(text string) int {
 	n, err := strconv.Atoi(text)
-	if err != nil || n < 1 {
+	if err != nil || n < 1 || strconv.Itoa(n) != text {
 		return 0
 	}
 	return n

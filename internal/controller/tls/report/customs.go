@@ -216,7 +216,7 @@ func warnings(text string, findings []custom.Finding) string {
 // customEvents tell of each condition about a custom certificate, or a trust, that says something new.
 func customEvents(v *snapshot.Snapshot, conditions []metav1.Condition) (events []Event) {
 	for _, c := range conditions {
-		if c.Type == ConditionTLSReady || c.Reason == reasonAdopting {
+		if c.Type == ConditionTLSReady || c.Type == conditionRequests || c.Reason == reasonAdopting {
 			continue
 		}
 		known := slices.ContainsFunc(v.Cluster.Status.Conditions, func(before metav1.Condition) bool {

@@ -26,7 +26,7 @@ const ConditionTLSReady = "TLSReady"
 
 // Conditions are the types of all conditions that a report may hold.
 func Conditions() []string {
-	conditions := []string{ConditionTLSReady}
+	conditions := []string{ConditionTLSReady, conditionRequests}
 	for _, s := range wanted.Slots() {
 		conditions = append(conditions, s.Condition)
 	}
@@ -68,14 +68,14 @@ func Of(s *snapshot.Snapshot, decided plan.Plan) Report {
 		decided.State = plan.Waiting
 	}
 	status := v1beta1.PostgresClusterStatus{
-		Conditions: append([]metav1.Condition{condition(s, decided)}, customConditions(s, decided)...),
+		Conditions: slices.Concat([]metav1.Condition{condition(s, decided)}, customConditions(s, decided), requestConditions(s)),
 		TLS: &v1beta1.TLSStatus{
 			State:       string(decided.State),
 			NextRenewal: timeText(decided.NextRenewal),
 			Authorities: authorityStatus(s, decided),
 			Rekeys:      rekeyStatus(decided),
 			Endpoints:   endpointStatus(s),
-			Blockers:    blockerStatus(decided),
+			Blockers:    blockerStatus(slices.Concat(decided.Blockers, requestBlockers(s))),
 
 			ClientCertificates: clientCertificateStatus(s),
 		},
@@ -106,9 +106,9 @@ func underway(v *snapshot.Snapshot, b v1beta1.BlockerStatus) bool {
 	}
 }
 
-func blockerStatus(decided plan.Plan) []v1beta1.BlockerStatus {
+func blockerStatus(blockers []plan.Blocker) []v1beta1.BlockerStatus {
 	var out []v1beta1.BlockerStatus
-	for _, b := range decided.Blockers {
+	for _, b := range blockers {
 		out = append(out, v1beta1.BlockerStatus{Party: b.Party, Reason: string(b.Reason), Message: b.Message})
 	}
 	return out
@@ -117,7 +117,7 @@ func blockerStatus(decided plan.Plan) []v1beta1.BlockerStatus {
 // blockerKnown reports whether the status tells of a blocker already: an event is sent once per change.
 func blockerKnown(cluster *v1beta1.PostgresCluster, b v1beta1.BlockerStatus) bool {
 	return cluster.Status.TLS != nil && slices.ContainsFunc(cluster.Status.TLS.Blockers, func(known v1beta1.BlockerStatus) bool {
-		return known.Party == b.Party && known.Reason == b.Reason
+		return known.Party == b.Party && known.Reason == b.Reason && (b.Reason != string(requestInvalid) || known.Message == b.Message)
 	})
 }
 

@@ -50,17 +50,16 @@ func Policy(cluster *v1beta1.PostgresCluster) facts.Policy {
 	if tls := cluster.Spec.TLS; tls != nil && tls.TrustPropagationDelay != nil {
 		policy.TrustPropagationDelay = tls.TrustPropagationDelay.Duration()
 	}
-	for _, domain := range facts.Domains() {
-		policy.ApprovedAnchors = append(policy.ApprovedAnchors, approvedAnchors(cluster.Annotations[material.RetireApprovedAnnotation], domain)...)
-	}
+	requests := RequestsOf(cluster)
+	policy.ApprovedAnchors = requests.Anchors
 	policy.AutoRollback.Refusals, policy.AutoRollback.Factor = spec.rotation.AutoRollback.Limits()
 	policy.Windows, policy.WindowsInvalid = windowsOf(spec.rotation.Windows)
 	for _, domain := range facts.Domains() {
 		policy.Rekey[domain] = facts.RekeyPolicy{
-			Request:  valueFor(cluster.Annotations[material.RotateRequestAnnotation], string(domain)+":"),
-			Rollback: valueFor(cluster.Annotations[material.RollbackAnnotation], string(domain)+":"),
-			Tainted:  material.ParseGeneration(valueFor(cluster.Annotations[material.TaintAnnotation], string(domain)+"-g")),
-			Approved: material.ParseGeneration(valueFor(cluster.Annotations[material.RetireApprovedAnnotation], string(domain)+"-g")),
+			Request:  requests.Rotate[domain],
+			Rollback: requests.Rollback[domain],
+			Tainted:  requests.Tainted[domain],
+			Approved: requests.Retire[domain],
 		}
 	}
 	return policy

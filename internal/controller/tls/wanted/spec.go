@@ -1,20 +1,10 @@
 package wanted
 
 import (
-	"strings"
-
 	"pgtls.dev/pgtls/api/v1beta1"
-	"pgtls.dev/pgtls/internal/controller/tls/material"
 )
 
-// Approvals are the contents that a person let be presented.
-func Approvals(cluster *v1beta1.PostgresCluster) (contents []string) {
-	for content := range strings.SplitSeq(cluster.Annotations[material.AdoptApprovedAnnotation], ",") {
-		contents = append(contents, strings.TrimSpace(content))
-	}
-	return contents
-}
-
+// Adoption is spec.tls.adoption.
 func Adoption(cluster *v1beta1.PostgresCluster) string {
 	if cluster.Spec.TLS == nil {
 		return ""
