@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -18,9 +19,11 @@ import (
 	"pgtls.dev/pgtls/api/v1beta1"
 	"pgtls.dev/pgtls/internal/agentapi"
 	"pgtls.dev/pgtls/internal/controller/tls/material"
+	"pgtls.dev/pgtls/internal/controller/tls/snapshot"
 	"pgtls.dev/pgtls/internal/controller/tls/tlstest"
 	"pgtls.dev/pgtls/internal/pki"
 	"pgtls.dev/pgtls/internal/rotation/facts"
+	"pgtls.dev/pgtls/internal/rotation/plan"
 	"pgtls.dev/pgtls/internal/rotation/reason"
 )
 
@@ -296,5 +299,44 @@ func TestARequestThatIsNotUnderstoodIsNamed(t *testing.T) {
 				t.Errorf("the condition stays: %+v", c)
 			}
 		})
+	}
+}
+
+// stale takes what a second operator decides, which has observed the cluster before the first one acted.
+func (h *house) stale(s *snapshot.Snapshot, step plan.Step) error {
+	h.t.Helper()
+	return h.r.executor.Begin(s).Take(h.t.Context(), step)
+}
+
+// Two operators that decide on different facts: what the first one wrote, the second one does not overwrite.
+func TestAStalledOperatorWritesNothingOld(t *testing.T) {
+	h := aRekey(t, "server")
+	before, err := h.r.gatherer.Gather(t.Context(), h.cluster())
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.change(soaking("1h"))
+	h.reconcile()
+	bundle := h.public()
+	old := before.Observed.PublicTrust.Anchors
+	// The invariants of the second operator see what it observed: they do not help.
+	if err := h.stale(before, plan.PublishTrust{Anchors: old, Reason: reason.TrustChanged}); !apierrors.IsConflict(err) {
+		t.Errorf("an old bundle: %v", err)
+	}
+	if h.public() != bundle {
+		t.Error("the old bundle was written")
+	}
+	late, err := h.r.gatherer.Gather(t.Context(), h.cluster())
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.annotate(material.RollbackAnnotation, "server:1")
+	// One operator rolls back while the other drops: both are noted on g2.
+	rollBack := plan.RollBack{Domain: facts.Server, Generation: 2, To: 1, Reason: reason.RolledBack}
+	if err := h.stale(late, rollBack); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.stale(late, plan.DropOld{Domain: facts.Server, Generation: 1, Active: 2, Reason: reason.Unused}); !apierrors.IsConflict(err) {
+		t.Errorf("it is dropped after it was rolled back to: %v", err)
 	}
 }

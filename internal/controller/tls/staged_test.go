@@ -337,3 +337,30 @@ func TestUrgencyPassesAStoppedStage(t *testing.T) {
 		}
 	})
 }
+
+// A handshake of long ago is no evidence: it is made again after some minutes, and takes no write when nothing has changed.
+func TestAProofGrowsOld(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		h, pods := hippos(t)
+		looks := 0
+		h.probed = countingDial(&looks, h.look)
+		result, _ := h.reconcile()
+		if looks > 0 || result.RequeueAfter == 0 || result.RequeueAfter > 15*time.Minute {
+			t.Errorf("%d handshakes at once, and a look after %s", looks, result.RequeueAfter)
+		}
+		h.pass(result.RequeueAfter)
+		result, writes := h.reconcile()
+		if looks != 5+3*2+2*1 || len(writes) > 0 || len(h.events()) > 0 { // agents; patroni and PostgreSQL; PgBouncer
+			t.Errorf("%d handshakes, and writes %v", looks, writes)
+		}
+		pods["hippo-a-1-0"].mute = agenttest.ErrNobodyListens
+		if h.reconcile(); h.cluster().Status.Conditions[0].Reason != "Proven" {
+			t.Errorf("before its time: %+v", h.cluster().Status.Conditions[0])
+		}
+		h.pass(result.RequeueAfter)
+		h.reconcile()
+		if c := h.cluster().Status.Conditions[0]; c.Reason != string(reason.NotProven) || !strings.Contains(c.Message, "hippo-a-1-0") {
+			t.Errorf("condition = %+v", c)
+		}
+	})
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"net"
 	"strconv"
 	"strings"
@@ -21,6 +22,12 @@ const (
 	proofTimeout  = 3 * time.Second
 	proofPauseMin = time.Second      // before a failed handshake is tried again
 	proofPauseMax = 30 * time.Second // at most
+
+	// A handshake is evidence of an instant. One that went well is made again at the first look after proofFresh, and there is a
+	// look after proofAge at the latest, less a part that differs from cluster to cluster.
+	proofFresh  = 10 * time.Minute
+	proofAge    = 15 * time.Minute
+	proofSpread = 3 * time.Minute
 )
 
 // Endpoint is a port of a pod that serves TLS.
@@ -81,7 +88,7 @@ func (p *Proofs) Of(uid types.UID, endpoints []Endpoint, now time.Time) []facts.
 	for _, e := range endpoints {
 		last, ok := p.seen[proofKey{uid, e.Name}]
 		fact := facts.Proof{Port: e.Name, Process: e.Process()}
-		if ok && (last.failures == 0 || now.Before(last.at.Add(last.pause()))) {
+		if ok && now.Before(last.at.Add(last.pause())) {
 			fact = facts.Proof{Port: e.Name, Process: e.Process(), Fingerprint: last.Facts.Fingerprint, Revision: last.Revision, Problem: last.Problem}
 		}
 		out = append(out, fact)
@@ -89,8 +96,31 @@ func (p *Proofs) Of(uid types.UID, endpoints []Endpoint, now time.Time) []facts.
 	return out
 }
 
+// pause is how long a handshake counts before it is made again.
 func (p Proof) pause() time.Duration {
+	if p.failures == 0 {
+		return proofFresh
+	}
 	return min(proofPauseMin<<min(max(p.failures-1, 0), 5), proofPauseMax)
+}
+
+// Look returns when the oldest handshake of a cluster that went well is to be made again at the latest; zero: there is none.
+func (p *Proofs) Look(cluster types.NamespacedName) (at time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for key, last := range p.seen {
+		if due := last.at.Add(proofAge - spread(cluster)); p.cluster[key.uid] == cluster && last.failures == 0 && (at.IsZero() || due.Before(at)) {
+			at = due
+		}
+	}
+	return at
+}
+
+// spread is a part of proofSpread that differs from cluster to cluster.
+func spread(cluster types.NamespacedName) time.Duration {
+	hash := fnv.New32a()
+	_, _ = hash.Write([]byte(cluster.String())) // it never fails
+	return time.Duration(hash.Sum32()) % proofSpread
 }
 
 // Last returns what is known of an endpoint, for the status.

@@ -148,9 +148,16 @@ func TestAProofIsWhatThePortsServe(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("proofs (-want +got):\n%s", diff)
 	}
-	s.now = s.now.Add(1000 * time.Hour)
+	s.now = s.now.Add(proofFresh - time.Second)
 	if diff := cmp.Diff(want, s.known()); diff != "" {
-		t.Errorf("a proof of what is wanted does not fade (-want +got):\n%s", diff)
+		t.Errorf("a proof of what is wanted counts for a while (-want +got):\n%s", diff)
+	}
+	s.now = s.now.Add(time.Second)
+	for i := range want {
+		want[i].Fingerprint, want[i].Revision = "", ""
+	}
+	if diff := cmp.Diff(want, s.known()); diff != "" {
+		t.Errorf("then it is unknown (-want +got):\n%s", diff)
 	}
 }
 

@@ -27,7 +27,7 @@ func gatherPublicTrust(ctx context.Context, v *look) error {
 	case !v.belongs(configMapKind, &config):
 		trust.State = facts.Foreign
 	default:
-		trust.State = facts.Present
+		trust.State, v.PublicTrust = facts.Present, &config
 		if anchors, err := pki.ParseBundle([]byte(config.Data[material.AuthorityCertificate])); err == nil {
 			trust.Anchors, v.public = material.Fingerprints(anchors), anchors
 		}

@@ -46,6 +46,8 @@ type Snapshot struct {
 	// Known are the certificates of authorities and bridges by fingerprint: those that are stored, and those of lost authorities.
 	Known map[string]*x509.Certificate
 
+	PublicTrust *corev1.ConfigMap // that clients read; nil when there is none
+
 	TrustFindings map[facts.Domain][]custom.Finding // about spec.tls.<domain>.additionalTrust
 }
 
