@@ -8,6 +8,11 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"pgtls.dev/pgtls/internal/rotation/facts"
+	"pgtls.dev/pgtls/internal/rotation/plan"
+	"pgtls.dev/pgtls/internal/rotation/reason"
+	"pgtls.dev/pgtls/internal/rotation/revocation"
 )
 
 // alice and bob have certificates. The settled world has issued nine leaves.
@@ -15,17 +20,20 @@ func aliceAndBob(f ...fact) []fact { return append([]fact{issued("alice"), issue
 
 const aliceHas, bobHas = "s10", "s11"
 
+// patience is how long a revocation goes through the gates: docs/client-certificates.md says five seconds.
+const patience = 5 * time.Second
+
 func TestAnApplicationHasItsCertificate(t *testing.T) {
 	run(t, []sentence{
-		{"nothing, when everything is as wanted", aliceAndBob(), nil, Steady},
+		{"nothing, when everything is as wanted", aliceAndBob(), nil, plan.Steady},
 		{"missing", []fact{application("alice")}, []string{"publish user-alice [client]: Missing"}, ""},
-		{"due", aliceAndBob(due("user-alice", Client)), []string{"publish user-alice [client]: Due"}, ""},
-		{"expired", aliceAndBob(endsIn("user-alice", Client, 0)), []string{"publish user-alice [client]: Due"}, ""},
+		{"due", aliceAndBob(due("user-alice", facts.Client)), []string{"publish user-alice [client]: Due"}, ""},
+		{"expired", aliceAndBob(endsIn("user-alice", facts.Client, 0)), []string{"publish user-alice [client]: Due"}, ""},
 		{"requested", []fact{issued("alice"), renewRequested("now")},
 			[]string{"publish operator [client]: Requested", "publish user-alice [client]: Requested", "publish db-1 [server client]: Requested", "activate db-1-0"}, ""},
-		{"garbled", aliceAndBob(garbled("user-bob", Client)), []string{"publish user-bob [client]: Damaged"}, ""},
-		{"without the bundle that servers are verified with", aliceAndBob(bundleGone("user-bob", Server)), []string{"publish user-bob []: TrustChanged"}, ""},
-		{"a pod that does not confirm holds it up no more than the operator's", aliceAndBob(due("user-alice", Client), published("db-1"), unreachable("db-1-0")),
+		{"garbled", aliceAndBob(garbled("user-bob", facts.Client)), []string{"publish user-bob [client]: Damaged"}, ""},
+		{"without the bundle that servers are verified with", aliceAndBob(bundleGone("user-bob", facts.Server)), []string{"publish user-bob []: TrustChanged"}, ""},
+		{"a pod that does not confirm holds it up no more than the operator's", aliceAndBob(due("user-alice", facts.Client), published("db-1"), unreachable("db-1-0")),
 			[]string{"publish user-alice [client]: Due", "wait for db-1-0: AgentUnreachable"}, ""},
 		{"a Secret of somebody else", aliceAndBob(foreignSecret("user-alice")), []string{"wait for user-alice: ForeignSecret"}, ""},
 		{"nothing is issued that cannot be noted", []fact{application("alice"), ledgerUnreadable}, []string{"wait for client certificates: LedgerUnreadable"}, ""},
@@ -42,19 +50,29 @@ func TestWhatIsRevoked(t *testing.T) {
 			with("revoke [s10 s12]: Requested", "publish user-alice [client]: Revoked"), ""},
 		{"not what was issued then or later", aliceAndBob(later(time.Minute), replaced("alice"), revokeBefore("alice", 0)),
 			with("revoke [s10]: Requested"), ""},
-		{"nothing before the time has come", aliceAndBob(later(time.Minute), revokeBefore("alice", time.Second)), nil, Steady},
+		{"nothing before the time has come", aliceAndBob(later(time.Minute), revokeBefore("alice", time.Second)), nil, plan.Steady},
 		{"what nobody is to have any more", aliceAndBob(userGone("alice")),
-			[]string{"revoke [s10]: Unwanted", lists[0], lists[1], lists[2], "discard user-alice", canary}, ""},
+			[]string{"revoke [s10]: Unwanted", lists[0], lists[1], lists[2], canary}, ""},
+		{"its Secret is deleted once that is noted", aliceAndBob(userGone("alice"), revoked(aliceHas)), append(slices.Clone(lists), "discard user-alice", canary), ""},
 		{"not what cannot be noted", aliceAndBob(userGone("alice"), ledgerUnreadable), []string{"wait for client certificates: LedgerUnreadable"}, ""},
 	})
 	w := given(aliceAndBob(later(time.Minute), revokeBefore("alice", time.Hour))...)
-	if plan := decide(t, w); !plan.Wake.Equal(w.now.Add(time.Hour)) {
-		t.Errorf("wakes at %s, want in an hour", plan.Wake)
+	if planned := decide(t, w); !planned.Wake.Equal(w.now.Add(time.Hour)) {
+		t.Errorf("wakes at %s, want in an hour", planned.Wake)
+	}
+}
+
+// revoked is a certificate whose revocation is noted.
+func revoked(serial string) fact {
+	return func(w *world) {
+		if err := w.application(plan.Revoke{Serials: []string{serial}}); err != nil {
+			panic(err)
+		}
 	}
 }
 
 // entry is what the ledger says of a certificate.
-func (w *world) entry(t *testing.T, serial string) Issued {
+func (w *world) entry(t *testing.T, serial string) facts.Issued {
 	t.Helper()
 	for _, entry := range w.ledger.Issued {
 		if entry.Serial == serial {
@@ -62,16 +80,16 @@ func (w *world) entry(t *testing.T, serial string) Issued {
 		}
 	}
 	t.Fatalf("%s is not in the ledger", serial)
-	return Issued{}
+	return facts.Issued{}
 }
 
-func mustRest(t *testing.T, w *world) Plan {
+func mustRest(t *testing.T, w *world) plan.Plan {
 	t.Helper()
-	plan, _, err := w.rest(w.roundsToRest())
+	planned, _, err := w.rest(w.roundsToRest())
 	if err != nil {
 		t.Fatal(err)
 	}
-	return plan
+	return planned
 }
 
 const everywhere = "db-0-0 db-1-0 db-2-0"
@@ -83,7 +101,7 @@ func TestARevokedCertificateIsRefusedEverywhereAndNoOther(t *testing.T) {
 			t.Fatalf("%s is let in by %q before", serial, in)
 		}
 	}
-	plan := mustRest(t, w)
+	planned := mustRest(t, w)
 	got := map[string]string{}
 	for _, entry := range w.ledger.Issued {
 		got[entry.User+" "+entry.Serial] = w.letIn(entry)
@@ -91,18 +109,18 @@ func TestARevokedCertificateIsRefusedEverywhereAndNoOther(t *testing.T) {
 	if diff := cmp.Diff(map[string]string{"alice s10": "", "bob s11": everywhere, "alice s12": everywhere}, got); diff != "" {
 		t.Errorf("who is let in (-want +got):\n%s", diff)
 	}
-	swept := strings.Count(strings.Join(w.log, "\n"), "EndSessions")
-	if swept != 3 || !plan.Wake.Equal(w.now.Add(AuthenticationTimeout)) {
-		t.Errorf("sessions were ended %d times, and it wakes at %s: want each pod's once, and once more in %s", swept, plan.Wake, AuthenticationTimeout)
+	terminated := strings.Count(strings.Join(w.log, "\n"), "EndSessions")
+	if terminated != 3 || !planned.Wake.Equal(w.now.Add(revocation.AuthenticationTimeout)) {
+		t.Errorf("sessions were ended %d times, and it wakes at %s: want each pod's once, and once more in %s", terminated, planned.Wake, revocation.AuthenticationTimeout)
 	}
-	later(AuthenticationTimeout)(w)
+	later(revocation.AuthenticationTimeout)(w)
 	mustRest(t, w)
 	if again := strings.Count(strings.Join(w.log, "\n"), "EndSessions"); again != 6 {
 		t.Errorf("sessions were ended %d times in all, want each pod's twice", again)
 	}
 	later(time.Hour)(w)
-	if plan := decide(t, w); len(plan.Steps) > 0 {
-		t.Errorf("it is not at rest: %q", words(plan))
+	if planned := decide(t, w); len(planned.Steps()) > 0 {
+		t.Errorf("it is not at rest: %q", words(planned))
 	}
 }
 
@@ -127,13 +145,13 @@ func TestABrokenPodDoesNotHoldUpARevocation(t *testing.T) {
 	if in := w.letIn(w.entry(t, aliceHas)); in != everywhere {
 		t.Fatalf("at once it is let in by %q", in)
 	}
-	if plan := decide(t, w); !plan.Wake.Equal(w.now.Add(revocationPatience)) {
-		t.Errorf("it wakes at %s, want after %s", plan.Wake, revocationPatience)
+	if planned := decide(t, w); !planned.Wake.Equal(w.now.Add(patience)) {
+		t.Errorf("it wakes at %s, want after %s", planned.Wake, patience)
 	}
-	later(revocationPatience)(w)
+	later(patience)(w)
 	mustRest(t, w)
 	if in := w.letIn(w.entry(t, aliceHas)); in != "db-1-0" {
-		t.Errorf("after %s it is let in by %q, want the broken pod alone", revocationPatience, in)
+		t.Errorf("after %s it is let in by %q, want the broken pod alone", patience, in)
 	}
 
 	w = revoked()
@@ -148,9 +166,9 @@ func TestABrokenPodDoesNotHoldUpARevocation(t *testing.T) {
 		}
 	}
 	mustRest(t, w)
-	later(revocationPatience)(w)
-	if plan := mustRest(t, w); len(plan.Blockers) == 0 || plan.Blockers[0].Party != "db-1-0" {
-		t.Errorf("it waits for %q", words(plan))
+	later(patience)(w)
+	if planned := mustRest(t, w); len(planned.Blockers) == 0 || planned.Blockers[0].Party != "db-1-0" {
+		t.Errorf("it waits for %q", words(planned))
 	}
 	if in := w.letIn(w.entry(t, bobHas)); in != "db-0-0 db-2-0" {
 		t.Errorf("bob is let in by %q", in)
@@ -162,14 +180,14 @@ func TestOnePodLoadsTheListsFirst(t *testing.T) {
 	w := given(aliceAndBob(later(time.Minute), revokeBefore("alice", 0))...)
 	var asked []string
 	for range 6 {
-		plan, err := w.round(all)
+		planned, err := w.round(all)
 		if err != nil {
 			t.Fatal(err)
 		}
 		together := ""
-		for _, step := range plan.Steps {
-			if step.Op == Activate {
-				together += step.Pod + " "
+		for _, step := range planned.Steps() {
+			if isA[plan.Activate](step) {
+				together += podOf(step) + " "
 			}
 		}
 		if together != "" {
@@ -199,7 +217,7 @@ func TestWhatIsRevokedLongAgoOpensNoGate(t *testing.T) {
 func TestListsEndWithWhatIsOnThem(t *testing.T) {
 	w := given(aliceAndBob(later(time.Minute), revokeBefore("alice", 0))...)
 	mustRest(t, w)
-	later(AuthenticationTimeout)(w)
+	later(revocation.AuthenticationTimeout)(w)
 	mustRest(t, w)
 	if err := w.live(w.entry(t, aliceHas).NotAfter.Add(clientLife)); err != nil {
 		t.Fatal(err)
@@ -217,7 +235,7 @@ func TestListsAreForAllOrForNobody(t *testing.T) {
 	run(t, []sentence{
 		{"an authority from elsewhere has none", asked(corporateTrusted), append(noted, "wait for client-corporate: CRLMissing"), ""},
 		{"and is not trusted meanwhile", asked(corporateWanted), append(noted, "publish db-1 []: Revoked", "publish db-2 []: Revoked", "publish db-0 []: Revoked", "activate db-1-0", "wait for client-corporate: CRLMissing"), ""},
-		{"nor has an authority that has lost its key", asked(nextGeneration(Client), trustedEverywhere, switched(Client, 2), authorityProblem(Client, AuthorityUnreadable)),
+		{"nor has an authority that has lost its key", asked(nextGeneration(facts.Client), trustedEverywhere, switched(facts.Client, 2), authorityProblem(facts.Client, reason.AuthorityUnreadable)),
 			[]string{"revoke [s10]: Requested", "publish operator [client]: IssuerNotActive", "publish user-alice [client]: Revoked", "publish user-bob [client]: IssuerNotActive",
 				"publish db-1 [client]: IssuerNotActive", "activate db-1-0", "wait for client ca g1: CRLMissing"}, ""},
 	})
@@ -244,7 +262,7 @@ func TestAnAuthorityFromElsewhereWaitsForTheListsToEnd(t *testing.T) {
 	if diff := cmp.Diff([]string{"wait for client-corporate: CRLMissing"}, words(decide(t, w))); diff != "" {
 		t.Fatalf("plan (-want +got):\n%s", diff)
 	}
-	later(AuthenticationTimeout)(w)
+	later(revocation.AuthenticationTimeout)(w)
 	if err := w.live(w.entry(t, aliceHas).NotAfter.Add(clientLife)); err != nil {
 		t.Fatal(err)
 	}
@@ -259,13 +277,13 @@ func TestListsThroughARekey(t *testing.T) {
 	w := given(aliceAndBob(later(time.Minute), revokeBefore("alice", 0))...)
 	mustRest(t, w)
 	revoked, bob := w.entry(t, aliceHas), w.entry(t, bobHas)
-	rekeyRequested(Client, "1")(w)
-	approved(Client, 1)(w)
+	rekeyRequested(facts.Client, "1")(w)
+	approved(facts.Client, 1)(w)
 	w.after = func() {
 		if in := w.letIn(revoked); in != "" {
 			t.Fatalf("after %q the revoked certificate is let in by %s", w.log[len(w.log)-1], in)
 		}
-		if in := w.letIn(bob); in != everywhere && w.generation(Client, 2) == nil {
+		if in := w.letIn(bob); in != everywhere && w.generation(facts.Client, 2) == nil {
 			t.Fatalf("after %q bob is let in by %q alone", w.log[len(w.log)-1], in)
 		}
 	}
@@ -288,13 +306,13 @@ func TestALostAuthorityIsReplacedAlthoughSomethingIsRevoked(t *testing.T) {
 	w := given(aliceAndBob(later(time.Minute), revokeBefore("alice", 0))...)
 	mustRest(t, w)
 	later(time.Minute)(w)
-	authorityProblem(Client, AuthorityUnreadable)(w)
+	authorityProblem(facts.Client, reason.AuthorityUnreadable)(w)
 	revokeBefore("bob", 0)(w)
 	turns := turnsOf(t, w)
-	if diff := cmp.Diff([]string{"wait for client ca g1: CertificatesOutstanding", "wait for client ca g1: CRLMissing"}, words(decide(t, w))); diff != "" {
+	if diff := cmp.Diff([]string{"wait for client ca g1: CRLMissing", "wait for client ca g1: CertificatesOutstanding"}, words(decide(t, w))); diff != "" {
 		t.Errorf("what alice had last may be in use, plan (-want +got):\n%s", diff)
 	}
-	approved(Client, 1)(w)
+	approved(facts.Client, 1)(w)
 	if turns = append(turns, turnsOf(t, w)...); len(turns) != 4 || !strings.HasPrefix(turns[3], "DiscardAuthority client g1") {
 		t.Fatalf("turns %q, waiting for %q", turns, words(decide(t, w)))
 	}
@@ -306,16 +324,16 @@ func replacedByNew(f ...fact) []fact { return append([]fact{issued("alice"), rei
 func TestNobodyIsCutOffWhoMayHoldAnOldCertificate(t *testing.T) {
 	turn, wait := []string{"dropold client g1: Unused"}, []string{"wait for client ca g1: CertificatesOutstanding"}
 	run(t, []sentence{
-		{"what was replaced is accepted until it ends", replacedByNew(), wait, Steady},
-		{"also when the soak is over", replacedByNew(soak(time.Hour), later(2*time.Hour)), wait, Steady},
-		{"it has ended", replacedByNew(later(clientLife), endsLater), turn, Renewing},
-		{"a person knows better", replacedByNew(approved(Client, 1)), turn, Renewing},
-		{"it must not be trusted anyway", replacedByNew(tainted(Client, 1), trustedEverywhere), turn, Renewing},
-		{"nobody knows", replacedByNew(ledgerUnreadable), []string{"wait for client certificates: LedgerUnreadable"}, Waiting},
+		{"what was replaced is accepted until it ends", replacedByNew(), wait, plan.Steady},
+		{"also when the soak is over", replacedByNew(soak(time.Hour), later(2*time.Hour)), wait, plan.Steady},
+		{"it has ended", replacedByNew(later(clientLife), endsLater), turn, plan.Renewing},
+		{"a person knows better", replacedByNew(approved(facts.Client, 1)), turn, plan.Renewing},
+		{"it must not be trusted anyway", replacedByNew(tainted(facts.Client, 1), trustedEverywhere), turn, plan.Renewing},
+		{"nobody knows", replacedByNew(ledgerUnreadable), []string{"wait for client certificates: LedgerUnreadable"}, plan.Waiting},
 	})
 	w := given(replacedByNew()...)
-	plan, err := next(w.policy, w.observe(), guardLedger)
-	if diff := cmp.Diff(turn, words(plan)); err != nil || diff != "" {
+	planned, err := without(guardLedger).Next(w.policy, w.observe())
+	if diff := cmp.Diff(turn, words(planned)); err != nil || diff != "" {
 		t.Errorf("without %q: %v, plan (-want +got):\n%s", guardLedger, err, diff)
 	}
 	if text := message(decide(t, given(replacedByNew()...)), "client ca g1"); !strings.Contains(text, "1 certificate of client g1 may be in use until 2031-01-31T00:00:00Z, the last is s10 of user alice") {
@@ -344,22 +362,22 @@ func TestRevocationEndsTheWaitForWhatIsOutstanding(t *testing.T) {
 
 func TestRevocationsAreToldApart(t *testing.T) {
 	tests := []struct {
-		have, want Revocations
+		have, want facts.Revocations
 		holds      bool
 	}{
 		{nil, nil, true},
-		{nil, Revocations{"k1": nil}, false},
-		{Revocations{"k1": nil}, Revocations{"k1": nil}, true},
-		{Revocations{"k1": {"a", "b"}}, Revocations{"k1": {"b"}}, true},
-		{Revocations{"k1": {"a"}}, Revocations{"k1": {"a", "b"}}, false},
-		{Revocations{"k1": {"a"}}, Revocations{"k1": {"a"}, "k2": nil}, false},
+		{nil, facts.Revocations{"k1": nil}, false},
+		{facts.Revocations{"k1": nil}, facts.Revocations{"k1": nil}, true},
+		{facts.Revocations{"k1": {"a", "b"}}, facts.Revocations{"k1": {"b"}}, true},
+		{facts.Revocations{"k1": {"a"}}, facts.Revocations{"k1": {"a", "b"}}, false},
+		{facts.Revocations{"k1": {"a"}}, facts.Revocations{"k1": {"a"}, "k2": nil}, false},
 	}
 	for _, test := range tests {
-		if got := test.have.holds(test.want); got != test.holds {
+		if got := test.have.Holds(test.want); got != test.holds {
 			t.Errorf("%v holds %v: %v", test.have, test.want, got)
 		}
 	}
-	if a, b := fmt.Sprint(Revocations{"k1": {"a"}}), fmt.Sprint(Revocations{"k2": {"a"}}); a == b {
+	if a, b := fmt.Sprint(facts.Revocations{"k1": {"a"}}), fmt.Sprint(facts.Revocations{"k2": {"a"}}); a == b {
 		t.Errorf("lists of different authorities are both called %s", a)
 	}
 }

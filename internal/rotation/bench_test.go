@@ -6,6 +6,10 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"pgtls.dev/pgtls/internal/rotation/facts"
+	"pgtls.dev/pgtls/internal/rotation/invariant"
+	"pgtls.dev/pgtls/internal/rotation/plan"
 )
 
 // BenchmarkNext times the decision. Parties counts the operator, the pooler
@@ -13,8 +17,8 @@ import (
 func BenchmarkNext(b *testing.B) {
 	for _, parties := range []int{10, 100, 1000} {
 		for _, c := range []struct {
-			name  string
-			facts []fact
+			name     string
+			premises []fact
 		}{
 			{"steady", nil},
 			{"due", []fact{everythingDue}},
@@ -29,7 +33,7 @@ func BenchmarkNext(b *testing.B) {
 		} {
 			b.Run(fmt.Sprintf("parties=%d/%s", parties, c.name), func(b *testing.B) {
 				w := settledOf(parties)
-				for _, f := range c.facts {
+				for _, f := range c.premises {
 					f(w)
 				}
 				o := w.observe()
@@ -47,24 +51,24 @@ func BenchmarkNext(b *testing.B) {
 // BenchmarkNextInARekey times the decision in each phase of a re-key of 100 parties, with two bridges behind every leaf.
 func BenchmarkNextInARekey(b *testing.B) {
 	for _, c := range []struct {
-		phase string // of the plan that is timed
-		until Op     // the last turn that was taken
-		facts []fact // after it
+		phase    string // of the plan that is timed
+		until    string // the last turn that was taken
+		premises []fact // after it
 	}{
 		{"at rest", "", nil},
 		{"amid a renewal", "", []fact{everythingDue, halfDone}},
-		{"preparing", TrustNew, []fact{halfDone}},
-		{"reissuing", SwitchSigner, []fact{halfDone}},
-		{"soaking", "", []fact{rekeyRequested(Server, "1"), soak(24 * time.Hour), restInARekey}},
-		{"retiring", DropOld, []fact{halfDone}},
+		{"preparing", "TrustNew", []fact{halfDone}},
+		{"reissuing", "SwitchSigner", []fact{halfDone}},
+		{"soaking", "", []fact{rekeyRequested(facts.Server, "1"), soak(24 * time.Hour), restInARekey}},
+		{"retiring", "DropOld", []fact{halfDone}},
 	} {
 		b.Run("parties=100/"+strings.ReplaceAll(c.phase, " ", "-"), func(b *testing.B) {
 			w := settledOf(100)
 			if c.until != "" {
-				rekeyRequested(Server, "1")(w)
+				rekeyRequested(facts.Server, "1")(w)
 				untilTurn(b, w, c.until)
 			}
-			for _, f := range c.facts {
+			for _, f := range c.premises {
 				f(w)
 			}
 			o := w.observe()
@@ -86,14 +90,14 @@ func restInARekey(w *world) {
 }
 
 // untilTurn plays rounds until a turn was taken.
-func untilTurn(b *testing.B, w *world, turn Op) {
+func untilTurn(b *testing.B, w *world, turn string) {
 	b.Helper()
 	for range 20 * w.roundsToRest() {
-		plan, err := w.round(all)
+		planned, err := w.round(all)
 		if err != nil {
 			b.Fatal(err)
 		}
-		if slices.ContainsFunc(plan.Steps, func(s Step) bool { return s.Op == turn }) {
+		if slices.ContainsFunc(planned.Steps(), func(s plan.Step) bool { return s.Op() == turn }) {
 			return
 		}
 	}
@@ -106,10 +110,10 @@ func BenchmarkCheck(b *testing.B) {
 		b.Run(fmt.Sprintf("parties=%d", parties), func(b *testing.B) {
 			w := settledOf(parties)
 			o := w.observe()
-			step := Step{Op: Activate, Party: "db-0", Pod: "db-0-0", Revision: w.member("db-0").secret.Revision}
+			step := plan.Activate{Party: "db-0", Pod: "db-0-0", Revision: w.member("db-0").secret.Revision}
 			b.ReportAllocs()
 			for b.Loop() {
-				if v := Check(o, step); v != nil {
+				if v := invariant.Check(&o, step); v != nil {
 					b.Fatal(v)
 				}
 			}
@@ -123,7 +127,7 @@ func settledOf(parties int) *world {
 	for i := 3; i < parties-2; i++ {
 		w.join(i)
 		m := w.member(fmt.Sprintf("db-%d", i))
-		w.publish(m, Domains())
+		w.publish(m, facts.Domains())
 		m.pods[0].install(m.secret, m.secret.Revision)
 		w.handshake(m, m.pods[0])
 	}
@@ -133,7 +137,7 @@ func settledOf(parties int) *world {
 // halfDone renews the first half of the parties and asks the next one.
 func halfDone(w *world) {
 	for _, m := range w.members[:len(w.members)/2] {
-		w.publish(m, Domains())
+		w.publish(m, facts.Domains())
 		for _, c := range m.pods {
 			c.install(m.secret, m.secret.Revision)
 			w.handshake(m, c)

@@ -103,14 +103,50 @@ func (w *tinyWorld) refusal(pod string, serves material) string {
 	return ""
 }
 
-// rolledBackToNothing reports whether a generation was rolled back to although one that was withdrawn had dropped it.
+// rolledBackToNothing reports whether a generation was rolled back to although the one that was rolled back had dropped it.
 func (w *tinyWorld) rolledBackToNothing(g int) bool {
-	for i := g; i < int(w.authorities[g-1].rolledBack); i++ {
-		if w.authorities[i].retired&bit(g) != 0 {
+	for i := range w.authorities {
+		a := &w.authorities[i]
+		if int(a.backTo) == g && a.retired&bit(g) != 0 {
 			return true
 		}
 	}
 	return false
+}
+
+// restOfWhatFails says what a step that fails for good has kept from being done although it does not depend on it; "" when nothing.
+// Bundles and pods that nothing keeps hold what is stored and not dropped.
+func (w *tinyWorld) restOfWhatFails() string {
+	live := uint8(0)
+	for i := range w.authorities {
+		if w.authorities[i].stored && !w.dropped(i+1) {
+			live |= bit(i + 1)
+		}
+	}
+	lost := w.authorities[0].lost || w.authorities[1].lost || w.authorities[2].lost
+	wrong := func(anchors uint8) bool { return !lost && anchors != live }
+	if w.fails.String() != "PublishTrust" && wrong(w.config) {
+		return fmt.Sprintf("the ConfigMap holds %s and not %s", generations(w.config), generations(live))
+	}
+	if w.fails.String() != "Publish operator" && wrong(w.operator) {
+		return fmt.Sprintf("the bundle of the operator holds %s and not %s", generations(w.operator), generations(live))
+	}
+	for i := range w.pods {
+		p := &w.pods[i]
+		if w.fails.String() != "Publish "+tinyParties[i] && wrong(p.published.anchors()) {
+			return fmt.Sprintf("the bundle of %s holds %s and not %s", tinyParties[i], generations(p.published.anchors()), generations(live))
+		}
+		if w.fails.String() != "Activate "+tinyPodNames[i] && p.active != 0 && p.active != p.published && w.cutOff(i) {
+			return fmt.Sprintf("%s uses %s and not %s", tinyPodNames[i], p.active, p.published)
+		}
+	}
+	return ""
+}
+
+// cutOff reports whether what is published for a pod could be used by it: every bundle that is published accepts it.
+func (w *tinyWorld) cutOff(i int) bool {
+	issuer := w.pods[i].published.issuer()
+	return (w.config&w.operator&w.pods[0].published.anchors()&w.pods[1].published.anchors())&bit(issuer) != 0
 }
 
 // dropped reports whether a generation is no longer to be trusted.

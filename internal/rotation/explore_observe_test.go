@@ -1,11 +1,13 @@
 package rotation
 
 import (
-	"fmt"
 	"strconv"
 	"time"
 
 	"pgtls.dev/pgtls/internal/pki"
+
+	"pgtls.dev/pgtls/internal/rotation/facts"
+	"pgtls.dev/pgtls/internal/rotation/reason"
 )
 
 // times of the exploration stand still: what has passed is noted in the world.
@@ -17,7 +19,7 @@ var (
 
 const tinySoak = 24 * time.Hour
 
-var tinyLife = CertificatePolicy{Life: 200000 * time.Hour}
+var tinyLife = facts.CertificatePolicy{Life: 200000 * time.Hour}
 
 func identifier(prefix string, n uint8) string {
 	if n == 0 {
@@ -26,10 +28,10 @@ func identifier(prefix string, n uint8) string {
 	return prefix + strconv.Itoa(int(n))
 }
 
-func (w *tinyWorld) policy() Policy {
-	return Policy{
-		Authorities: map[Domain]CertificatePolicy{Server: tinyLife, Client: tinyLife},
-		Rekey: map[Domain]RekeyPolicy{Server: {
+func (w *tinyWorld) policy() facts.Policy {
+	return facts.Policy{
+		Authorities: map[facts.Domain]facts.CertificatePolicy{facts.Server: tinyLife, facts.Client: tinyLife},
+		Rekey: map[facts.Domain]facts.RekeyPolicy{facts.Server: {
 			Request: identifier("rotate ", w.request), Rollback: identifier("undo ", w.rollback), Tainted: int(w.tainted),
 		}},
 		RetireSoak: tinySoak,
@@ -40,7 +42,7 @@ var tinyPodNames = [2]string{"hippo-0", "pooler-x"}
 
 var tinyParties = [2]string{"hippo", "pooler"}
 
-func facts(domain Domain, g int) pki.CertificateFacts {
+func certificate(domain facts.Domain, g int) pki.CertificateFacts {
 	name := string(domain) + " g" + strconv.Itoa(g)
 	return pki.CertificateFacts{Fingerprint: name, KeyID: "key of " + name, NotBefore: tinyPast, NotAfter: tinyFuture}
 }
@@ -49,47 +51,47 @@ func anchorNames(mask uint8) []string {
 	names := []string{} // none is not unknown
 	for g := 1; g <= 3; g++ {
 		if mask&bit(g) != 0 {
-			names = append(names, facts(Server, g).Fingerprint)
+			names = append(names, certificate(facts.Server, g).Fingerprint)
 		}
 	}
 	return names
 }
 
-func tinyLeaf(domain Domain, fingerprint string, issuer int) Leaf {
-	leaf := Leaf{Domain: domain}
-	leaf.Fingerprint, leaf.IssuerKeyID = fingerprint, facts(domain, issuer).KeyID
+func tinyLeaf(domain facts.Domain, fingerprint string, issuer int) facts.Leaf {
+	leaf := facts.Leaf{Domain: domain}
+	leaf.Fingerprint, leaf.IssuerKeyID = fingerprint, certificate(domain, issuer).KeyID
 	leaf.NotBefore, leaf.NotAfter = tinyPast, tinyFuture
 	return leaf
 }
 
 // observe tells the operator what it may know.
-func (w *tinyWorld) observe() Observed {
-	o := Observed{
-		Ledger:         Ledger{State: Missing},
+func (w *tinyWorld) observe() facts.Observed {
+	o := facts.Observed{
+		Ledger:         facts.Ledger{State: facts.Missing},
 		Now:            tinyNow,
-		Authorities:    []Authority{{Domain: Client, Generation: 1, Certificate: facts(Client, 1), Original: Store{Present: true}}},
-		GenerationSeen: map[Domain]int{Server: w.highestNamed(), Client: 1},
-		PublicTrust:    Trust{State: Present, Anchors: anchorNames(w.config)},
+		Authorities:    []facts.Authority{{Domain: facts.Client, Generation: 1, Certificate: certificate(facts.Client, 1), Original: facts.Store{Present: true}, Copy: facts.Store{Present: true}}},
+		GenerationSeen: map[facts.Domain]int{facts.Server: w.highestNamed(), facts.Client: 1},
+		PublicTrust:    facts.Trust{State: facts.Present, Anchors: anchorNames(w.config)},
 	}
 	for g := 1; g <= 3; g++ {
 		if a, known := w.authority(g); known {
 			o.Authorities = append(o.Authorities, a)
 		}
 	}
-	client := []string{facts(Client, 1).Fingerprint}
+	client := []string{certificate(facts.Client, 1).Fingerprint}
 	if w.hidden&hiddenConfig != 0 {
-		o.PublicTrust = Trust{}
+		o.PublicTrust = facts.Trust{}
 	}
-	with := func(server uint8) Bundles { return Bundles{Server: anchorNames(server), Client: client} }
+	with := func(server uint8) facts.Bundles { return facts.Bundles{Server: anchorNames(server), Client: client} }
 	for i := range w.pods {
 		p := &w.pods[i]
-		leaf := tinyLeaf(Server, p.published.fingerprint(), p.published.issuer())
+		leaf := tinyLeaf(facts.Server, p.published.fingerprint(), p.published.issuer())
 		for _, b := range p.published.chain() {
 			if b != 0 {
 				leaf.Chain = append(leaf.Chain, b.String())
 			}
 		}
-		pod := Pod{Name: tinyPodNames[i], Primary: i == 0, Report: &Report{
+		pod := facts.Pod{Name: tinyPodNames[i], Primary: i == 0, Report: &facts.Report{
 			Active: p.active.revision(), ActiveUntil: tinyFuture, Loaded: with(uint8(p.trusts)),
 		}}
 		pod.Report.Mounted = p.mounted.revision()
@@ -97,12 +99,12 @@ func (w *tinyWorld) observe() Observed {
 			pod.Asked = p.asked.revision()
 		}
 		if p.provenAt != 0 {
-			pod.Proofs = []Proof{{Port: "postgres", Fingerprint: p.proven.fingerprint(), Revision: p.provenAt.revision()}}
+			pod.Proofs = []facts.Proof{{Port: "postgres", Fingerprint: p.proven.fingerprint(), Revision: p.provenAt.revision()}}
 		}
-		party := Party{
-			Name: tinyParties[i], Kind: [2]Kind{Instance, Pooler}[i], Pods: []Pod{pod},
-			Wants:    []LeafWant{{Domain: Server, CertificatePolicy: tinyLife}},
-			Material: Material{State: Present, Revision: p.published.revision(), Leaves: []Leaf{leaf}, Anchors: with(p.published.anchors())},
+		party := facts.Party{
+			Name: tinyParties[i], Kind: [2]facts.Kind{facts.Instance, facts.Pooler}[i], Pods: []facts.Pod{pod},
+			Wants:    []facts.LeafWant{{Domain: facts.Server, CertificatePolicy: tinyLife}},
+			Material: facts.Material{State: facts.Present, Revision: p.published.revision(), Leaves: []facts.Leaf{leaf}, Anchors: with(p.published.anchors())},
 		}
 		switch {
 		case p.active == 0:
@@ -111,19 +113,24 @@ func (w *tinyWorld) observe() Observed {
 			party.Pods[0].Report = nil
 		}
 		if i == 0 && w.hidden&hiddenMaterial != 0 {
-			party.Material = Material{}
+			party.Material = facts.Material{}
 		}
 		o.Parties = append(o.Parties, party)
 	}
-	o.Parties = append(o.Parties, Party{
-		Name: "operator", Kind: Operator, Wants: []LeafWant{{Domain: Client, CertificatePolicy: tinyLife}},
-		Material: Material{
-			State: Present, Revision: "of the operator",
-			Leaves: []Leaf{tinyLeaf(Client, "leaf of the operator", 1)}, Anchors: with(w.operator),
+	o.Parties = append(o.Parties, facts.Party{
+		Name: "operator", Kind: facts.Operator, Wants: []facts.LeafWant{{Domain: facts.Client, CertificatePolicy: tinyLife}},
+		Material: facts.Material{
+			State: facts.Present, Revision: "of the operator",
+			Leaves: []facts.Leaf{tinyLeaf(facts.Client, "leaf of the operator", 1)}, Anchors: with(w.operator),
 		},
 	})
 	if w.leftover {
-		o.Leftovers = []Leftover{{Party: "hippo-old", Domain: Server, IssuerKeyID: facts(Server, 1).KeyID}}
+		o.Leftovers = []facts.Leftover{{Party: "hippo-old", Domain: facts.Server, IssuerKeyID: certificate(facts.Server, 1).KeyID}}
+	}
+	for i, key := range tinyKeys {
+		if w.failed&(1<<i) != 0 {
+			o.Failures = append(o.Failures, facts.Failure{Step: key, Object: "the object of " + key, Cause: "QuotaExceeded", Message: "the quota is used up", RetryAt: tinyFuture})
+		}
 	}
 	return o
 }
@@ -149,15 +156,15 @@ func (w *tinyWorld) highestNamed() (highest int) {
 }
 
 // authority is a generation as the operator sees it. One whose Secret is gone is known as long as a leaf of it is in use.
-func (w *tinyWorld) authority(g int) (Authority, bool) {
+func (w *tinyWorld) authority(g int) (facts.Authority, bool) {
 	t := &w.authorities[g-1]
-	a := Authority{Domain: Server, Generation: g, Certificate: facts(Server, g)}
+	a := facts.Authority{Domain: facts.Server, Generation: g, Certificate: certificate(facts.Server, g)}
 	if !t.stored {
-		a.Problem = AuthorityLost
+		a.Problem = reason.AuthorityLost
 		used := w.pods[0].published.issuer() == g || w.pods[1].published.issuer() == g || w.leftover && g == 1
 		return a, t.made && (w.operator&bit(g) != 0 || w.named()&bit(g) != 0 && used)
 	}
-	a.Original = Store{Present: true}
+	a.Original, a.Copy = facts.Store{Present: true}, facts.Store{Present: true}
 	if t.by != 0 {
 		a.Forward = tinyBridge(bridgeOf(g, int(t.by)), tinyPast, tinyFuture)
 		a.Backward = tinyBridge(bridgeOf(int(t.by), g), tinyNow, tinyNow.Add(24*time.Hour))
@@ -170,6 +177,12 @@ func (w *tinyWorld) authority(g int) (Authority, bool) {
 	}
 	a.Answered, a.RollbackSeen = identifier("rotate ", t.answered), identifier("undo ", t.seen)
 	a.RolledBack = int(t.rolledBack)
+	if t.backTo != 0 {
+		a.Withdrawn = reason.RolledBack
+	}
+	if t.rolledBack != 0 {
+		a.RolledBackBy = reason.RolledBack
+	}
 	switch t.switched {
 	case 1:
 		a.SwitchedAt = tinyNow
@@ -184,79 +197,6 @@ func (w *tinyWorld) authority(g int) (Authority, bool) {
 	return a, true
 }
 
-// take executes a step of a plan. A step whose object is gone fails, and the rest of its plan is dropped; a promise that
-// the step itself breaks is returned.
-func (w *tinyWorld) take(step Step, plan *tinyPlan) (failed bool, broken string) {
-	switch step.Op {
-	case TrustNew:
-		return w.trustNew(step, plan)
-	case SwitchSigner, RollBack, DropOld, DiscardAuthority:
-		return w.note(step)
-	case PublishTrust:
-		w.config = plan.anchors
-	case Publish:
-		w.publish(step, plan)
-	case Activate:
-		p := w.pod(step.Pod)
-		p.asked = p.published
-		if step.Revision != "" {
-			revision, _ := strconv.ParseUint(step.Revision, 16, 16)
-			p.asked = material(revision)
-		}
-	case Prove:
-		p := w.pod(step.Pod)
-		p.provenAt, p.proven = p.active, p.serves.leaf()
-	default:
-		return true, "nobody knows how to take step " + step.String()
-	}
-	return false, ""
-}
-
-// trustNew creates a Secret, which fails when there is one. A number may be used again when every Secret that named it was
-// deleted by force, as long as no bundle of a party holds the first one.
-func (w *tinyWorld) trustNew(step Step, plan *tinyPlan) (failed bool, broken string) {
-	if step.Generation > len(w.authorities) {
-		return true, fmt.Sprintf("g%d is made and nobody asked for it", step.Generation)
-	}
-	n := &w.authorities[step.Generation-1]
-	switch {
-	case n.stored:
-		return true, ""
-	case n.made && (w.trusting()&^w.config)&bit(step.Generation) != 0:
-		return true, fmt.Sprintf("there are two keys of g%d", step.Generation)
-	}
-	*n = tinyAuthority{made: true, stored: true, answered: w.request, seen: w.rollback}
-	if step.Bridged {
-		n.by = uint8(plan.signer)
-		n.older = bridgeOf(plan.signer, int(w.authorities[plan.signer-1].by))
-	}
-	w.cut = w.cut || !step.Bridged
-	return false, ""
-}
-
-// note writes to one Secret, which fails when it is gone.
-func (w *tinyWorld) note(step Step) (failed bool, broken string) {
-	on := step.Generation
-	if step.Op == RollBack || step.Op == DropOld {
-		on = step.Signer
-	}
-	a, other := &w.authorities[on-1], &w.authorities[step.Generation-1]
-	if !a.stored {
-		return true, ""
-	}
-	switch step.Op {
-	case SwitchSigner:
-		a.switched = 1
-	case RollBack:
-		a.rolledBack, a.answered, a.seen = uint8(step.Generation), other.answered, w.rollback
-	case DropOld:
-		a.retired |= bit(step.Generation)
-	default:
-		*a = tinyAuthority{made: true}
-	}
-	return false, ""
-}
-
 // trusting are the generations that anybody is known to trust whom the operator looks after: a bit for each.
 func (w *tinyWorld) trusting() uint8 {
 	trusted := w.operator | w.config
@@ -266,30 +206,7 @@ func (w *tinyWorld) trusting() uint8 {
 	return trusted
 }
 
-func (w *tinyWorld) pod(name string) *tinyPod {
-	if name == tinyPodNames[0] {
-		return &w.pods[0]
-	}
-	return &w.pods[1]
-}
-
-func (w *tinyWorld) publish(step Step, plan *tinyPlan) {
-	if step.Party == "operator" {
-		w.operator = plan.anchors
-		return
-	}
-	p := &w.pods[0]
-	if step.Party == tinyParties[1] {
-		p = &w.pods[1]
-	}
-	issuer, serial := p.published.issuer(), p.published.serial()
-	if len(step.Reissue) > 0 {
-		issuer, serial = plan.signer, 15 // until canonical numbers it
-	}
-	p.published = newMaterial(issuer, serial, plan.chains[issuer], plan.anchors)
-}
-
-func tinyBridge(b bridgeID, from, until time.Time) Bridge {
+func tinyBridge(b bridgeID, from, until time.Time) facts.Bridge {
 	pair := bridgeIDs[b]
-	return Bridge{Fingerprint: b.String(), KeyID: facts(Server, pair[0]).KeyID, IssuerKeyID: facts(Server, pair[1]).KeyID, NotBefore: from, NotAfter: until}
+	return facts.Bridge{Fingerprint: b.String(), KeyID: certificate(facts.Server, pair[0]).KeyID, IssuerKeyID: certificate(facts.Server, pair[1]).KeyID, NotBefore: from, NotAfter: until}
 }

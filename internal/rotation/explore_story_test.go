@@ -28,14 +28,26 @@ func (x *exploration) tell(b *strings.Builder, n int, from int32, m move) {
 	if m.event < events {
 		fmt.Fprintf(b, "%3d. %s\n", n, m.event)
 	}
-	plan := x.plan(x.worlds[from])
+	w := x.worlds[from]
+	switch m.second {
+	case 1:
+		fmt.Fprintf(b, "%3d. the second operator looks, and decides: %s\n", n, x.words(w))
+	case 2:
+		fmt.Fprintf(b, "%3d. the second operator takes the first of its steps: %+v\n", n, x.rests[w.second.held])
+	}
+	next, _ := x.rules.Next(w.policy(), w.observe())
 	for k := range int(m.steps) {
 		note := ""
 		if m.stale {
 			note = ", decided before that"
 		}
-		fmt.Fprintf(b, "%3d. the operator: %s%s\n", n, plan.steps[k], note)
+		fmt.Fprintf(b, "%3d. the operator: %s%s\n", n, next.Steps()[k], note)
 	}
+}
+
+func (x *exploration) words(w tinyWorld) string {
+	next, _ := x.rules.Next(w.policy(), w.observe())
+	return fmt.Sprint(next.Steps())
 }
 
 func (w *tinyWorld) describe() string {
@@ -48,6 +60,9 @@ func (w *tinyWorld) describe() string {
 	fmt.Fprintf(&b, "     the operator trusts %s; the ConfigMap holds %s, and who follows it has read %s\n", generations(w.operator), generations(w.config), generations(w.follower))
 	if w.leftover {
 		b.WriteString("     hippo-old, on its way out: serves leaf(g1); trusts {g1}\n")
+	}
+	if w.fails != 0 {
+		fmt.Fprintf(&b, "     %s fails; failed so far: %b\n", w.fails, w.failed)
 	}
 	for i := range w.pods {
 		p := &w.pods[i]
@@ -79,7 +94,8 @@ func (a *tinyAuthority) describe() string {
 	add(a.older != 0, "and %s", a.older)
 	add(a.switched == 1, "switched to lately")
 	add(a.switched == 2, "switched to longer ago than the soak")
-	add(a.rolledBack != 0, "rolled back to, from g%d", a.rolledBack)
+	add(a.backTo != 0, "rolled back in favour of g%d", a.backTo)
+	add(a.rolledBack != 0, "after the roll-back of g%d", a.rolledBack)
 	add(a.retired != 0, "has dropped %s", generations(a.retired))
 	return strings.Join(words, ", ")
 }

@@ -4,6 +4,10 @@ import (
 	"flag"
 	"fmt"
 	"slices"
+
+	"pgtls.dev/pgtls/internal/rotation/invariant"
+	"pgtls.dev/pgtls/internal/rotation/plan"
+	"pgtls.dev/pgtls/internal/rotation/reason"
 )
 
 // exploreFull is what "make explore" sets.
@@ -18,6 +22,8 @@ type limits struct {
 	hides               uint8 // what the operator may be unable to read for a while
 	twoVolumes          bool  // the kubelet delivers files and annotation apart
 	twoReloads          bool  // the process takes its leaf and its bundle apart
+	looks               uint8 // of a second operator
+	fails               bool  // a kind of step begins to fail for good
 	rounds              int16 // until a world that is left alone is at rest
 	states              int   // a search for a counter-example gives up after so many; 0: never
 }
@@ -37,34 +43,40 @@ var chapters = []chapter{
 	{"twice, and one undone: three generations", limits{requests: 2, rollbacks: 1, rounds: 300}},
 	{"files and annotation, leaf and bundle come apart", limits{requests: 1, leftover: true, twoReloads: true, twoVolumes: true, rounds: 300}},
 	{"facts are hidden; pods end and start", limits{requests: 1, hides: hiddenConfig | hiddenMaterial | hiddenReport, stops: true, rounds: 300}},
-	{"a Secret of an authority is deleted with its finalizer", limits{requests: 1, losses: 1, leftover: true, rounds: 300}},
+	{"both Secrets of an authority are deleted", limits{requests: 1, losses: 1, leftover: true, rounds: 300}},
 	{"two of them, one after the other", limits{losses: 2, rounds: 300}},
-	{"undone, and a Secret is deleted with its finalizer", limits{requests: 1, rollbacks: 1, losses: 1, rounds: 300}},
+	{"undone, and both Secrets of an authority are deleted", limits{requests: 1, rollbacks: 1, losses: 1, rounds: 300}},
 	{"any authority is tainted; an instance leaves", limits{requests: 1, taints: 1, leftover: true, rounds: 300}},
+	{"two operators, of which one is late; undone", limits{requests: 1, rollbacks: 1, looks: 1, rounds: 300}},
+	{"a step fails for good; undone; an instance leaves", limits{requests: 1, rollbacks: 1, leftover: true, fails: true, rounds: 300}},
+	{"a step fails for good; a Secret is lost", limits{requests: 1, losses: 1, fails: true, rounds: 300}},
 }
 
 // tinyPlan is what a plan does to the tiny world.
 type tinyPlan struct {
-	steps   []Step
-	state   State
-	signer  int
-	anchors uint8
-	chains  [4][2]bridgeID
-	broken  string // the invariant that a step would break
+	steps  []tinyStep
+	state  plan.State
+	held   uint16 // number of the whole plan, as the second operator may hold it
+	told   bool   // a blocker names each step that failed
+	broken string // the invariant that a step would break
 }
 
 // move is how a state was reached: an event, then the first steps of a plan.
 type move struct {
-	event event // events: none
-	steps uint8
-	stale bool // the plan was made before the event
+	event  event // events: none
+	steps  uint8
+	stale  bool  // the plan was made before the event
+	second uint8 // 1: the second operator looks, 2: it takes a step
 }
 
 // exploration is a search through all states, breadth first: the first trace to a violation is the shortest.
 type exploration struct {
 	limits  limits
-	removed guard
+	rules   Rules
+	judged  bool // steps are not checked by the invariants: what catches a fault is the judge alone
 	plans   map[tinyWorld]*tinyPlan
+	rests   [][]tinyStep      // of plans of the second operator, by number
+	numbers map[string]uint16 // of each
 	index   map[tinyWorld]int32
 	worlds  []tinyWorld
 	parents []int32
@@ -82,8 +94,8 @@ func broken(what string, state int32) *violation {
 	return &violation{what: what, state: state, last: move{event: events}}
 }
 
-func explore(l limits, removed guard) (*exploration, *violation) {
-	x := &exploration{limits: l, removed: removed, plans: map[tinyWorld]*tinyPlan{}, index: map[tinyWorld]int32{}}
+func explore(l limits, rules Rules, judged bool) (*exploration, *violation) {
+	x := &exploration{limits: l, rules: rules, judged: judged, plans: map[tinyWorld]*tinyPlan{}, index: map[tinyWorld]int32{}, rests: [][]tinyStep{nil}, numbers: map[string]uint16{"": 0}}
 	if v := x.add(firstWorld(l), -1, move{event: events}); v != nil {
 		return x, v
 	}
@@ -116,11 +128,14 @@ func (x *exploration) add(w tinyWorld, parent int32, m move) *violation {
 // expand adds all that can come next. The operator may crash after any step, and may have looked before the last event.
 func (x *exploration) expand(i int32) *violation {
 	w := x.worlds[i]
-	plan := x.plan(w)
-	if plan.broken != "" {
-		return broken(plan.broken, i)
+	planned := x.planned(w)
+	if planned.broken != "" {
+		return broken(planned.broken, i)
 	}
-	if v := x.run(w, plan, i, move{event: events}); v != nil {
+	if v := x.run(w, planned, i, move{event: events}); v != nil {
+		return v
+	}
+	if v := x.second(w, planned, i); v != nil {
 		return v
 	}
 	for e := range events {
@@ -131,80 +146,175 @@ func (x *exploration) expand(i int32) *violation {
 		if v := x.add(after, i, move{event: e}); v != nil {
 			return v
 		}
-		if v := x.run(after, plan, i, move{event: e, stale: true}); v != nil {
+		if v := x.run(after, planned, i, move{event: e, stale: true}); v != nil {
 			return v
 		}
 	}
 	return nil
 }
 
-// run adds the worlds after each step of a plan.
-func (x *exploration) run(w tinyWorld, plan *tinyPlan, parent int32, m move) *violation {
-	for _, step := range plan.steps {
-		failed, text := w.take(step, plan)
-		if failed && text == "" {
-			return nil
-		}
+// run adds the worlds after each step of a plan. A step that fails ends its lane alone.
+func (x *exploration) run(w tinyWorld, planned *tinyPlan, parent int32, m move) *violation {
+	for k := 0; k < len(planned.steps); k++ {
+		goesOn, text := w.execute(&planned.steps[k])
 		w = w.canonical()
-		m.steps++
+		m.steps = uint8(k + 1)
 		if text != "" {
 			return &violation{text, parent, m}
 		}
 		if v := x.add(w, parent, m); v != nil {
 			return v
 		}
+		for lane := planned.steps[k].lane; !goesOn && k+1 < len(planned.steps) && planned.steps[k+1].lane == lane; {
+			k++
+		}
 	}
 	return nil
 }
 
-// plan is the real Next, asked once for all worlds that look alike.
-func (x *exploration) plan(w tinyWorld) *tinyPlan {
-	seen := w.seen()
-	plan := x.plans[seen]
-	if plan == nil {
-		plan = x.ask(w)
-		x.plans[seen] = plan
+// second has another operator look, and take the next step of the plan that it made when it looked. A step on an object that has
+// changed since then fails, and with it the rest of its lane.
+func (x *exploration) second(w tinyWorld, planned *tinyPlan, i int32) *violation {
+	if w.second.looks > 0 && planned.held != 0 {
+		after := w
+		after.second = tinySecond{held: planned.held, looks: w.second.looks - 1}
+		for k := range planned.steps {
+			if s := &planned.steps[k]; s.op == tinyActivate {
+				after.second.asks[s.which] = s.revision
+			}
+		}
+		if v := x.add(x.forgotten(after), i, move{event: events, second: 1}); v != nil {
+			return v
+		}
 	}
-	return plan
+	if w.second.held == 0 {
+		return nil
+	}
+	rest := x.rests[w.second.held]
+	step := &rest[0]
+	after := w
+	_, text := after.take(step)
+	after.second.stale = w.second.stale &^ uint16(step.on()) // it knows what it has written
+	after.second.held = x.number(rest[1:])
+	m := move{event: events, second: 2}
+	if text != "" {
+		return &violation{text, i, m}
+	}
+	return x.add(x.forgotten(after.canonical()), i, m)
+}
+
+// forgotten drops what the second operator holds and can never do: worlds that differ in nothing else are one.
+func (x *exploration) forgotten(w tinyWorld) tinyWorld {
+	if w.second.held == 0 {
+		w.second = tinySecond{looks: w.second.looks}
+		return w
+	}
+	var left []tinyStep
+	rest := x.rests[w.second.held]
+	needs := object(0)
+	for k := 0; k < len(rest); k++ {
+		s := &rest[k]
+		impossible := s.op == tinyProve || object(w.second.stale)&s.on() != 0
+		if !impossible {
+			left = append(left, *s)
+			needs |= s.on()
+			continue
+		}
+		for s.op != tinyProve && k+1 < len(rest) && rest[k+1].lane == s.lane {
+			k++
+		}
+	}
+	w.second.held = x.number(left)
+	w.second.stale &= uint16(needs)
+	for i := range w.second.asks {
+		if needs&(objectPod<<i) == 0 {
+			w.second.asks[i] = 0
+		}
+	}
+	return w
+}
+
+// number names the rest of a plan.
+func (x *exploration) number(rest []tinyStep) uint16 {
+	if len(rest) == 0 {
+		return 0
+	}
+	if len(rest) > 0 {
+		rest = slices.Clone(rest)
+		first := rest[0].lane
+		for k := range rest { // two plans are one when their lanes are
+			rest[k].lane -= first
+			rest[k].revision = 0 // which tinySecond has
+		}
+	}
+	key := fmt.Sprint(rest)
+	n, known := x.numbers[key]
+	if !known {
+		n = uint16(len(x.rests))
+		if int(n) != len(x.rests) {
+			panic("more plans than numbers")
+		}
+		x.numbers[key] = n
+		x.rests = append(x.rests, rest)
+	}
+	return n
+}
+
+// planned is the real decision, asked once for all worlds that look alike.
+func (x *exploration) planned(w tinyWorld) *tinyPlan {
+	seen := w.seen()
+	planned := x.plans[seen]
+	if planned == nil {
+		planned = x.ask(w)
+		x.plans[seen] = planned
+	}
+	return planned
 }
 
 func (x *exploration) ask(w tinyWorld) *tinyPlan {
-	next, err := next(w.policy(), w.observe(), x.removed)
+	next, err := x.rules.Next(w.policy(), w.observe())
 	if err != nil {
 		return &tinyPlan{broken: err.Error()}
 	}
-	plan := &tinyPlan{steps: next.Steps, state: next.State, signer: next.Signer(Server)}
-	for g := 1; g <= 3; g++ {
-		if slices.Contains(next.Anchors(Server), facts(Server, g).Fingerprint) {
-			plan.anchors |= bit(g)
-		}
-		for i, fingerprint := range next.Chain(Server, facts(Server, g).KeyID) {
-			plan.chains[g][i] = bridgeNamed(fingerprint)
-		}
+	planned := &tinyPlan{steps: compile(&next), state: next.State, told: namesFailures(&next, w.failed)}
+	if x.limits.looks > 0 {
+		planned.held = x.number(planned.steps)
 	}
-	for _, step := range plan.steps {
-		if step.Op == SwitchSigner && step.Generation == int(w.tainted) {
-			plan.broken = fmt.Sprintf("g%d is tainted and is to sign", step.Generation)
-			return plan
-		}
+	if s, switches := next.Transition.(plan.SwitchSigner); switches && s.Generation == int(w.tainted) {
+		planned.broken = fmt.Sprintf("g%d is tainted and is to be active", s.Generation)
+		return planned
 	}
-	if x.removed != guardNone {
-		return plan // what catches it must not be Check, which has guards of its own
+	if !x.judged {
+		planned.broken = allowsAll(w, &next)
 	}
-	for _, step := range plan.steps {
-		if step.Op == Activate && step.Revision == "" {
-			step.Revision = w.pod(step.Pod).published.revision()
+	return planned
+}
+
+// namesFailures reports whether a plan names every step that failed and is still wanted: it waits for none in silence.
+func namesFailures(next *plan.Plan, failed uint32) bool {
+	named := slices.ContainsFunc(next.Blockers, func(b plan.Blocker) bool { return b.Reason == reason.StepFailed })
+	return failed == 0 || named
+}
+
+// allowsAll says which invariant a step of a plan would break, taken one after the other.
+func allowsAll(w tinyWorld, next *plan.Plan) string {
+	w.second = tinySecond{}
+	for _, step := range next.Steps() {
+		if activate, is := step.(plan.Activate); is && activate.Revision == "" {
+			activate.Revision = w.pods[tinyPodNamed(activate.Pod)].published.revision()
+			step = activate
 		}
-		if v := Check(w.observe(), step); v != nil {
-			plan.broken = "the operator refuses its own step " + step.String() + ": " + v.Error()
-			return plan
+		o := w.observe()
+		if v := invariant.Check(&o, step); v != nil {
+			return "the operator refuses its own step " + step.String() + ": " + v.Error()
 		}
-		if failed, _ := w.take(step, plan); failed {
-			break // run tells
+		t := compileStep(step)
+		if failed, _ := w.take(&t); failed {
+			break // run says so
 		}
 		w = w.canonical()
 	}
-	return plan
+	return ""
 }
 
 // comesToRest checks that every state leads to rest when nobody asks for anything more and everybody does their part: the
@@ -245,13 +355,21 @@ func (x *exploration) comesToRest() *violation {
 // leftAlone returns the state after the next round; the same: this is rest.
 func (x *exploration) leftAlone(at int32) (int32, *violation) {
 	w := x.worlds[at]
-	plan := x.plan(w)
-	if len(plan.steps) > 0 {
-		for _, step := range plan.steps {
-			if failed, _ := w.take(step, plan); failed {
-				break
-			}
+	if w.second.held != 0 { // it is left for dead
+		w.second = tinySecond{looks: w.second.looks}
+		if next, known := x.index[w]; known {
+			return next, nil
+		}
+		return at, nil // the same world was reached with another number of looks, and comes to rest there
+	}
+	planned := x.planned(w)
+	if len(planned.steps) > 0 {
+		for k := 0; k < len(planned.steps); k++ {
+			goesOn, _ := w.execute(&planned.steps[k])
 			w = w.canonical()
+			for lane := planned.steps[k].lane; !goesOn && k+1 < len(planned.steps) && planned.steps[k+1].lane == lane; {
+				k++
+			}
 		}
 		return x.index[w], nil
 	}
@@ -275,8 +393,13 @@ func (x *exploration) leftAlone(at int32) (int32, *violation) {
 			return x.index[after], nil
 		}
 	}
-	if plan.state != Steady || !w.atRest() {
-		return at, broken(fmt.Sprintf("nothing more happens, and it is not at rest: the plan says %s", plan.state), at)
+	switch {
+	case w.failed != 0:
+		if text := w.restOfWhatFails(); text != "" || !planned.told || planned.state == plan.Renewing {
+			return at, broken(fmt.Sprintf("nothing more happens, the plan says %s, names what failed: %t; %s", planned.state, planned.told, text), at)
+		}
+	case planned.state != plan.Steady || !w.atRest():
+		return at, broken(fmt.Sprintf("nothing more happens, and it is not at rest: the plan says %s", planned.state), at)
 	}
 	return at, nil
 }

@@ -10,6 +10,9 @@ import (
 // domain is at rest. What is stored, what the kubelet has delivered, what the agent has installed, what the process serves
 // and what it has loaded for verifying are all separate.
 //
+// In some chapters a second operator, which was cut off, holds a plan that it made on an earlier state, and takes its steps one by
+// one at any later time; in others a step begins to fail for good.
+//
 // One pod of an instance, one of a pooler; the operator, who verifies both; who reads the clients' ConfigMap now; a client
 // that follows it and may lag behind; a client that copied g1 once and looks never again; an instance that was scaled away
 // and whose pod still serves a leaf of g1.
@@ -30,7 +33,19 @@ type tinyWorld struct {
 	requests, rolls   uint8 // that somebody may still ask for
 	losses, taints    uint8 // that may still happen
 	hidden            uint8 // what the operator cannot read
+	second            tinySecond
+	fails             tinyFailing // kind of step that fails, for one object, from now on
+	breaks            bool        // some kind of step may still begin to fail
+	failed            uint32      // keys of the steps that failed: a bit for each
 	pods              [2]tinyPod
+}
+
+// tinySecond is another operator: what it holds of a plan that it made long ago.
+type tinySecond struct {
+	held  uint16      // number of the rest of its plan in the exploration; 0: none
+	stale uint16      // objects that changed since it looked: a bit for each
+	asks  [2]material // revisions that it is about to ask pods to activate
+	looks uint8       // how often it may still look
 }
 
 type tinyAuthority struct {
@@ -42,7 +57,8 @@ type tinyAuthority struct {
 	answered     uint8
 	seen         uint8
 	switched     uint8 // 0: no, 1: lately, 2: longer ago than the soak
-	rolledBack   uint8
+	backTo       uint8 // generation in favour of which it was rolled back; 0: it was not
+	rolledBack   uint8 // the last one that was rolled back in its favour and dropped
 	retired      uint8 // a bit for each generation
 }
 
@@ -140,7 +156,7 @@ func firstWorld(l limits) tinyWorld {
 	return tinyWorld{
 		authorities: [3]tinyAuthority{{made: true, stored: true}},
 		operator:    bit(1), config: bit(1), follower: bit(1), leftover: l.leftover,
-		requests: l.requests, rolls: l.rollbacks, losses: l.losses, taints: l.taints,
+		requests: l.requests, rolls: l.rollbacks, losses: l.losses, taints: l.taints, second: tinySecond{looks: l.looks}, breaks: l.fails,
 		pods: [2]tinyPod{pod, pod},
 	}
 }
@@ -151,7 +167,7 @@ func (w tinyWorld) canonical() tinyWorld {
 		p := &w.pods[i]
 		var numbers [4][16]uint8
 		var count [4]uint8
-		for _, m := range [...]*material{&p.published, &p.mounted, &p.active, &p.serves, &p.asked, &p.told, &p.provenAt, &p.proven} {
+		for _, m := range [...]*material{&p.published, &p.mounted, &p.active, &p.serves, &p.asked, &p.told, &p.provenAt, &p.proven, &w.second.asks[i]} {
 			if *m == 0 {
 				continue
 			}
@@ -170,6 +186,7 @@ func (w tinyWorld) canonical() tinyWorld {
 func (w tinyWorld) seen() tinyWorld {
 	w.follower, w.cut = 0, false
 	w.requests, w.rolls, w.losses, w.taints = 0, 0, 0, 0
+	w.second, w.fails, w.breaks = tinySecond{}, 0, false
 	for i := range w.authorities {
 		w.authorities[i].lost = false
 	}
@@ -206,7 +223,7 @@ const (
 	hidesConfig   // or shows it again
 	hidesMaterial // or shows it again
 	hidesReport   // or shows it again
-	asksForRekey  // what nobody does any more in a world that is left alone begins here
+	asksForRekey  // what does not happen any more in a world that is left alone begins here
 	asksForRollback
 	losesG1
 	losesG2
@@ -214,10 +231,14 @@ const (
 	taintsG1
 	taintsG2
 	taintsG3
-	events // how many there are
+	failsFirst                                        // the kinds of steps that fail from then on
+	events     = failsFirst + event(tinyFailings) - 1 // how many there are
 )
 
 func (e event) String() string {
+	if e >= failsFirst {
+		return "from now on this fails: " + tinyFailing(e-failsFirst+1).String()
+	}
 	if e < 2*podEvents {
 		return fmt.Sprintf([...]string{
 			"the kubelet delivers the files to %s", "the kubelet delivers the annotation to %s", "the agent of %s installs what is delivered",
@@ -228,9 +249,9 @@ func (e event) String() string {
 		"the client that follows the ConfigMap reads it", "the pod of the instance that was scaled away ends",
 		"a day passes", "the operator can read the ConfigMap no more, or again", "the operator can read the material of hippo no more, or again",
 		"the agent of hippo-0 gives no report, or gives one again",
-		"somebody asks for a re-key", "somebody asks for a roll-back",
-		"somebody deletes the Secret of g1 and its finalizer", "somebody deletes the Secret of g2 and its finalizer", "somebody deletes the Secret of g3 and its finalizer",
-		"somebody taints g1", "somebody taints g2", "somebody taints g3",
+		"the user asks for a re-key", "the user asks for a roll-back",
+		"both Secrets of g1 are deleted and no operator remembers it", "both Secrets of g2 are deleted and no operator remembers it", "both Secrets of g3 are deleted and no operator remembers it",
+		"the user taints g1", "the user taints g2", "the user taints g3",
 	}[e-2*podEvents]
 }
 
@@ -261,13 +282,13 @@ func (w tinyWorld) happens(e event, l *limits) (tinyWorld, bool) {
 	case hidesReport:
 		w.hidden ^= hiddenReport & l.hides
 	default:
-		w.somebody(e)
+		w.fromOutside(e)
 	}
 	return w, w != was
 }
 
-// somebody does what a cluster that is left alone is spared.
-func (w *tinyWorld) somebody(e event) {
+// fromOutside does what a cluster that is left alone is spared.
+func (w *tinyWorld) fromOutside(e event) {
 	switch {
 	case e == asksForRekey && w.requests > 0:
 		w.requests--
@@ -280,10 +301,13 @@ func (w *tinyWorld) somebody(e event) {
 		w.losses--
 		w.cut = w.cut || a.by != 0
 		*a = tinyAuthority{made: true, lost: true, backEnded: a.backEnded}
+		w.changed(objectG1 << (e - losesG1))
 	case e >= taintsG1 && e <= taintsG3 && w.taints > 0 && w.authorities[e-taintsG1].stored:
 		w.taints--
 		w.tainted = uint8(e-taintsG1) + 1
 		w.cut = true
+	case e >= failsFirst && w.breaks:
+		w.breaks, w.fails = false, tinyFailing(e-failsFirst)+1
 	}
 }
 

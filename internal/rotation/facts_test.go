@@ -1,13 +1,15 @@
 package rotation
 
 import (
-	"fmt"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
 	"pgtls.dev/pgtls/internal/pki"
+
+	"pgtls.dev/pgtls/internal/rotation/facts"
+	"pgtls.dev/pgtls/internal/rotation/plan"
+	"pgtls.dev/pgtls/internal/rotation/reason"
 )
 
 // A fact is one thing that is so in a world. Tests are sentences of them:
@@ -16,9 +18,9 @@ import (
 type fact func(*world)
 
 // given is the settled world with facts on top.
-func given(facts ...fact) *world {
+func given(premises ...fact) *world {
 	w := settledWorld()
-	for _, f := range facts {
+	for _, f := range premises {
 		f(w)
 	}
 	return w
@@ -27,7 +29,7 @@ func given(facts ...fact) *world {
 // --- of material ------------------------------------------------------------
 
 // renewalOf is when a party's leaf becomes due, from pki and not from Next.
-func (w *world) renewalOf(party string, domain Domain) time.Time {
+func (w *world) renewalOf(party string, domain facts.Domain) time.Time {
 	m := w.member(party)
 	l := m.leaf(domain)
 	for _, want := range m.wants {
@@ -39,29 +41,29 @@ func (w *world) renewalOf(party string, domain Domain) time.Time {
 }
 
 // due makes a party's leaf older, so that its renewal time is exactly now.
-func due(party string, domain Domain) fact {
+func due(party string, domain facts.Domain) fact {
 	return func(w *world) { shift(w, party, domain, w.now.Sub(w.renewalOf(party, domain))) }
 }
 
 // almostDue leaves a second.
-func almostDue(party string, domain Domain) fact {
+func almostDue(party string, domain facts.Domain) fact {
 	return func(w *world) { shift(w, party, domain, w.now.Sub(w.renewalOf(party, domain))+time.Second) }
 }
 
 // urgent makes a party's client leaf so old that half of its window is over, for its Secret and its pods.
-func urgent(party string) fact { return endsIn(party, Client, clientWindow/2) }
+func urgent(party string) fact { return endsIn(party, facts.Client, clientWindow/2) }
 
 // endsIn makes a leaf end a while from now.
-func endsIn(party string, domain Domain, rest time.Duration) fact {
+func endsIn(party string, domain facts.Domain, rest time.Duration) fact {
 	return func(w *world) {
 		shift(w, party, domain, w.now.Add(rest).Sub(w.member(party).leaf(domain).NotAfter))
 	}
 }
 
 // shift moves the validity of a leaf, wherever its bytes are.
-func shift(w *world, party string, domain Domain, by time.Duration) {
+func shift(w *world, party string, domain facts.Domain, by time.Duration) {
 	m := w.member(party)
-	copies := []*Leaf{m.leaf(domain)}
+	copies := []*facts.Leaf{m.leaf(domain)}
 	for _, c := range m.pods {
 		copies = append(copies, leafOf(&c.active, domain))
 	}
@@ -76,61 +78,61 @@ func shift(w *world, party string, domain Domain, by time.Duration) {
 // everythingDue makes the client leaf of every party due.
 func everythingDue(w *world) {
 	for _, m := range w.members {
-		due(m.name, Client)(w)
+		due(m.name, facts.Client)(w)
 	}
 }
 
 func secretGone(party string) fact {
-	return func(w *world) { w.member(party).secret = Material{State: Missing} }
+	return func(w *world) { w.member(party).secret = facts.Material{State: facts.Missing} }
 }
 
 // blanked is a Secret with keys and no content.
 func blanked(party string) fact {
-	return damaged(party, func(m *Material) {
-		m.Anchors = Bundles{}
+	return damaged(party, func(m *facts.Material) {
+		m.Anchors = facts.Bundles{}
 		for i := range m.Leaves {
-			m.Leaves[i] = Leaf{Domain: m.Leaves[i].Domain, Problem: string(pki.NoCertificate)}
+			m.Leaves[i] = facts.Leaf{Domain: m.Leaves[i].Domain, Problem: string(pki.NoCertificate)}
 		}
 	})
 }
 
-func garbled(party string, domain Domain) fact {
-	return damaged(party, func(m *Material) { leafOf(m, domain).Problem = string(pki.CertificateMalformed) })
+func garbled(party string, domain facts.Domain) fact {
+	return damaged(party, func(m *facts.Material) { leafOf(m, domain).Problem = string(pki.CertificateMalformed) })
 }
 
-func keySwapped(party string, domain Domain) fact {
-	return damaged(party, func(m *Material) { leafOf(m, domain).Problem = string(pki.KeyMismatch) })
+func keySwapped(party string, domain facts.Domain) fact {
+	return damaged(party, func(m *facts.Material) { leafOf(m, domain).Problem = string(pki.KeyMismatch) })
 }
 
 // leafOfStranger is a sound leaf, but not of our authority.
-func leafOfStranger(party string, domain Domain) fact {
-	return damaged(party, func(m *Material) {
+func leafOfStranger(party string, domain facts.Domain) fact {
+	return damaged(party, func(m *facts.Material) {
 		l := leafOf(m, domain)
 		l.IssuerKeyID, l.Fingerprint = "stranger-key", "stranger-leaf"
 	})
 }
 
-func withoutLeaf(party string, domain Domain) fact {
-	return damaged(party, func(m *Material) {
-		m.Leaves = slices.DeleteFunc(m.Leaves, func(l Leaf) bool { return l.Domain == domain })
+func withoutLeaf(party string, domain facts.Domain) fact {
+	return damaged(party, func(m *facts.Material) {
+		m.Leaves = slices.DeleteFunc(m.Leaves, func(l facts.Leaf) bool { return l.Domain == domain })
 	})
 }
 
-func altered(party string) fact { return damaged(party, func(m *Material) { m.Altered = true }) }
+func altered(party string) fact { return damaged(party, func(m *facts.Material) { m.Altered = true }) }
 
-func bundleGone(party string, domain Domain) fact {
-	return damaged(party, func(m *Material) { m.Anchors.Set(domain, nil) })
+func bundleGone(party string, domain facts.Domain) fact {
+	return damaged(party, func(m *facts.Material) { m.Anchors.Set(domain, nil) })
 }
 
-func bundleReplaced(party string, domain Domain, anchors ...string) fact {
-	return damaged(party, func(m *Material) { m.Anchors.Set(domain, append([]string{}, anchors...)) }) // none is not unknown
+func bundleReplaced(party string, domain facts.Domain, anchors ...string) fact {
+	return damaged(party, func(m *facts.Material) { m.Anchors.Set(domain, append([]string{}, anchors...)) }) // none is not unknown
 }
 
 // damaged is somebody's edit of a Secret.
-func damaged(party string, edit func(*Material)) fact {
+func damaged(party string, edit func(*facts.Material)) fact {
 	return func(w *world) {
 		m := &w.member(party).secret
-		if m.State != Present {
+		if m.State != facts.Present {
 			return
 		}
 		*m = cloneMaterial(*m)
@@ -140,16 +142,16 @@ func damaged(party string, edit func(*Material)) fact {
 }
 
 func foreignSecret(party string) fact {
-	return func(w *world) { w.member(party).secret = Material{State: Foreign} }
+	return func(w *world) { w.member(party).secret = facts.Material{State: facts.Foreign} }
 }
 
 func unreadableSecret(party string) fact {
-	return func(w *world) { w.member(party).secret = Material{State: Unknown} }
+	return func(w *world) { w.member(party).secret = facts.Material{State: facts.Unknown} }
 }
 
 // published is new material that nobody was asked to use yet.
 func published(party string) fact {
-	return func(w *world) { m := w.member(party); w.publish(m, Domains()) }
+	return func(w *world) { m := w.member(party); w.publish(m, facts.Domains()) }
 }
 
 // --- of wishes --------------------------------------------------------------
@@ -170,7 +172,7 @@ func wantsFewerNames(party string) fact {
 	return func(w *world) { w.member(party).wants[0].DNSNames = []string{party} }
 }
 
-func wantsAlgorithm(party string, domain Domain, a pki.Algorithm) fact {
+func wantsAlgorithm(party string, domain facts.Domain, a pki.Algorithm) fact {
 	return func(w *world) {
 		wants := w.member(party).wants
 		for i := range wants {
@@ -234,50 +236,51 @@ func portSilent(pod, port string) fact {
 
 // --- of authorities and clients' trust --------------------------------------
 
-func ofAuthority(domain Domain, change func(*storedAuthority)) fact {
+func ofAuthority(domain facts.Domain, change func(*storedAuthority)) fact {
 	return func(w *world) { change(w.authorities[domain]) }
 }
 
-func noAuthority(domain Domain) fact {
+func noAuthority(domain facts.Domain) fact {
 	return func(w *world) { delete(w.authorities, domain) }
 }
 
-func authorityStored(domain Domain, original, twin Store) fact {
+func authorityStored(domain facts.Domain, original, twin facts.Store) fact {
 	return ofAuthority(domain, func(a *storedAuthority) { a.original, a.copy = original, twin })
 }
 
-func authorityProblem(domain Domain, reason Reason) fact {
-	return ofAuthority(domain, func(a *storedAuthority) { a.problem = reason })
+func authorityProblem(domain facts.Domain, why reason.Code) fact {
+	return ofAuthority(domain, func(a *storedAuthority) { a.problem = why })
 }
 
-func authorityEndsIn(domain Domain, rest time.Duration) fact {
-	return func(w *world) { w.authorities[domain].facts.NotAfter = w.now.Add(rest) }
+func authorityEndsIn(domain facts.Domain, rest time.Duration) fact {
+	return func(w *world) { w.authorities[domain].certificate.NotAfter = w.now.Add(rest) }
 }
 
 // nextGeneration makes the second generation of a domain, with bridges, and publishes nothing.
-func nextGeneration(domain Domain) fact {
+func nextGeneration(domain facts.Domain) fact {
 	return func(w *world) {
-		if err := w.rekey(Step{Op: TrustNew, Domain: domain, Generation: 2, Bridged: true}); err != nil {
+		if err := w.rekey(plan.TrustNew{Domain: domain, Generation: 2, Bridged: true, Active: 1}); err != nil {
 			panic(err)
 		}
+		w.generation(domain, 2).copy = facts.Store{Present: true}
 	}
 }
 
 // withoutBridges forgets the bridges of the second generation.
-func withoutBridges(domain Domain) fact {
+func withoutBridges(domain facts.Domain) fact {
 	return func(w *world) {
 		a := w.generation(domain, 2)
-		a.forward, a.backward, a.older = Bridge{}, Bridge{}, Bridge{}
+		a.forward, a.backward, a.older = facts.Bridge{}, facts.Bridge{}, facts.Bridge{}
 	}
 }
 
-func switched(domain Domain, generation int) fact {
+func switched(domain facts.Domain, generation int) fact {
 	return func(w *world) { w.generation(domain, generation).marks.SwitchedAt = w.now }
 }
 
 // trustedEverywhere publishes all bundles and has every pod use them.
 func trustedEverywhere(w *world) {
-	w.trust = Trust{State: Present, Anchors: w.anchors(Server)}
+	w.trust = facts.Trust{State: facts.Present, Anchors: w.anchors(facts.Server)}
 	for _, m := range w.members {
 		w.publish(m, nil)
 		for _, c := range m.pods {
@@ -288,7 +291,7 @@ func trustedEverywhere(w *world) {
 }
 
 // bundleLoaded makes a pod's processes hold other anchors than its material.
-func bundleLoaded(pod string, domain Domain, anchors ...string) fact {
+func bundleLoaded(pod string, domain facts.Domain, anchors ...string) fact {
 	return func(w *world) {
 		_, c := w.pod(pod)
 		c.loaded.Set(domain, anchors)
@@ -296,23 +299,23 @@ func bundleLoaded(pod string, domain Domain, anchors ...string) fact {
 }
 
 // rekeyRequested asks for a new authority.
-func rekeyRequested(domain Domain, id string) fact {
-	return wish(domain, func(r *RekeyPolicy) { r.Request = id })
+func rekeyRequested(domain facts.Domain, id string) fact {
+	return wish(domain, func(r *facts.RekeyPolicy) { r.Request = id })
 }
 
-func rollbackRequested(domain Domain, id string) fact {
-	return wish(domain, func(r *RekeyPolicy) { r.Rollback = id })
+func rollbackRequested(domain facts.Domain, id string) fact {
+	return wish(domain, func(r *facts.RekeyPolicy) { r.Rollback = id })
 }
 
-func tainted(domain Domain, generation int) fact {
-	return wish(domain, func(r *RekeyPolicy) { r.Tainted = generation })
+func tainted(domain facts.Domain, generation int) fact {
+	return wish(domain, func(r *facts.RekeyPolicy) { r.Tainted = generation })
 }
 
-func approved(domain Domain, generation int) fact {
-	return wish(domain, func(r *RekeyPolicy) { r.Approved = generation })
+func approved(domain facts.Domain, generation int) fact {
+	return wish(domain, func(r *facts.RekeyPolicy) { r.Approved = generation })
 }
 
-func wish(domain Domain, change func(*RekeyPolicy)) fact {
+func wish(domain facts.Domain, change func(*facts.RekeyPolicy)) fact {
 	return func(w *world) {
 		wishes := w.policy.Rekey[domain]
 		change(&wishes)
@@ -322,8 +325,8 @@ func wish(domain Domain, change func(*RekeyPolicy)) fact {
 
 func soak(d time.Duration) fact { return func(w *world) { w.policy.RetireSoak = d } }
 
-func publicTrust(state MaterialState, anchors ...string) fact {
-	return func(w *world) { w.trust = Trust{State: state, Anchors: anchors} }
+func publicTrust(state facts.MaterialState, anchors ...string) fact {
+	return func(w *world) { w.trust = facts.Trust{State: state, Anchors: anchors} }
 }
 
 func later(d time.Duration) fact { return func(w *world) { w.now = w.now.Add(d) } }
@@ -331,59 +334,18 @@ func later(d time.Duration) fact { return func(w *world) { w.now = w.now.Add(d) 
 // --- of plans ---------------------------------------------------------------
 
 // decide is Next for a policy that makes sense.
-func decide(t testing.TB, w *world) Plan {
+func decide(t testing.TB, w *world) plan.Plan {
 	t.Helper()
-	plan, err := Next(w.policy, w.observe())
+	planned, err := Next(w.policy, w.observe())
 	if err != nil {
 		t.Fatalf("a sensible policy was refused: %v", err)
 	}
-	return plan
-}
-
-// words tells a plan in one line a step and a blocker, without revisions, which mean nothing to a reader.
-func words(plan Plan) []string {
-	var lines []string
-	for _, s := range plan.Steps {
-		lines = append(lines, stepWords(s))
-	}
-	for _, b := range plan.Blockers {
-		lines = append(lines, fmt.Sprintf("wait for %s: %s", b.Party, b.Reason))
-	}
-	return lines
-}
-
-func stepWords(s Step) string {
-	switch s.Op {
-	case Publish:
-		return fmt.Sprintf("publish %s %v%s: %s", s.Party, s.Reissue, s.customs(), s.Reason)
-	case AdmitAnchor, NoteUnused, DropAnchor:
-		return fmt.Sprintf("%s %s %s: %s", strings.ToLower(string(s.Op)), s.Domain, s.Anchor, s.Reason)
-	case Activate:
-		return "activate " + s.Pod
-	case Prove:
-		return "prove " + s.Pod
-	case Revoke:
-		return fmt.Sprintf("revoke %v: %s", s.Serials, s.Reason)
-	case EndSessions:
-		return "end sessions " + s.Pod
-	case Discard:
-		return "discard " + s.Party
-	case PublishTrust:
-		return fmt.Sprintf("publish ca: %s", s.Reason)
-	case ReleaseAuthority:
-		which := "original"
-		if s.Copy {
-			which = "copy"
-		}
-		return fmt.Sprintf("release %s of %s g%d: %s", which, s.Domain, s.Generation, s.Reason)
-	}
-	verb := strings.ToLower(strings.TrimSuffix(string(s.Op), "Authority"))
-	return fmt.Sprintf("%s %s g%d: %s", verb, s.Domain, s.Generation, s.Reason)
+	return planned
 }
 
 // message returns the text of the blocker for a party.
-func message(plan Plan, party string) string {
-	for _, b := range plan.Blockers {
+func message(planned plan.Plan, party string) string {
+	for _, b := range planned.Blockers {
 		if b.Party == party {
 			return b.Message
 		}
@@ -393,18 +355,18 @@ func message(plan Plan, party string) string {
 
 // --- of whole authorities ----------------------------------------------------
 
-// secretLost is somebody's kubectl delete of an authority's Secrets, with their finalizers, of the newest generation.
-func secretLost(domain Domain) fact {
+// secretLost deletes both Secrets of the newest generation while no operator runs: nothing has it in memory.
+func secretLost(domain facts.Domain) fact {
 	return func(w *world) {
 		all := w.generations(domain)
 		a := all[len(all)-1]
-		a.original, a.copy, a.marks = Store{}, Store{}, Marks{}
-		a.forward, a.backward, a.older = Bridge{}, Bridge{}, Bridge{}
+		a.original, a.copy, a.marks, a.remembered = facts.Store{}, facts.Store{}, facts.Marks{}, false
+		a.forward, a.backward, a.older = facts.Bridge{}, facts.Bridge{}, facts.Bridge{}
 	}
 }
 
 // expired is an authority whose time is over, and that of every leaf that it issued.
-func expired(domain Domain) fact {
+func expired(domain facts.Domain) fact {
 	return func(w *world) {
 		authorityEndsIn(domain, 0)(w)
 		for _, m := range w.members {

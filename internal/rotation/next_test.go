@@ -9,6 +9,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"pgtls.dev/pgtls/internal/pki"
+
+	"pgtls.dev/pgtls/internal/rotation/facts"
+	"pgtls.dev/pgtls/internal/rotation/plan"
+	"pgtls.dev/pgtls/internal/rotation/reason"
 )
 
 // A sentence: given these facts, this is the plan.
@@ -16,31 +20,31 @@ type sentence struct {
 	name  string
 	given []fact
 	want  []string
-	state State // "" means: Renewing with a step, else Waiting with a blocker, else Steady
+	state plan.State // "" means: Renewing with a step, else Waiting with a blocker, else Steady
 }
 
 func (s sentence) check(t *testing.T) {
 	t.Helper()
 	w := given(s.given...)
-	plan := decide(t, w)
-	if diff := cmp.Diff(s.want, words(plan)); diff != "" {
+	planned := decide(t, w)
+	if diff := cmp.Diff(s.want, words(planned)); diff != "" {
 		t.Errorf("plan (-want +got):\n%s", diff)
 	}
 	state := s.state
 	switch {
 	case state != "":
-	case len(plan.Steps) > 0:
-		state = Renewing
-	case len(plan.Blockers) > 0:
-		state = Waiting
+	case len(planned.Steps()) > 0:
+		state = plan.Renewing
+	case len(planned.Blockers) > 0:
+		state = plan.Waiting
 	default:
-		state = Steady
+		state = plan.Steady
 	}
-	if plan.State != state {
-		t.Errorf("state %s, want %s", plan.State, state)
+	if planned.State != state {
+		t.Errorf("state %s, want %s", planned.State, state)
 	}
 	// Each sentence also says that the steps would be let through.
-	if err := w.run(plan, all); err != nil {
+	if err := w.run(planned, all); err != nil {
 		t.Errorf("the plan's own step is refused: %v", err)
 	}
 }
@@ -54,18 +58,18 @@ func run(t *testing.T, sentences []sentence) {
 
 func TestWhyALeafIsIssued(t *testing.T) {
 	run(t, []sentence{
-		{"nothing, when everything is as wanted", nil, nil, Steady},
+		{"nothing, when everything is as wanted", nil, nil, plan.Steady},
 		{"missing", []fact{secretGone("db-1")},
-			[]string{"publish db-1 [server client]: Missing", "activate db-1-0"}, Renewing},
+			[]string{"publish db-1 [server client]: Missing", "activate db-1-0"}, plan.Renewing},
 		{"missing material of the operator has no pod to activate", []fact{secretGone("operator")},
 			[]string{"publish operator [client]: Missing"}, ""},
 		{"blanked", []fact{blanked("db-1")},
 			[]string{"publish db-1 [server client]: Damaged", "activate db-1-0"}, ""},
-		{"garbled, and the other leaf is kept", []fact{garbled("db-1", Server)},
+		{"garbled, and the other leaf is kept", []fact{garbled("db-1", facts.Server)},
 			[]string{"publish db-1 [server]: Damaged", "activate db-1-0"}, ""},
-		{"key swapped", []fact{keySwapped("db-1", Client)},
+		{"key swapped", []fact{keySwapped("db-1", facts.Client)},
 			[]string{"publish db-1 [client]: Damaged", "activate db-1-0"}, ""},
-		{"a leaf cut out", []fact{withoutLeaf("db-1", Client)},
+		{"a leaf cut out", []fact{withoutLeaf("db-1", facts.Client)},
 			[]string{"publish db-1 [client]: Damaged", "activate db-1-0"}, ""},
 		{"altered: both leaves are kept", []fact{altered("db-1")},
 			[]string{"publish db-1 []: Damaged"}, ""},
@@ -75,45 +79,45 @@ func TestWhyALeafIsIssued(t *testing.T) {
 			[]string{"publish db-1 [server]: NamesChanged", "activate db-1-0"}, ""},
 		{"an address more", []fact{wantsAddress("db-1", "192.0.2.7")},
 			[]string{"publish db-1 [server]: NamesChanged", "activate db-1-0"}, ""},
-		{"a name less is no reason", []fact{wantsFewerNames("db-1")}, nil, Steady},
+		{"a name less is no reason", []fact{wantsFewerNames("db-1")}, nil, plan.Steady},
 		{"another subject", []fact{func(w *world) { w.member("db-1").wants[1].CommonName = "other" }},
 			[]string{"publish db-1 [client]: NamesChanged", "activate db-1-0"}, ""},
-		{"another algorithm", []fact{wantsAlgorithm("db-1", Server, pki.RSA2048)},
+		{"another algorithm", []fact{wantsAlgorithm("db-1", facts.Server, pki.RSA2048)},
 			[]string{"publish db-1 [server]: KeyAlgorithmChanged", "activate db-1-0"}, ""},
-		{"a stranger's leaf", []fact{leafOfStranger("db-1", Server)},
+		{"a stranger's leaf", []fact{leafOfStranger("db-1", facts.Server)},
 			[]string{"publish db-1 [server]: IssuerNotActive", "activate db-1-0"}, ""},
-		{"a leaf that outlives its authority is not ours", []fact{damaged("db-1", func(m *Material) { leafOf(m, Client).NotAfter = dawn.Add(731 * day) })},
+		{"a leaf that outlives its authority is not ours", []fact{damaged("db-1", func(m *facts.Material) { leafOf(m, facts.Client).NotAfter = dawn.Add(731 * day) })},
 			[]string{"publish db-1 [client]: Damaged", "activate db-1-0"}, ""},
-		{"a leaf of a clock that was ahead", []fact{endsIn("db-1", Client, clientLife+day)},
+		{"a leaf of a clock that was ahead", []fact{endsIn("db-1", facts.Client, clientLife+day)},
 			[]string{"publish db-1 [client]: NotYetValid", "activate db-1-0"}, ""},
-		{"a leaf of a clock that was a little ahead", []fact{endsIn("db-1", Client, clientLife+backdate)}, nil, Steady},
-		{"expired is due and cannot wait", []fact{endsIn("db-0", Client, 0), published("db-1"), asked("db-1-0")},
+		{"a leaf of a clock that was a little ahead", []fact{endsIn("db-1", facts.Client, clientLife+backdate)}, nil, plan.Steady},
+		{"expired is due and cannot wait", []fact{endsIn("db-0", facts.Client, 0), published("db-1"), asked("db-1-0")},
 			[]string{"publish db-0 [client]: Due", "activate db-0-0", "wait for db-1-0: AwaitingActivation"}, ""},
-		{"due", []fact{due("db-1", Client)},
+		{"due", []fact{due("db-1", facts.Client)},
 			[]string{"publish db-1 [client]: Due", "activate db-1-0"}, ""},
-		{"due in a second", []fact{almostDue("db-1", Client)}, nil, Steady},
-		{"both due", []fact{due("db-1", Client), due("db-1", Server)},
+		{"due in a second", []fact{almostDue("db-1", facts.Client)}, nil, plan.Steady},
+		{"both due", []fact{due("db-1", facts.Client), due("db-1", facts.Server)},
 			[]string{"publish db-1 [server client]: Due", "activate db-1-0"}, ""},
-		{"a bundle gone", []fact{bundleGone("db-1", Client)},
+		{"a bundle gone", []fact{bundleGone("db-1", facts.Client)},
 			[]string{"publish db-1 []: TrustChanged"}, ""},
-		{"a bundle replaced", []fact{bundleReplaced("db-1", Server, "stranger")},
+		{"a bundle replaced", []fact{bundleReplaced("db-1", facts.Server, "stranger")},
 			[]string{"publish db-1 []: TrustChanged"}, ""},
-		{"a bundle with an anchor too many", []fact{bundleReplaced("db-1", Server, "server-g1", "stranger")},
+		{"a bundle with an anchor too many", []fact{bundleReplaced("db-1", facts.Server, "server-g1", "stranger")},
 			[]string{"publish db-1 []: TrustChanged"}, ""},
-		{"clients' bundle missing", []fact{publicTrust(Missing)}, []string{"publish ca: Missing"}, ""},
-		{"clients' bundle changed", []fact{publicTrust(Present, "stranger")}, []string{"publish ca: TrustChanged"}, ""},
+		{"clients' bundle missing", []fact{publicTrust(facts.Missing)}, []string{"publish ca: Missing"}, ""},
+		{"clients' bundle changed", []fact{publicTrust(facts.Present, "stranger")}, []string{"publish ca: TrustChanged"}, ""},
 	})
 }
 
 func TestAReasonThatSaysMoreComesFirst(t *testing.T) {
 	run(t, []sentence{
-		{"damaged rather than due", []fact{due("db-1", Client), garbled("db-1", Client)},
+		{"damaged rather than due", []fact{due("db-1", facts.Client), garbled("db-1", facts.Client)},
 			[]string{"publish db-1 [client]: Damaged", "activate db-1-0"}, ""},
-		{"names rather than algorithm", []fact{wantsAlgorithm("db-1", Server, pki.RSA2048), wantsName("db-1", "x")},
+		{"names rather than algorithm", []fact{wantsAlgorithm("db-1", facts.Server, pki.RSA2048), wantsName("db-1", "x")},
 			[]string{"publish db-1 [server]: NamesChanged", "activate db-1-0"}, ""},
-		{"a leaf's reason rather than the bundle's", []fact{due("db-1", Client), bundleGone("db-1", Client)},
+		{"a leaf's reason rather than the bundle's", []fact{due("db-1", facts.Client), bundleGone("db-1", facts.Client)},
 			[]string{"publish db-1 [client]: Due", "activate db-1-0"}, ""},
-		{"altered rather than due, and due all the same", []fact{due("db-1", Client), altered("db-1")},
+		{"altered rather than due, and due all the same", []fact{due("db-1", facts.Client), altered("db-1")},
 			[]string{"publish db-1 [client]: Damaged", "activate db-1-0"}, ""},
 	})
 }
@@ -146,29 +150,29 @@ func TestRequestIsAnsweredOnce(t *testing.T) {
 func TestWhomTheRotationWaitsFor(t *testing.T) {
 	run(t, []sentence{
 		{"an agent that gives no report", []fact{published("db-1"), unreachable("db-1-0")},
-			[]string{"wait for db-1-0: AgentUnreachable"}, Waiting},
+			[]string{"wait for db-1-0: AgentUnreachable"}, plan.Waiting},
 		{"an agent that was asked and gives no report any more", []fact{published("db-1"), asked("db-1-0"), unreachable("db-1-0")},
-			[]string{"wait for db-1-0: AgentUnreachable"}, Waiting},
+			[]string{"wait for db-1-0: AgentUnreachable"}, plan.Waiting},
 		{"an agent that was settled and gives no report any more", []fact{unreachable("db-1-0")},
-			[]string{"wait for db-1-0: AgentUnreachable"}, Waiting},
+			[]string{"wait for db-1-0: AgentUnreachable"}, plan.Waiting},
 		{"an agent that refuses", []fact{published("db-1"), asked("db-1-0"), refusing("db-1-0")},
-			[]string{"wait for db-1-0: AgentRefused"}, Waiting},
+			[]string{"wait for db-1-0: AgentRefused"}, plan.Waiting},
 		{"an agent that has not come to it yet", []fact{published("db-1"), asked("db-1-0")},
-			[]string{"wait for db-1-0: AwaitingActivation"}, Waiting},
+			[]string{"wait for db-1-0: AwaitingActivation"}, plan.Waiting},
 		{"a port that is silent", []fact{portSilent("db-1-0", "patroni")},
-			[]string{"wait for db-1-0: NotProven"}, Waiting},
+			[]string{"wait for db-1-0: NotProven"}, plan.Waiting},
 		{"a process that serves the old leaf", []fact{servesOld("db-1-0")},
-			[]string{"wait for db-1-0: StillServingOld", "wait for db-1-0: StillServingOld", "wait for db-1-0: StillServingOld"}, Waiting},
+			[]string{"wait for db-1-0: StillServingOld", "wait for db-1-0: StillServingOld", "wait for db-1-0: StillServingOld"}, plan.Waiting},
 		{"a Secret that belongs to somebody else", []fact{foreignSecret("db-1")},
-			[]string{"wait for db-1: ForeignSecret"}, Waiting},
+			[]string{"wait for db-1: ForeignSecret"}, plan.Waiting},
 		{"a Secret that could not be read", []fact{unreadableSecret("db-1")},
-			[]string{"wait for db-1: MaterialUnknown"}, Waiting},
-		{"a ConfigMap that belongs to somebody else", []fact{publicTrust(Foreign)},
-			[]string{"wait for ca: ForeignConfigMap"}, Waiting},
-		{"a ConfigMap that could not be read", []fact{publicTrust(Unknown)},
-			[]string{"wait for ca: MaterialUnknown"}, Waiting},
+			[]string{"wait for db-1: MaterialUnknown"}, plan.Waiting},
+		{"a ConfigMap that belongs to somebody else", []fact{publicTrust(facts.Foreign)},
+			[]string{"wait for ca: ForeignConfigMap"}, plan.Waiting},
+		{"a ConfigMap that could not be read", []fact{publicTrust(facts.Unknown)},
+			[]string{"wait for ca: MaterialUnknown"}, plan.Waiting},
 		{"everybody who stands in the way is named", []fact{refusing("db-1-0"), published("db-1"), asked("db-1-0"), unreachable("pgbouncer-x"), asked("pgbouncer-x")},
-			[]string{"wait for db-1-0: AgentRefused", "wait for pgbouncer-x: AgentUnreachable"}, Waiting},
+			[]string{"wait for db-1-0: AgentRefused", "wait for pgbouncer-x: AgentUnreachable"}, plan.Waiting},
 	})
 }
 
@@ -179,9 +183,9 @@ func TestBlockersTellFactAndRemedy(t *testing.T) {
 	}{
 		"db-1-0":       {[]fact{published("db-1"), asked("db-1-0"), refusing("db-1-0")}, []string{"ReloadFailed", "the process does not answer"}},
 		"db-2-0":       {[]fact{portSilent("db-2-0", "patroni")}, []string{"port patroni", "connection refused"}},
-		"db-1":         {[]fact{foreignSecret("db-1")}, []string{"Secret db-1", "rename or delete"}},
-		"server ca g1": {[]fact{noAuthority(Server)}, []string{"generation 1 of the server authority", "restore the Secret from a backup"}},
-		"client ca g1": {[]fact{authorityProblem(Client, AuthorityUnreadable)}, []string{"as AuthorityUnreadable"}},
+		"db-1":         {[]fact{foreignSecret("db-1")}, []string{"Secret db-1", "rename it"}},
+		"server ca g1": {[]fact{noAuthority(facts.Server)}, []string{"generation 1 of the server authority", "restore the Secret from a backup"}},
+		"client ca g1": {[]fact{authorityProblem(facts.Client, reason.AuthorityUnreadable)}, []string{"as AuthorityUnreadable"}},
 	} {
 		text := message(decide(t, given(c.given...)), party)
 		for _, want := range c.want {
@@ -195,27 +199,27 @@ func TestBlockersTellFactAndRemedy(t *testing.T) {
 func TestPublishGate(t *testing.T) {
 	broken := []fact{published("db-1"), asked("db-1-0"), slow("db-1-0")}
 	waits := "wait for db-1-0: AwaitingActivation"
-	with := func(facts ...fact) []fact { return append(append([]fact{}, broken...), facts...) }
+	with := func(premises ...fact) []fact { return append(append([]fact{}, broken...), premises...) }
 	run(t, []sentence{
-		{"a due leaf of a later party waits", with(due("db-2", Client)), []string{waits}, Waiting},
+		{"a due leaf of a later party waits", with(due("db-2", facts.Client)), []string{waits}, plan.Waiting},
 		{"a requested one too", with(renewRequested("now"), func(w *world) {
 			w.member("operator").secret.Answered, w.member("db-1").secret.Answered = "now", "now"
 		}), []string{waits}, ""},
-		{"and another algorithm", with(wantsAlgorithm("db-0", Server, pki.RSA2048)), []string{waits}, ""},
-		{"the operator comes before everybody", with(due("operator", Client)),
+		{"and another algorithm", with(wantsAlgorithm("db-0", facts.Server, pki.RSA2048)), []string{waits}, ""},
+		{"the operator comes before everybody", with(due("operator", facts.Client)),
 			[]string{"publish operator [client]: Due", waits}, ""},
-		{"the unsettled party itself may be written again", with(due("db-1", Client)),
+		{"the unsettled party itself may be written again", with(due("db-1", facts.Client)),
 			[]string{"publish db-1 [client]: Due"}, ""},
 		{"missing does not wait", with(secretGone("db-2")), []string{"publish db-2 [server client]: Missing", waits}, ""},
-		{"damaged does not wait", with(garbled("pgbouncer", Server)), []string{"publish pgbouncer [server]: Damaged", waits}, ""},
+		{"damaged does not wait", with(garbled("pgbouncer", facts.Server)), []string{"publish pgbouncer [server]: Damaged", waits}, ""},
 		{"a missing name does not wait", with(wantsName("db-0", "x")), []string{"publish db-0 [server]: NamesChanged", waits}, ""},
-		{"a stranger's leaf does not wait", with(leafOfStranger("db-0", Client)), []string{"publish db-0 [client]: IssuerNotActive", waits}, ""},
-		{"a bundle does not wait", with(bundleGone("db-0", Server)), []string{"publish db-0 []: TrustChanged", waits}, ""},
-		{"nor does one whose leaf is due besides", with(due("db-0", Client), bundleGone("db-0", Server)),
+		{"a stranger's leaf does not wait", with(leafOfStranger("db-0", facts.Client)), []string{"publish db-0 [client]: IssuerNotActive", waits}, ""},
+		{"a bundle does not wait", with(bundleGone("db-0", facts.Server)), []string{"publish db-0 []: TrustChanged", waits}, ""},
+		{"nor does one whose leaf is due besides", with(due("db-0", facts.Client), bundleGone("db-0", facts.Server)),
 			[]string{"publish db-0 [client]: Due", waits}, ""},
-		{"a party that could not be read closes the gate", []fact{unreadableSecret("operator"), due("db-2", Client)},
-			[]string{"wait for operator: MaterialUnknown"}, Waiting},
-		{"a party of somebody else does not", []fact{foreignSecret("db-1"), due("db-2", Client)},
+		{"a party that could not be read closes the gate", []fact{unreadableSecret("operator"), due("db-2", facts.Client)},
+			[]string{"wait for operator: MaterialUnknown"}, plan.Waiting},
+		{"a party of somebody else does not", []fact{foreignSecret("db-1"), due("db-2", facts.Client)},
 			[]string{"publish db-2 [client]: Due", "activate db-2-0", "wait for db-1: ForeignSecret"}, ""},
 	})
 }
@@ -239,12 +243,12 @@ func TestActivateGate(t *testing.T) {
 		{"a pod that has not started is no blocker", []fact{notStarted("db-1-0"), published("db-2")},
 			[]string{"activate db-2-0"}, ""},
 		{"an unknown report closes the gate", []fact{unreachable("db-1-0"), published("db-2")},
-			[]string{"wait for db-1-0: AgentUnreachable"}, Waiting},
+			[]string{"wait for db-1-0: AgentUnreachable"}, plan.Waiting},
 		{"an unknown report activates nothing", []fact{secretGone("db-1"), unreachable("db-1-0")},
 			[]string{"publish db-1 [server client]: Missing", "wait for db-1-0: AgentUnreachable"}, ""},
 		{"one that was asked keeps the gate closed when a failover puts it last",
 			[]fact{published("db-1"), asked("db-1-0"), published("db-2"), func(w *world) { w.failover("db-1") }},
-			[]string{"wait for db-1-0: AwaitingActivation"}, Waiting},
+			[]string{"wait for db-1-0: AwaitingActivation"}, plan.Waiting},
 		{"one that was seen and then became unreachable holds up only those behind it", []fact{unreachable("db-0-0"), published("db-1")},
 			[]string{"activate db-1-0", "wait for db-0-0: AgentUnreachable"}, ""},
 		{"a self-activated pod is proven and not asked", []fact{published("db-1"), selfActivated("db-1-0")},
@@ -259,17 +263,17 @@ func TestActivateGate(t *testing.T) {
 func TestUrgencyPassesBothGates(t *testing.T) {
 	stuck := []fact{published("db-1"), asked("db-1-0"), slow("db-1-0")}
 	waits := "wait for db-1-0: AwaitingActivation"
-	with := func(facts ...fact) []fact { return append(append([]fact{}, stuck...), facts...) }
+	with := func(premises ...fact) []fact { return append(append([]fact{}, stuck...), premises...) }
 	run(t, []sentence{
 		{"half of the window left", with(urgent("db-0")),
 			[]string{"publish db-0 [client]: Due", "activate db-0-0", waits}, ""},
-		{"a second more left", with(endsIn("db-0", Client, clientWindow/2+time.Second)), []string{waits}, Waiting},
+		{"a second more left", with(endsIn("db-0", facts.Client, clientWindow/2+time.Second)), []string{waits}, plan.Waiting},
 		{"published before, and urgent to be activated", with(urgent("db-0"), func(w *world) { published("db-0")(w) }),
 			[]string{"activate db-0-0", waits}, ""},
 		{"an unknown report is not urgent", with(urgent("db-0"), unreachable("db-0-0")),
 			[]string{"publish db-0 [client]: Due", waits}, ""},
 		{"an unknown end is not urgent", with(func(w *world) { published("db-0")(w) }, of("db-0-0", func(c *container) { c.active.Leaves = nil })),
-			[]string{waits}, Waiting},
+			[]string{waits}, plan.Waiting},
 		{"both poolers at once", with(urgent("pgbouncer"), func(w *world) { published("pgbouncer")(w) }),
 			[]string{"activate pgbouncer-x", "activate pgbouncer-y", waits}, ""},
 		{"the broken pod stays named", with(urgent("db-0"), urgent("pgbouncer")),
@@ -285,64 +289,65 @@ func TestFirstGeneration(t *testing.T) {
 	if err := w.run(decide(t, w), 1); err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"create client g1: FirstGeneration", "publish ca: Missing"}
+	want := []string{"restore copy of server g1: SecretMissing", "create client g1: FirstGeneration", "publish ca: Missing"}
 	if diff := cmp.Diff(want, words(decide(t, w))); diff != "" {
 		t.Errorf("half a plan later (-want +got):\n%s", diff)
 	}
-	delete(w.policy.Authorities, Client)
-	if diff := cmp.Diff(want[1:], words(decide(t, w))); diff != "" {
+	delete(w.policy.Authorities, facts.Client)
+	if diff := cmp.Diff([]string{want[0], want[2]}, words(decide(t, w))); diff != "" {
 		t.Errorf("an authority that is not managed is not made (-want +got):\n%s", diff)
 	}
 }
 
 func TestAuthorityThatCannotSign(t *testing.T) {
-	trouble := []fact{secretGone("db-2"), due("operator", Client), unproven("db-0-0")}
+	trouble := []fact{secretGone("db-2"), due("operator", facts.Client), unproven("db-0-0")}
 	with := func(f ...fact) []fact { return append(append([]fact{}, trouble...), f...) }
 	// The operator has no server leaf, and its bundle of that domain is kept.
-	blocked := func(reason Reason) []string {
-		return []string{"publish operator [client]: Due", "prove db-0-0", "wait for server ca g1: " + string(reason)}
+	blocked := func(why reason.Code) []string {
+		return []string{"publish operator [client]: Due", "prove db-0-0", "wait for server ca g1: " + string(why)}
 	}
-	replaced := func(reason Reason) []string {
-		return []string{"trustnew server g2: " + string(reason), "wait for server ca g1: " + string(reason)}
+	// What waits for no authority of the other domain is done beside the transition.
+	replaced := func(why reason.Code) []string {
+		return append([]string{"trustnew server g2: " + string(why)}, blocked(why)...)
 	}
 	run(t, []sentence{
-		{"and no bundle to keep: nothing can be written", with(noAuthority(Server), bundleGone("operator", Server)),
+		{"and no bundle to keep: nothing can be written", with(noAuthority(facts.Server), bundleGone("operator", facts.Server)),
 			[]string{"prove db-0-0", "wait for server ca g1: AuthorityLost"}, ""},
-		{"lost: nothing is signed of it, and looks go on", with(noAuthority(Server)), blocked(AuthorityLost), ""},
-		{"lost with both copies, and its certificate is in use: another takes its place", with(authorityStored(Server, Store{}, Store{})), replaced(AuthorityLost), ""},
-		{"unreadable: another takes its place", with(authorityProblem(Server, AuthorityUnreadable)), replaced(AuthorityUnreadable), ""},
-		{"foreign", with(authorityProblem(Server, AuthorityForeign)), blocked(AuthorityForeign), ""},
-		{"expired this second: another takes its place", with(authorityEndsIn(Server, 0)), replaced(AuthorityExpired), ""},
+		{"lost: nothing is signed of it, and looks go on", with(noAuthority(facts.Server)), blocked(reason.AuthorityLost), ""},
+		{"lost with both Secrets, and its certificate is in use: another takes its place", with(secretLost(facts.Server)), replaced(reason.AuthorityLost), ""},
+		{"unreadable: another takes its place", with(authorityProblem(facts.Server, reason.AuthorityUnreadable)), replaced(reason.AuthorityUnreadable), ""},
+		{"foreign", with(authorityProblem(facts.Server, reason.AuthorityForeign)), blocked(reason.AuthorityForeign), ""},
+		{"expired this second: another takes its place", with(authorityEndsIn(facts.Server, 0)), replaced(reason.AuthorityExpired), ""},
 		{"not yet valid: a new leaf would not be either", []fact{later(-2 * time.Hour)},
-			[]string{"wait for server ca g1: AuthorityNotYetValid", "wait for client ca g1: AuthorityNotYetValid"}, Waiting},
-		{"published material of a lost authority is not activated", []fact{published("db-1"), noAuthority(Server)},
-			[]string{"wait for server ca g1: AuthorityLost"}, Waiting},
-		{"unreadable and being deleted: it is not copied", []fact{authorityProblem(Server, AuthorityUnreadable), authorityStored(Server, Store{true, true}, Store{})},
+			[]string{"wait for server ca g1: AuthorityNotYetValid", "wait for client ca g1: AuthorityNotYetValid"}, plan.Waiting},
+		{"published material of a lost authority is not activated", []fact{published("db-1"), noAuthority(facts.Server)},
+			[]string{"wait for server ca g1: AuthorityLost"}, plan.Waiting},
+		{"unreadable and being deleted: it is not copied", []fact{authorityProblem(facts.Server, reason.AuthorityUnreadable), authorityStored(facts.Server, facts.Store{Present: true, Deleting: true}, facts.Store{})},
 			[]string{"trustnew server g2: AuthorityUnreadable", "wait for server ca g1: AuthorityUnreadable"}, ""},
 	})
 }
 
 func TestStrangeGenerations(t *testing.T) {
-	observe := func(seen int, generations ...int) Plan {
+	observe := func(seen int, generations ...int) plan.Plan {
 		w := given()
 		o := w.observe()
 		o.Authorities = o.Authorities[1:] // the client's stays
 		for _, g := range generations {
-			facts := w.authorities[Server].facts
+			premises := w.authorities[facts.Server].certificate
 			if g != 1 {
-				facts.KeyID, facts.Fingerprint = "other-key", "other"
+				premises.KeyID, premises.Fingerprint = "other-key", "other"
 			}
-			o.Authorities = append(o.Authorities, Authority{Domain: Server, Generation: g, Certificate: facts, Original: Store{Present: true}})
+			o.Authorities = append(o.Authorities, facts.Authority{Domain: facts.Server, Generation: g, Certificate: premises, Original: facts.Store{Present: true}, Copy: facts.Store{Present: true}})
 		}
-		o.GenerationSeen[Server] = seen
-		plan, err := Next(w.policy, o)
+		o.GenerationSeen[facts.Server] = seen
+		planned, err := Next(w.policy, o)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return plan
+		return planned
 	}
 	trustBoth := []string{"publish ca: TrustChanged", "publish operator []: TrustChanged", "publish db-1 []: TrustChanged",
-		"publish db-2 []: TrustChanged", "publish pgbouncer []: TrustChanged", "publish db-0 []: TrustChanged"}
+		"publish db-2 []: TrustChanged", "publish pgbouncer []: TrustChanged", "publish db-0 []: TrustChanged", "activate db-1-0"}
 	for _, c := range []struct {
 		name        string
 		seen        int
@@ -362,47 +367,48 @@ func TestStrangeGenerations(t *testing.T) {
 	}
 }
 
+// An authority has two Secrets, and each is restored from the other, or from the memory of the operator that runs.
 func TestDeletedAuthorityIsKept(t *testing.T) {
-	gone, here, dying := Store{}, Store{Present: true}, Store{Present: true, Deleting: true}
+	gone, here, held := facts.Store{}, facts.Store{Present: true}, facts.Store{Present: true, Deleting: true}
+	original, twin := "restore server g1: SecretMissing", "restore copy of server g1: SecretMissing"
 	for _, c := range []struct {
 		name           string
-		original, copy Store
+		original, copy facts.Store
 		want           []string
 	}{
-		{"nobody deletes it", here, gone, nil},
-		{"somebody deletes it", dying, gone, []string{"copy server g1: BeingDeleted"}},
-		{"it is copied", dying, here, []string{"release original of server g1: BeingDeleted"}},
-		{"it is let go", gone, here, []string{"restore server g1: BeingDeleted"}},
-		{"it is restored", here, here, []string{"release copy of server g1: CopyStored"}},
-		{"the copy alone is deleted", here, dying, []string{"release copy of server g1: CopyStored"}},
-		{"both are deleted: another copy is made first", dying, dying, []string{"release copy of server g1: CopyStored"}},
-		{"the original is gone and the copy is deleted", gone, dying, []string{"restore server g1: BeingDeleted"}},
+		{"both are stored", here, here, nil},
+		{"the original is deleted", gone, here, []string{original}},
+		{"the copy is deleted", here, gone, []string{twin}},
+		{"both are deleted, and the operator remembers it", gone, gone, []string{original, twin}},
+		{"a finalizer of another program holds the original: it comes back when it has gone", held, here, nil},
+		{"and the copy is deleted", held, gone, []string{twin}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			w := given(authorityStored(Server, c.original, c.copy))
-			plan := decide(t, w)
-			if diff := cmp.Diff(c.want, words(plan)); diff != "" {
-				t.Errorf("-want +got:\n%s", diff)
-			}
-			for range 5 {
-				if _, err := w.round(1); err != nil {
-					t.Fatal(err)
+			for _, steps := range []int{1, all} { // a crash after the first step, and none
+				w := given(authorityStored(facts.Server, c.original, c.copy))
+				if diff := cmp.Diff(c.want, words(decide(t, w))); diff != "" {
+					t.Errorf("-want +got:\n%s", diff)
 				}
-				a := w.authorities[Server]
-				if !a.original.Present && !a.copy.Present {
-					t.Fatalf("the authority is lost")
+				for range 5 {
+					if _, err := w.round(steps); err != nil {
+						t.Fatal(err)
+					}
 				}
-			}
-			if a := w.authorities[Server]; a.original != here || a.copy != gone {
-				t.Errorf("it ends as %+v and %+v", a.original, a.copy)
+				if a := w.authorities[facts.Server]; !a.original.Present || !a.copy.Present || len(w.newer[facts.Server]) > 0 {
+					t.Errorf("it ends as %+v and %+v, with %d newer ones", a.original, a.copy, len(w.newer[facts.Server]))
+				}
 			}
 		})
+	}
+	forgotten := given(secretLost(facts.Server))
+	if diff := cmp.Diff([]string{"trustnew server g2: AuthorityLost", "wait for server ca g1: AuthorityLost"}, words(decide(t, forgotten))); diff != "" {
+		t.Errorf("both are deleted and no operator remembers it (-want +got):\n%s", diff)
 	}
 }
 
 // A leaf that ends with its authority is renewed no more: it would end at the same instant.
 func TestAuthorityEndingNeverLoops(t *testing.T) {
-	w := given(authorityEndsIn(Client, 40*day))
+	w := given(authorityEndsIn(facts.Client, 40*day))
 	for range 39 { // and on the next day another authority takes its place
 		if err := w.live(w.now.Add(day)); err != nil {
 			t.Fatal(err)
@@ -411,21 +417,21 @@ func TestAuthorityEndingNeverLoops(t *testing.T) {
 	if w.serial > 9+5+4 {
 		t.Errorf("%d leaves were issued: 9 at first, 5 client leaves once more, and 4 server leaves", w.serial)
 	}
-	if !w.now.After(w.authorities[Client].facts.NotAfter.Add(-clientWindow / 2)) {
+	if !w.now.After(w.authorities[facts.Client].certificate.NotAfter.Add(-clientWindow / 2)) {
 		t.Fatal("the history is too short to tell")
 	}
-	w = given(authorityEndsIn(Client, clientLife)) // every client leaf ends with it
-	w.now = w.renewalOf("db-1", Client)
-	plan := decide(t, w)
-	if reason := message(plan, "db-1"); !strings.Contains(reason, "ends with its authority") || len(plan.Steps) > 0 {
-		t.Errorf("steps %v, blocker %q", words(plan), reason)
+	w = given(authorityEndsIn(facts.Client, clientLife)) // every client leaf ends with it
+	w.now = w.renewalOf("db-1", facts.Client)
+	planned := decide(t, w)
+	if why := message(planned, "db-1"); !strings.Contains(why, "ends with its authority") || len(planned.Steps()) > 0 {
+		t.Errorf("steps %v, blocker %q", words(planned), why)
 	}
 }
 
 func TestWakeIsExact(t *testing.T) {
 	stuck := []fact{published("db-1"), asked("db-1-0"), slow("db-1-0")}
-	with := func(facts ...fact) *world { return given(append(append([]fact{}, stuck...), facts...)...) }
-	end := func(w *world, party string) time.Time { return w.member(party).leaf(Client).NotAfter }
+	with := func(premises ...fact) *world { return given(append(append([]fact{}, stuck...), premises...)...) }
+	end := func(w *world, party string) time.Time { return w.member(party).leaf(facts.Client).NotAfter }
 	for _, c := range []struct {
 		name string
 		w    *world
@@ -433,24 +439,24 @@ func TestWakeIsExact(t *testing.T) {
 	}{
 		{"the first renewal", given(), firstRenewal},
 		{"the first renewal, while somebody is waited for", with(), firstRenewal},
-		{"when a waiting leaf becomes urgent", with(endsIn("db-2", Client, 6*day)),
+		{"when a waiting leaf becomes urgent", with(endsIn("db-2", facts.Client, 6*day)),
 			func(w *world) time.Time { return end(w, "db-2").Add(-clientWindow / 2) }},
-		{"when a waiting pod becomes urgent", with(endsIn("db-2", Client, 6*day), func(w *world) { published("db-2")(w) }),
+		{"when a waiting pod becomes urgent", with(endsIn("db-2", facts.Client, 6*day), func(w *world) { published("db-2")(w) }),
 			func(w *world) time.Time { _, c := w.pod("db-2-0"); return firstEnd(&c.active).Add(-clientWindow / 2) }},
 		{"the authority's beginning", given(later(-2 * time.Hour)), func(*world) time.Time { return dawn.Add(-time.Hour) }},
-		{"the authority's end", given(authorityEndsIn(Server, 3*day), func(w *world) {
+		{"the authority's end", given(authorityEndsIn(facts.Server, 3*day), func(w *world) {
 			for _, m := range w.members {
-				if m.leaf(Server) != nil {
-					endsIn(m.name, Server, 3*day)(w)
+				if m.leaf(facts.Server) != nil {
+					endsIn(m.name, facts.Server, 3*day)(w)
 				}
 			}
-		}), func(w *world) time.Time { return w.authorities[Server].facts.NotAfter }},
+		}), func(w *world) time.Time { return w.authorities[facts.Server].certificate.NotAfter }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			plan := decide(t, c.w)
+			planned := decide(t, c.w)
 			want := c.want(c.w)
-			if !plan.Wake.Equal(want) {
-				t.Fatalf("wake %s, want %s", plan.Wake, want)
+			if !planned.Wake.Equal(want) {
+				t.Fatalf("wake %s, want %s", planned.Wake, want)
 			}
 			changesExactlyAtWake(t, c.w.policy, c.w.observe())
 		})
@@ -478,14 +484,14 @@ type failer interface {
 }
 
 // changesExactlyAtWake says that the plan stays the same until Wake and is another one at Wake.
-func changesExactlyAtWake(t failer, policy Policy, o Observed) {
+func changesExactlyAtWake(t failer, policy facts.Policy, o facts.Observed) {
 	t.Helper()
-	plan, _ := Next(policy, o)
-	if plan.Wake.IsZero() {
+	planned, _ := Next(policy, o)
+	if planned.Wake.IsZero() {
 		return
 	}
-	if !plan.Wake.After(o.Now) {
-		t.Fatalf("wake %s is not after %s", plan.Wake, o.Now)
+	if !planned.Wake.After(o.Now) {
+		t.Fatalf("wake %s is not after %s", planned.Wake, o.Now)
 	}
 	at := func(now time.Time) []string {
 		later := o
@@ -498,7 +504,7 @@ func changesExactlyAtWake(t failer, policy Policy, o Observed) {
 		return told
 	}
 	before := at(o.Now)
-	for _, moment := range []time.Time{o.Now.Add(plan.Wake.Sub(o.Now) / 2), plan.Wake.Add(-1)} {
+	for _, moment := range []time.Time{o.Now.Add(planned.Wake.Sub(o.Now) / 2), planned.Wake.Add(-1)} {
 		if diff := cmp.Diff(before, at(moment)); diff != "" {
 			t.Errorf("the plan changes before its wake, at %s (-now +then):\n%s", moment, diff)
 		}
@@ -506,36 +512,36 @@ func changesExactlyAtWake(t failer, policy Policy, o Observed) {
 	if severalGenerations(o) {
 		return // one may come to be able to sign, or no longer be, and still nothing is to be done about it
 	}
-	if cmp.Equal(before, at(plan.Wake)) {
-		t.Errorf("nothing changes at the wake %s: %v", plan.Wake, before)
+	if cmp.Equal(before, at(planned.Wake)) {
+		t.Errorf("nothing changes at the wake %s: %v", planned.Wake, before)
 	}
 }
 
-func severalGenerations(o Observed) bool {
-	count := map[Domain]int{}
+func severalGenerations(o facts.Observed) bool {
+	count := map[facts.Domain]int{}
 	for _, a := range o.Authorities {
 		count[a.Domain]++
 	}
-	return count[Server] > 1 || count[Client] > 1
+	return count[facts.Server] > 1 || count[facts.Client] > 1
 }
 
 func TestNextRenewal(t *testing.T) {
 	w := given()
-	if plan := decide(t, w); !plan.NextRenewal.Equal(firstRenewal(w)) {
-		t.Errorf("next renewal %s, want %s", plan.NextRenewal, firstRenewal(w))
+	if planned := decide(t, w); !planned.NextRenewal.Equal(firstRenewal(w)) {
+		t.Errorf("next renewal %s, want %s", planned.NextRenewal, firstRenewal(w))
 	}
 	everythingDue(w)
 	for _, m := range w.members {
-		if m.leaf(Server) != nil {
-			due(m.name, Server)(w)
+		if m.leaf(facts.Server) != nil {
+			due(m.name, facts.Server)(w)
 		}
 	}
-	if plan := decide(t, w); !plan.NextRenewal.IsZero() {
-		t.Errorf("every leaf is due, and the next renewal is said to be %s", plan.NextRenewal)
+	if planned := decide(t, w); !planned.NextRenewal.IsZero() {
+		t.Errorf("every leaf is due, and the next renewal is said to be %s", planned.NextRenewal)
 	}
-	w = given(noAuthority(Server), noAuthority(Client))
-	if plan := decide(t, w); !plan.NextRenewal.IsZero() {
-		t.Errorf("nothing can be signed, and the next renewal is said to be %s", plan.NextRenewal)
+	w = given(noAuthority(facts.Server), noAuthority(facts.Client))
+	if planned := decide(t, w); !planned.NextRenewal.IsZero() {
+		t.Errorf("nothing can be signed, and the next renewal is said to be %s", planned.NextRenewal)
 	}
 }
 
@@ -548,15 +554,15 @@ func TestPolicyThatMakesNoSense(t *testing.T) {
 		{"a leaf without a life", func(w *world) { w.member("db-1").wants[0].Life = 0 }, "the server leaf of db-1"},
 		{"a window as long as the life", func(w *world) { w.member("db-1").wants[1].RenewBefore = clientLife }, "shorter than duration"},
 		{"a negative window", func(w *world) { w.member("db-1").wants[1].RenewBefore = -1 }, "at least 0"},
-		{"an authority without a life", func(w *world) { w.policy.Authorities[Client] = CertificatePolicy{} }, "the client authority"},
+		{"an authority without a life", func(w *world) { w.policy.Authorities[facts.Client] = facts.CertificatePolicy{} }, "the client authority"},
 	} {
 		w := given(c.change)
-		plan, err := Next(w.policy, w.observe())
+		planned, err := Next(w.policy, w.observe())
 		if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%s: error %v does not say %q in one line", c.name, err, c.want)
 		}
-		if !reflect.DeepEqual(plan, Plan{}) {
-			t.Errorf("%s: a plan comes with the error: %v", c.name, words(plan))
+		if !reflect.DeepEqual(planned, plan.Plan{}) {
+			t.Errorf("%s: a plan comes with the error: %v", c.name, words(planned))
 		}
 	}
 }
@@ -564,7 +570,7 @@ func TestPolicyThatMakesNoSense(t *testing.T) {
 func TestLeafWithoutCommonName(t *testing.T) {
 	w := given(func(w *world) {
 		w.member("db-1").wants[0].CommonName = ""
-		w.member("db-1").leaf(Server).Subject = ""
+		w.member("db-1").leaf(facts.Server).Subject = ""
 	})
 	if lines := words(decide(t, w)); lines != nil {
 		t.Errorf("a leaf that has the wanted empty subject is issued again: %v", lines)
@@ -572,16 +578,13 @@ func TestLeafWithoutCommonName(t *testing.T) {
 }
 
 func TestStepsTellThemselves(t *testing.T) {
-	for want, s := range map[string]Step{
-		"CreateAuthority server g1 (FirstGeneration)": {Op: CreateAuthority, Domain: Server, Generation: 1, Reason: ReasonFirstGeneration},
-		"ReleaseAuthority client g2 (CopyStored)":     {Op: ReleaseAuthority, Domain: Client, Generation: 2, Reason: ReasonCopyStored},
-		"Publish db-1 [server client] (Due)":          {Op: Publish, Party: "db-1", Reissue: Domains(), Reason: ReasonDue},
-		"Activate db-1-0 abc (Published)":             {Op: Activate, Pod: "db-1-0", Revision: "abc", Reason: ReasonPublished},
-		"Prove db-1-0 (Unproven)":                     {Op: Prove, Pod: "db-1-0", Reason: ReasonUnproven},
-		"PublishTrust (Missing)":                      {Op: PublishTrust, Reason: ReasonMissing},
-		"CopyAuthority server g1 (BeingDeleted)":      {Op: CopyAuthority, Domain: Server, Generation: 1, Reason: ReasonBeingDeleted},
-		"RestoreAuthority server g1 (BeingDeleted)":   {Op: RestoreAuthority, Domain: Server, Generation: 1, Reason: ReasonBeingDeleted},
-		"Unheard": {Op: "Unheard"},
+	for want, s := range map[string]plan.Step{
+		"CreateAuthority server g1 (FirstGeneration)":     plan.CreateAuthority{Domain: facts.Server, Generation: 1, Reason: reason.FirstGeneration},
+		"Publish db-1 [server client] (Due)":              plan.Publish{Party: "db-1", Reissue: facts.Domains(), Reason: reason.Due},
+		"Activate db-1-0 abc (Published)":                 plan.Activate{Pod: "db-1-0", Revision: "abc", Reason: reason.Published},
+		"Prove db-1-0 (Unproven)":                         plan.Prove{Pod: "db-1-0"},
+		"PublishTrust (Missing)":                          plan.PublishTrust{Reason: reason.Missing},
+		"RestoreAuthority server g1 copy (SecretMissing)": plan.RestoreAuthority{Domain: facts.Server, Generation: 1, Copy: true, Reason: reason.SecretMissing},
 	} {
 		if s.String() != want {
 			t.Errorf("%q, want %q", s.String(), want)

@@ -4,17 +4,22 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"pgtls.dev/pgtls/internal/rotation/facts"
+	"pgtls.dev/pgtls/internal/rotation/invariant"
+	"pgtls.dev/pgtls/internal/rotation/plan"
+	"pgtls.dev/pgtls/internal/rotation/reason"
 )
 
 // undelivered is an observation in which a pod was asked and its kubelet has not
 // delivered; it may be told to look again at a time.
-func undelivered(nudgeAt time.Time) (*world, Observed) {
+func undelivered(nudgeAt time.Time) (*world, facts.Observed) {
 	w := given(published("db-1"), asked("db-1-0"), slow("db-1-0"))
 	o := w.observe()
 	for i := range o.Parties {
 		for j := range o.Parties[i].Pods {
 			if pod := &o.Parties[i].Pods[j]; pod.Name == "db-1-0" {
-				pod.NudgeAt, pod.Report.Mounted = nudgeAt, "what was there before"
+				pod.RetriggerAt, pod.Report.Mounted = nudgeAt, "what was there before"
 			}
 		}
 	}
@@ -24,30 +29,30 @@ func undelivered(nudgeAt time.Time) (*world, Observed) {
 func TestAKubeletThatLookedTooEarlyIsToldToLookAgain(t *testing.T) {
 	for name, c := range map[string]struct {
 		at   func(now time.Time) time.Time
-		want Op
+		want string
 	}{
-		"when its time has come":     {func(now time.Time) time.Time { return now }, Nudge},
-		"when it is over":            {func(now time.Time) time.Time { return now.Add(-time.Hour) }, Nudge},
+		"when its time has come":     {func(now time.Time) time.Time { return now }, "Retrigger"},
+		"when it is over":            {func(now time.Time) time.Time { return now.Add(-time.Hour) }, "Retrigger"},
 		"not before":                 {func(now time.Time) time.Time { return now.Add(time.Second) }, ""},
 		"not when nobody tells when": {func(time.Time) time.Time { return time.Time{} }, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := settledWorld()
 			_, o := undelivered(c.at(w.now))
-			plan, err := Next(w.policy, o)
+			planned, err := Next(w.policy, o)
 			if err != nil {
 				t.Fatal(err)
 			}
-			var got Op
-			for _, s := range plan.Steps {
-				if s.Pod == "db-1-0" {
-					got = s.Op
+			var got string
+			for _, s := range planned.Steps() {
+				if podOf(s) == "db-1-0" {
+					got = s.Op()
 				}
 			}
 			if got != c.want {
-				t.Errorf("steps %v, want %q for db-1-0", plan.Steps, c.want)
+				t.Errorf("steps %v, want %q for db-1-0", planned.Steps(), c.want)
 			}
-			if c.want == "" && message(plan, "db-1-0") == "" {
+			if c.want == "" && message(planned, "db-1-0") == "" {
 				t.Error("the rotation waits for db-1-0 and does not say so")
 			}
 		})
@@ -58,9 +63,9 @@ func TestItIsLookedAgainWhenTheKubeletMayBeTold(t *testing.T) {
 	w := settledWorld()
 	at := w.now.Add(700 * time.Millisecond)
 	_, o := undelivered(at)
-	plan, err := Next(w.policy, o)
-	if err != nil || !plan.Wake.Equal(at) {
-		t.Errorf("Wake = %v, %v; want %v", plan.Wake, err, at)
+	planned, err := Next(w.policy, o)
+	if err != nil || !planned.Wake.Equal(at) {
+		t.Errorf("Wake = %v, %v; want %v", planned.Wake, err, at)
 	}
 }
 
@@ -84,12 +89,12 @@ func TestOnlyAKubeletThatHasDeliveredBothIsLeftAlone(t *testing.T) {
 					}
 				}
 			}
-			plan, err := Next(w.policy, o)
+			planned, err := Next(w.policy, o)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if nudged := len(plan.Steps) == 1 && plan.Steps[0].Op == Nudge; nudged != c.nudged || !nudged && message(plan, "db-1-0") == "" {
-				t.Errorf("plan %+v, want a nudge: %v", plan, c.nudged)
+			if nudged := len(planned.Steps()) == 1 && has[plan.Retrigger](planned); nudged != c.nudged || !nudged && message(planned, "db-1-0") == "" {
+				t.Errorf("plan %+v, want a nudge: %v", planned, c.nudged)
 			}
 		})
 	}
@@ -99,16 +104,16 @@ func TestMaterialThatNobodyWantsIsDiscarded(t *testing.T) {
 	w := settledWorld()
 	o := w.observe()
 	o.Unwanted = []string{"db-7", "db-8"}
-	plan, err := Next(w.policy, o)
+	planned, err := Next(w.policy, o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []Step{{Op: Discard, Party: "db-7", Reason: ReasonUnwanted}, {Op: Discard, Party: "db-8", Reason: ReasonUnwanted}}
-	if !slices.EqualFunc(plan.Steps, want, func(a, b Step) bool { return a.String() == b.String() }) {
-		t.Errorf("steps %v, want %v", plan.Steps, want)
+	want := []plan.Step{plan.Discard{Party: "db-7", Reason: reason.Unwanted}, plan.Discard{Party: "db-8", Reason: reason.Unwanted}}
+	if !slices.EqualFunc(planned.Steps(), want, func(a, b plan.Step) bool { return a.String() == b.String() }) {
+		t.Errorf("steps %v, want %v", planned.Steps(), want)
 	}
-	for _, step := range plan.Steps {
-		if v := Check(o, step); v != nil {
+	for _, step := range planned.Steps() {
+		if v := invariant.Check(&o, step); v != nil {
 			t.Errorf("%s: %v", step, v)
 		}
 	}
@@ -120,33 +125,33 @@ func TestAPodThatMayTakeWhatIsPublishedNoMoreIsNotSettled(t *testing.T) {
 	for name, c := range map[string]struct {
 		asked func(published string) string
 		nudge func(now time.Time) time.Time
-		want  Op
+		want  string
 	}{
-		"asked for the other one: asked again":            {func(string) string { return "another" }, func(time.Time) time.Time { return time.Time{} }, Activate},
-		"never asked: asked":                              {func(string) string { return "" }, func(time.Time) time.Time { return time.Time{} }, Activate},
-		"asked again, and not delivered: told to look":    {func(r string) string { return r }, func(now time.Time) time.Time { return now }, Nudge},
+		"asked for the other one: asked again":            {func(string) string { return "another" }, func(time.Time) time.Time { return time.Time{} }, "Activate"},
+		"never asked: asked":                              {func(string) string { return "" }, func(time.Time) time.Time { return time.Time{} }, "Activate"},
+		"asked again, and not delivered: told to look":    {func(r string) string { return r }, func(now time.Time) time.Time { return now }, "Retrigger"},
 		"asked again, and not delivered: waited for":      {func(r string) string { return r }, func(time.Time) time.Time { return time.Time{} }, ""},
 		"asked again, and told to look: waited for still": {func(r string) string { return r }, func(now time.Time) time.Time { return now.Add(time.Second) }, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := given()
 			o := w.observe()
-			p := o.party("db-1")
+			p := o.Party("db-1")
 			pod := &p.Pods[0]
-			pod.Asked, pod.NudgeAt, pod.Report.Mounted = c.asked(p.Material.Revision), c.nudge(w.now), "another"
-			plan, err := Next(w.policy, o)
+			pod.Asked, pod.RetriggerAt, pod.Report.Mounted = c.asked(p.Material.Revision), c.nudge(w.now), "another"
+			planned, err := Next(w.policy, o)
 			if err != nil {
 				t.Fatal(err)
 			}
-			var got Op
-			for _, s := range plan.Steps {
-				got = s.Op
+			var got string
+			for _, s := range planned.Steps() {
+				got = s.Op()
 				mustPass(t, o, s)
 			}
-			if got != c.want || len(plan.Steps) > 1 {
-				t.Errorf("steps %v, want %q", plan.Steps, c.want)
+			if got != c.want || len(planned.Steps()) > 1 {
+				t.Errorf("steps %v, want %q", planned.Steps(), c.want)
 			}
-			if c.want == "" && message(plan, "db-1-0") == "" {
+			if c.want == "" && message(planned, "db-1-0") == "" {
 				t.Error("the rotation waits for db-1-0 and does not say so")
 			}
 		})

@@ -5,40 +5,43 @@ import (
 	"slices"
 
 	"github.com/google/go-cmp/cmp"
+
+	"pgtls.dev/pgtls/internal/rotation/facts"
+	"pgtls.dev/pgtls/internal/rotation/plan"
+	"pgtls.dev/pgtls/internal/rotation/reason"
 )
 
 // rekeyOracle is the second opinion on a re-key: who signs, what is trusted, which phase it is, and whether the old authority
 // may be dropped. It walks over everything for each question, and shares no code with Next.
 type rekeyOracle struct {
-	policy Policy
-	o      Observed
+	policy facts.Policy
+	o      facts.Observed
 }
 
 // standing is the answer for one domain.
 type standing struct {
 	Signer, Next int
 	Anchors      []string
-	Phase        Phase
+	Phase        plan.Phase
 	DropOld      bool
 }
 
-func (r rekeyOracle) differs(plan Plan) string {
-	for _, domain := range Domains() {
-		got := standing{Signer: plan.Signer(domain), Anchors: plan.Anchors(domain)}
-		for i := range plan.lineages {
-			if l := &plan.lineages[i]; l.domain == domain && l.next != nil {
-				got.Next = l.next.Generation
-			}
+func (r rekeyOracle) differs(planned plan.Plan) string {
+	for _, domain := range facts.Domains() {
+		sets := derive(r.policy, r.o)
+		got := standing{Signer: planned.Active.Of(domain), Anchors: sets.Anchors(domain)}
+		if set := sets.Of(domain); set.Next != nil {
+			got.Next = set.Next.Generation
 		}
-		for _, k := range plan.Rekeys {
+		for _, k := range planned.Rekeys {
 			if k.Domain == domain {
 				got.Phase = k.Phase
 			}
 		}
-		got.DropOld = slices.ContainsFunc(plan.Steps, func(s Step) bool { return s.Op == DropOld && s.Domain == domain })
+		got.DropOld = slices.ContainsFunc(planned.Steps(), func(s plan.Step) bool { return isA[plan.DropOld](s) && transitionOf(s) == domain })
 		want := r.standing(domain)
-		if !got.DropOld && want.DropOld && r.otherTurn(plan, domain) {
-			want.DropOld = false // one turn at a time
+		if !got.DropOld && want.DropOld && (r.otherTurn(planned, domain) || has[plan.Publish](planned)) {
+			want.DropOld = false // one transition at a time, and none that takes trust away while something is published
 		}
 		wishes := r.policy.Rekey[domain]
 		if got.Phase == "" && (wishes.Rollback != "" || want.Next != 0 && wishes.Tainted == want.Next) {
@@ -51,36 +54,36 @@ func (r rekeyOracle) differs(plan Plan) string {
 	return ""
 }
 
-func (r rekeyOracle) otherTurn(plan Plan, domain Domain) bool {
-	return slices.ContainsFunc(plan.Steps, func(s Step) bool {
-		return s.Domain != domain && slices.Contains([]Op{TrustNew, SwitchSigner, RollBack, DropOld, DiscardAuthority}, s.Op)
+func (r rekeyOracle) otherTurn(planned plan.Plan, domain facts.Domain) bool {
+	return slices.ContainsFunc(planned.Steps(), func(s plan.Step) bool {
+		return transitionOf(s) != "" && transitionOf(s) != domain
 	})
 }
 
 // trusted are the generations that nobody has dropped, oldest first.
-func (r rekeyOracle) trusted(domain Domain) (trusted []Authority) {
+func (r rekeyOracle) trusted(domain facts.Domain) (trusted []facts.Authority) {
 	for _, a := range r.o.Authorities {
-		dropped := slices.ContainsFunc(r.o.Authorities, func(b Authority) bool {
+		dropped := slices.ContainsFunc(r.o.Authorities, func(b facts.Authority) bool {
 			return b.Domain == domain && b.Generation != a.Generation && slices.Contains(b.Retired, a.Generation)
 		})
 		if a.Domain == domain && !dropped {
 			trusted = append(trusted, a)
 		}
 	}
-	slices.SortFunc(trusted, func(a, b Authority) int { return a.Generation - b.Generation })
+	slices.SortFunc(trusted, func(a, b facts.Authority) int { return a.Generation - b.Generation })
 	return trusted
 }
 
-func (r rekeyOracle) standing(domain Domain) (s standing) {
+func (r rekeyOracle) standing(domain facts.Domain) (s standing) {
 	trusted := r.trusted(domain)
-	var candidates []Authority // in favour of which nothing was withdrawn
+	var candidates []facts.Authority // in favour of which nothing was withdrawn
 	for _, a := range trusted {
-		if !slices.ContainsFunc(trusted, func(b Authority) bool { return b.Generation < a.Generation && b.RolledBack >= a.Generation }) {
+		if !slices.ContainsFunc(trusted, func(b facts.Authority) bool { return b.Generation < a.Generation && a.Withdrawn != "" }) {
 			candidates = append(candidates, a)
 		}
 	}
 	for i, a := range candidates {
-		first := !slices.ContainsFunc(candidates[:i], func(b Authority) bool { return r.o.Now.Before(b.Certificate.NotAfter) })
+		first := !slices.ContainsFunc(candidates[:i], func(b facts.Authority) bool { return r.o.Now.Before(b.Certificate.NotAfter) })
 		signs := r.canSign(a) && (first || !a.SwitchedAt.IsZero()) && !r.unsure(a, trusted)
 		switch {
 		case signs:
@@ -93,9 +96,12 @@ func (r rekeyOracle) standing(domain Domain) (s standing) {
 		return s
 	}
 	for _, a := range trusted {
-		s.Anchors = append(s.Anchors, a.Certificate.Fingerprint)
+		undone := a.Withdrawn != "" || r.policy.Rekey[domain].Tainted == a.Generation
+		if s.Signer == 0 || s.Signer == a.Generation || !undone || r.known(a) {
+			s.Anchors = append(s.Anchors, a.Certificate.Fingerprint)
+		}
 	}
-	for _, a := range r.o.Foreign { // each is wanted or was noted
+	for _, a := range r.o.External { // each is wanted or was noted
 		if a.Domain == domain {
 			s.Anchors = append(s.Anchors, a.Fingerprint)
 		}
@@ -105,39 +111,49 @@ func (r rekeyOracle) standing(domain Domain) (s standing) {
 	return s
 }
 
+// known reports whether some bundle holds an authority, or may, or some leaf is its own.
+func (r rekeyOracle) known(a facts.Authority) bool {
+	known := a.Domain == facts.Server && (r.o.PublicTrust.State == facts.Unknown || slices.Contains(r.o.PublicTrust.Anchors, a.Certificate.Fingerprint))
+	for _, p := range r.o.Parties {
+		leaf := leafOf(&p.Material, a.Domain)
+		known = known || p.Material.State == facts.Unknown || slices.Contains(p.Material.Anchors.Of(a.Domain), a.Certificate.Fingerprint) || leaf != nil && leaf.IssuerKeyID == a.Certificate.KeyID
+	}
+	return known
+}
+
 // phase reads docs/rotation.md's table of phases from below.
-func (r rekeyOracle) phase(domain Domain, trusted []Authority, s *standing) {
-	var leaving []Authority
+func (r rekeyOracle) phase(domain facts.Domain, trusted []facts.Authority, s *standing) {
+	var leaving []facts.Authority
 	for _, a := range trusted {
 		if a.Generation != s.Signer && a.Generation != s.Next {
 			leaving = append(leaving, a)
 		}
 	}
-	dropped := slices.ContainsFunc(r.o.Authorities, func(a Authority) bool {
-		isTrusted := slices.ContainsFunc(trusted, func(b Authority) bool { return b.Generation == a.Generation })
+	dropped := slices.ContainsFunc(r.o.Authorities, func(a facts.Authority) bool {
+		isTrusted := slices.ContainsFunc(trusted, func(b facts.Authority) bool { return b.Generation == a.Generation })
 		return a.Domain == domain && !isTrusted && (a.Original.Present || a.Copy.Present)
 	})
 	switch {
 	case s.Next != 0:
-		s.Phase = Preparing
+		s.Phase = plan.Preparing
 	case s.Signer == 0:
 	case len(leaving) > 0:
 		r.leavingPhase(domain, leaving[0], s)
 	case dropped:
-		s.Phase = Retiring
+		s.Phase = plan.Retiring
 	}
 }
 
-func (r rekeyOracle) leavingPhase(domain Domain, old Authority, s *standing) {
-	var signer Authority
+func (r rekeyOracle) leavingPhase(domain facts.Domain, old facts.Authority, s *standing) {
+	var signer facts.Authority
 	for _, a := range r.o.Authorities {
 		if a.Domain == domain && a.Generation == s.Signer {
 			signer = a
 		}
 	}
-	s.Phase = Reissuing
+	s.Phase = plan.Reissuing
 	if old.Generation > s.Signer {
-		s.Phase = RollingBack
+		s.Phase = plan.RollingBack
 	}
 	if r.used(domain, signer) {
 		return
@@ -147,21 +163,21 @@ func (r rekeyOracle) leavingPhase(domain Domain, old Authority, s *standing) {
 	case old.Generation > s.Signer, tainted == old.Generation, tainted == s.Signer, !r.canSign(old), r.policy.Rekey[domain].Approved == old.Generation:
 		s.DropOld = true
 	case r.policy.RetireManual, r.o.Now.Before(signer.SwitchedAt.Add(r.policy.RetireSoak)):
-		s.Phase = Soaking
+		s.Phase = plan.Soaking
 	default:
 		s.DropOld = true
 	}
 }
 
-func (r rekeyOracle) canSign(a Authority) bool {
+func (r rekeyOracle) canSign(a facts.Authority) bool {
 	return a.Problem == "" && !r.o.Now.Before(a.Certificate.NotBefore) && r.o.Now.Before(a.Certificate.NotAfter)
 }
 
 // used: some leaf is published of another authority, or some pod is not known and seen to use what is published.
-func (r rekeyOracle) used(domain Domain, signer Authority) bool {
+func (r rekeyOracle) used(domain facts.Domain, signer facts.Authority) bool {
 	for i, p := range r.o.Parties {
-		wants := slices.ContainsFunc(p.Wants, func(w LeafWant) bool { return w.Domain == domain })
-		if !wants || p.Material.State == Foreign {
+		wants := slices.ContainsFunc(p.Wants, func(w facts.LeafWant) bool { return w.Domain == domain })
+		if !wants || p.Material.State == facts.Foreign {
 			continue
 		}
 		leaf := leafOf(&p.Material, domain)
@@ -174,7 +190,7 @@ func (r rekeyOracle) used(domain Domain, signer Authority) bool {
 			}
 		}
 	}
-	return slices.ContainsFunc(r.o.Leftovers, func(l Leftover) bool {
+	return slices.ContainsFunc(r.o.Leftovers, func(l facts.Leftover) bool {
 		return l.Domain == domain && l.IssuerKeyID != signer.Certificate.KeyID
 	})
 }
@@ -183,16 +199,16 @@ func (r rekeyOracle) settled(i, j int) bool { return oracle(r).settled(i, j) }
 
 // unsure: another authority is lost, and what it noted with it; no leaf of this one is published, and somebody is not known
 // to hold it.
-func (r rekeyOracle) unsure(a Authority, trusted []Authority) bool {
-	lost := slices.ContainsFunc(trusted, func(b Authority) bool {
-		return b.Problem == AuthorityLost && b.Generation != a.Generation && (b.Generation < a.Generation || b.Generation > a.RolledBack)
+func (r rekeyOracle) unsure(a facts.Authority, trusted []facts.Authority) bool {
+	lost := slices.ContainsFunc(trusted, func(b facts.Authority) bool {
+		return b.Problem == reason.AuthorityLost && b.Generation != a.Generation
 	})
 	published, everybody := false, true
 	for i, p := range r.o.Parties {
 		leaf := leafOf(&p.Material, a.Domain)
 		published = published || leaf != nil && leaf.IssuerKeyID == a.Certificate.KeyID
-		wants := slices.ContainsFunc(p.Wants, func(w LeafWant) bool { return w.Domain == a.Domain })
-		if p.Material.State == Foreign || wants && (leaf == nil || leaf.Problem != "") {
+		wants := slices.ContainsFunc(p.Wants, func(w facts.LeafWant) bool { return w.Domain == a.Domain })
+		if p.Material.State == facts.Foreign || wants && (leaf == nil || leaf.Problem != "") {
 			continue // its material cannot be written before somebody signs
 		}
 		everybody = everybody && slices.Contains(p.Material.Anchors.Of(a.Domain), a.Certificate.Fingerprint)

@@ -10,23 +10,27 @@ import (
 	"pgregory.net/rapid"
 
 	"pgtls.dev/pgtls/internal/pki"
+
+	"pgtls.dev/pgtls/internal/rotation/facts"
+	"pgtls.dev/pgtls/internal/rotation/plan"
+	"pgtls.dev/pgtls/internal/rotation/reason"
 )
 
 // oracle is docs/rotation.md read aloud: a slow and obvious second answer to
 // what is published, asked and looked at. It shares no code with Next. It walks
 // over everybody for each question instead of remembering a gate.
 type oracle struct {
-	policy Policy
-	o      Observed
+	policy facts.Policy
+	o      facts.Observed
 }
 
 // answers reports whether the oracle has something to say: it knows one generation of a domain, and neither a re-key nor what
 // is planned and waits, for which there are histories and stories of their own.
-func (r oracle) answers(plan Plan) bool {
-	if r.policy.restricted() {
+func (r oracle) answers(planned plan.Plan) bool {
+	if r.policy.Restricted() {
 		return false
 	}
-	for _, domain := range Domains() {
+	for _, domain := range facts.Domains() {
 		count := 0
 		for _, a := range r.o.Authorities {
 			if a.Domain == domain {
@@ -37,26 +41,26 @@ func (r oracle) answers(plan Plan) bool {
 			return false
 		}
 	}
-	return !slices.ContainsFunc(plan.Steps, func(s Step) bool { return s.Op == TrustNew })
+	return !slices.ContainsFunc(planned.Steps(), func(s plan.Step) bool { return isA[plan.TrustNew](s) })
 }
 
 // choice is the main part of a plan: who is written with which leaves, who is asked, who is looked at.
 type choice struct {
-	Publish map[string][]Domain
+	Publish map[string][]facts.Domain
 	Ask     []string
 	Look    []string
 }
 
 // chosen reads the same out of a plan.
-func chosen(plan Plan) choice {
-	c := choice{Publish: map[string][]Domain{}}
-	for _, s := range plan.Steps {
-		switch s.Op {
-		case Publish:
+func chosen(planned plan.Plan) choice {
+	c := choice{Publish: map[string][]facts.Domain{}}
+	for _, s := range planned.Steps() {
+		switch s := s.(type) {
+		case plan.Publish:
 			c.Publish[s.Party] = slices.Sorted(slices.Values(s.Reissue))
-		case Activate:
+		case plan.Activate:
 			c.Ask = append(c.Ask, s.Pod)
-		case Prove:
+		case plan.Prove:
 			c.Look = append(c.Look, s.Pod)
 		}
 	}
@@ -66,15 +70,10 @@ func chosen(plan Plan) choice {
 }
 
 func (r oracle) choose() choice {
-	c := choice{Publish: map[string][]Domain{}}
+	c := choice{Publish: map[string][]facts.Domain{}}
 	for i := range r.o.Parties {
 		if domains, publish := r.publishes(i); publish {
 			c.Publish[r.o.Parties[i].Name] = domains
-		}
-	}
-	for _, domains := range c.Publish {
-		if len(domains) == 0 {
-			return c // it may be what somebody was asked for before: look again first
 		}
 	}
 	for i := range r.o.Parties {
@@ -96,11 +95,11 @@ func (r oracle) choose() choice {
 // place orders the parties: operator 0, replicas 1, poolers 2, primary 3.
 func (r oracle) place(i int) int {
 	p := r.o.Parties[i]
-	isPrimary := slices.ContainsFunc(p.Pods, func(pod Pod) bool { return pod.Primary })
+	isPrimary := slices.ContainsFunc(p.Pods, func(pod facts.Pod) bool { return pod.Primary })
 	switch {
-	case p.Kind == Operator:
+	case p.Kind == facts.Operator:
 		return 0
-	case p.Kind == Pooler:
+	case p.Kind == facts.Pooler:
 		return 2
 	case isPrimary:
 		return 3
@@ -114,8 +113,8 @@ func (r oracle) before(i, k int) bool {
 }
 
 // signer is the one authority of a domain, if it may sign now.
-func (r oracle) signer(domain Domain) (pki.CertificateFacts, bool) {
-	var of []Authority
+func (r oracle) signer(domain facts.Domain) (pki.CertificateFacts, bool) {
+	var of []facts.Authority
 	for _, a := range r.o.Authorities {
 		if a.Domain == domain {
 			of = append(of, a)
@@ -125,19 +124,19 @@ func (r oracle) signer(domain Domain) (pki.CertificateFacts, bool) {
 		return pki.CertificateFacts{}, false
 	}
 	seen := r.o.GenerationSeen[domain]
-	facts := of[0].Certificate
-	valid := !r.o.Now.Before(facts.NotBefore) && r.o.Now.Before(facts.NotAfter)
-	return facts, valid && (seen == 0 || seen == of[0].Generation || slices.Contains(of[0].Retired, seen))
+	premises := of[0].Certificate
+	valid := !r.o.Now.Before(premises.NotBefore) && r.o.Now.Before(premises.NotAfter)
+	return premises, valid && (seen == 0 || seen == of[0].Generation || slices.Contains(of[0].Retired, seen))
 }
 
 // writable: material holds a leaf of each wanted domain and both bundles; where
 // nobody signs, nothing is wanted and there is a bundle to keep.
-func (r oracle) writable(p Party) bool {
-	wanted := map[Domain]bool{}
+func (r oracle) writable(p facts.Party) bool {
+	wanted := map[facts.Domain]bool{}
 	for _, want := range p.Wants {
 		wanted[want.Domain] = true
 	}
-	for _, domain := range Domains() {
+	for _, domain := range facts.Domains() {
 		_, signs := r.signer(domain)
 		if keeps := !wanted[domain] && len(p.Material.Anchors.Of(domain)) > 0; !signs && !keeps {
 			return false
@@ -147,22 +146,22 @@ func (r oracle) writable(p Party) bool {
 }
 
 func (r oracle) bothSign() bool {
-	_, server := r.signer(Server)
-	_, client := r.signer(Client)
+	_, server := r.signer(facts.Server)
+	_, client := r.signer(facts.Client)
 	return server && client
 }
 
 // publishes says whether a party's material is written, and with which leaves anew.
-func (r oracle) publishes(i int) (domains []Domain, publish bool) {
+func (r oracle) publishes(i int) (domains []facts.Domain, publish bool) {
 	p := r.o.Parties[i]
-	if p.Material.State != Missing && p.Material.State != Present || !r.writable(p) {
+	if p.Material.State != facts.Missing && p.Material.State != facts.Present || !r.writable(p) {
 		return nil, false
 	}
-	repair, urgent := p.Material.State == Missing || p.Material.Altered, false
+	repair, urgent := p.Material.State == facts.Missing || p.Material.Altered, false
 	for _, want := range p.Wants {
-		facts, _ := r.signer(want.Domain)
+		premises, _ := r.signer(want.Domain)
 		leaf := leafOf(&p.Material, want.Domain)
-		wrong, old := r.wrong(p, want, leaf, facts), r.old(p, want, leaf, facts)
+		wrong, old := r.wrong(p, want, leaf, premises), r.old(p, want, leaf, premises)
 		if wrong || old {
 			domains = append(domains, want.Domain)
 		}
@@ -171,9 +170,9 @@ func (r oracle) publishes(i int) (domains []Domain, publish bool) {
 			urgent = true
 		}
 	}
-	for _, domain := range Domains() {
-		facts, signs := r.signer(domain)
-		if signs && !slices.Equal(p.Material.Anchors.Of(domain), []string{facts.Fingerprint}) {
+	for _, domain := range facts.Domains() {
+		premises, signs := r.signer(domain)
+		if signs && !slices.Equal(p.Material.Anchors.Of(domain), []string{premises.Fingerprint}) {
 			repair = true
 		}
 	}
@@ -188,8 +187,8 @@ func (r oracle) publishes(i int) (domains []Domain, publish bool) {
 }
 
 // wrong: a leaf that nobody should serve any longer.
-func (r oracle) wrong(p Party, want LeafWant, leaf *Leaf, signer pki.CertificateFacts) bool {
-	if p.Material.State == Missing || leaf == nil || leaf.Problem != "" {
+func (r oracle) wrong(p facts.Party, want facts.LeafWant, leaf *facts.Leaf, signer pki.CertificateFacts) bool {
+	if p.Material.State == facts.Missing || leaf == nil || leaf.Problem != "" {
 		return true
 	}
 	for _, name := range want.DNSNames {
@@ -207,7 +206,7 @@ func (r oracle) wrong(p Party, want LeafWant, leaf *Leaf, signer pki.Certificate
 }
 
 // old: a leaf that can wait for its turn to be replaced.
-func (r oracle) old(p Party, want LeafWant, leaf *Leaf, signer pki.CertificateFacts) bool {
+func (r oracle) old(p facts.Party, want facts.LeafWant, leaf *facts.Leaf, signer pki.CertificateFacts) bool {
 	if leaf == nil {
 		return false
 	}
@@ -219,7 +218,7 @@ func (r oracle) old(p Party, want LeafWant, leaf *Leaf, signer pki.CertificateFa
 // everybodyBefore says that all pods before a party, or before pod j of it, are settled and stay so.
 func (r oracle) everybodyBefore(i, j int) bool {
 	for k, p := range r.o.Parties {
-		if p.Material.State == Foreign {
+		if p.Material.State == facts.Foreign {
 			continue
 		}
 		for n := range p.Pods {
@@ -228,7 +227,7 @@ func (r oracle) everybodyBefore(i, j int) bool {
 				return false
 			}
 		}
-		if p.Material.State == Unknown && r.before(k, i) {
+		if p.Material.State == facts.Unknown && r.before(k, i) {
 			return false
 		}
 	}
@@ -256,7 +255,7 @@ func (r oracle) holdsAnother(i, j int) bool {
 func (r oracle) seen(i, j int) bool {
 	p := r.o.Parties[i]
 	pod := p.Pods[j]
-	leaf := leafOf(&p.Material, Server)
+	leaf := leafOf(&p.Material, facts.Server)
 	if leaf == nil {
 		return false
 	}
@@ -275,7 +274,7 @@ func (r oracle) inDoubt(i, j int) bool {
 	for k, p := range r.o.Parties {
 		for n, pod := range p.Pods {
 			other := k != i || n != j
-			if other && p.Material.State == Present && pod.Asked == p.Material.Revision && !r.seen(k, n) {
+			if other && p.Material.State == facts.Present && pod.Asked == p.Material.Revision && !r.seen(k, n) {
 				return true
 			}
 		}
@@ -296,13 +295,16 @@ func (r oracle) whole(i int) bool {
 			return false
 		}
 	}
-	return p.Material.State == Present && !p.Material.Altered && len(p.Material.Anchors.Server) > 0 && len(p.Material.Anchors.Client) > 0
+	return p.Material.State == facts.Present && !p.Material.Altered && len(p.Material.Anchors.Server) > 0 && len(p.Material.Anchors.Client) > 0
 }
 
 func (r oracle) asks(i, j int) bool {
 	p := r.o.Parties[i]
 	pod := p.Pods[j]
-	if pod.Report == nil || p.Material.State == Foreign || p.Material.State == Unknown || !r.bothSign() {
+	if pod.Report == nil || p.Material.State == facts.Foreign || p.Material.State == facts.Unknown || !r.bothSign() {
+		return false
+	}
+	if r.revived(i) && !r.urgent(i, j) {
 		return false
 	}
 	if _, publish := r.publishes(i); publish {
@@ -311,16 +313,45 @@ func (r oracle) asks(i, j int) bool {
 	return !r.settled(i, j) && r.whole(i) && (pod.Report.Active != p.Material.Revision || r.holdsAnother(i, j)) && pod.Asked != p.Material.Revision && r.mayBeAsked(i, j)
 }
 
+// revived: the material of this party, or of one before, is written without a new leaf: it may be what a pod was asked for before
+// and does not use, and then two would be in doubt.
+func (r oracle) revived(i int) bool {
+	for k, p := range r.o.Parties {
+		domains, publish := r.publishes(k)
+		unfulfilled := slices.ContainsFunc(p.Pods, func(pod facts.Pod) bool {
+			return pod.Asked != "" && (pod.Report == nil || pod.Report.Active != pod.Asked || pod.Report.Mounted != "" && pod.Report.Mounted != pod.Report.Active)
+		})
+		if (k == i || r.before(k, i)) && publish && len(domains) == 0 && unfulfilled {
+			return true
+		}
+	}
+	return false
+}
+
+// accepted: every bundle that can be read holds the authority of each domain that a party presents in.
+func (r oracle) accepted(i int) bool {
+	for _, want := range r.o.Parties[i].Wants {
+		signer, signs := r.signer(want.Domain)
+		for _, p := range r.o.Parties {
+			held := p.Material.Anchors.Of(want.Domain)
+			if signs && held != nil && p.Material.State != facts.Foreign && !slices.Contains(held, signer.Fingerprint) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
 // mayBeAsked is the gate of Activate.
 func (r oracle) mayBeAsked(i, j int) bool {
-	return r.urgent(i, j) || r.everybodyBefore(i, j) && !r.inDoubt(i, j)
+	return r.urgent(i, j) || r.everybodyBefore(i, j) && !r.inDoubt(i, j) && r.accepted(i)
 }
 
 // doubtOfItself: the pod is asked for what the Secret holds now, and that is
 // about to change: it is asked again when the change was read back.
 func (r oracle) doubtOfItself(i, j int) bool {
 	p := r.o.Parties[i]
-	asked := p.Material.State == Present && p.Pods[j].Asked == p.Material.Revision && !r.seen(i, j)
+	asked := p.Material.State == facts.Present && p.Pods[j].Asked == p.Material.Revision && !r.seen(i, j)
 	return asked && !r.urgent(i, j)
 }
 
@@ -343,7 +374,7 @@ func (r oracle) looks(i, j int) bool {
 	if _, publish := r.publishes(i); publish || !r.whole(i) || r.settled(i, j) {
 		return false
 	}
-	looked := len(pod.Proofs) > 0 && !slices.ContainsFunc(pod.Proofs, func(proof Proof) bool { return proof.Revision != p.Material.Revision })
+	looked := len(pod.Proofs) > 0 && !slices.ContainsFunc(pod.Proofs, func(proof facts.Proof) bool { return proof.Revision != p.Material.Revision })
 	return pod.Report != nil && pod.Report.Active == p.Material.Revision && !looked && !r.holdsAnother(i, j)
 }
 
@@ -353,15 +384,15 @@ func TestAgreement(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := randomWorld(t)
 		o := w.observe()
-		plan, err := Next(w.policy, o)
+		planned, err := Next(w.policy, o)
 		if err != nil {
 			t.Fatal(err)
 		}
 		second := oracle{w.policy, o}
-		if !second.answers(plan) {
+		if !second.answers(planned) {
 			t.Skip("a re-key")
 		}
-		if diff := cmp.Diff(second.choose(), chosen(plan)); diff != "" {
+		if diff := cmp.Diff(second.choose(), chosen(planned)); diff != "" {
 			t.Fatalf("-oracle +Next:\n%s", diff)
 		}
 	})
@@ -375,7 +406,7 @@ func randomWorld(t *rapid.T) *world {
 	of := func(values []string) string { return values[rapid.IntRange(0, len(values)-1).Draw(t, "which")] }
 	for range rapid.IntRange(0, 8).Draw(t, "facts") {
 		party, pod := of(parties), of(pods)
-		domain := Domains()[rapid.IntRange(0, 1).Draw(t, "domain")]
+		domain := facts.Domains()[rapid.IntRange(0, 1).Draw(t, "domain")]
 		started := func(f fact) fact {
 			if _, c := w.pod(pod); !c.started {
 				return func(*world) {}
@@ -383,18 +414,18 @@ func randomWorld(t *rapid.T) *world {
 			return f
 		}
 		whole := func(f fact) fact {
-			if m := w.member(party); m.secret.State != Present || m.leaf(domain) == nil || m.leaf(Client) == nil {
+			if m := w.member(party); m.secret.State != facts.Present || m.leaf(domain) == nil || m.leaf(facts.Client) == nil {
 				return func(*world) {}
 			}
 			return f
 		}
 		activatable := func(f fact) fact {
-			if m, _ := w.pod(pod); m.secret.State != Present || m.leaf(Server) == nil || m.leaf(Client) == nil {
+			if m, _ := w.pod(pod); m.secret.State != facts.Present || m.leaf(facts.Server) == nil || m.leaf(facts.Client) == nil {
 				return func(*world) {}
 			}
 			return f
 		}
-		facts := []fact{
+		premises := []fact{
 			secretGone(party), whole(blanked(party)), whole(garbled(party, domain)), whole(altered(party)), whole(withoutLeaf(party, domain)),
 			whole(leafOfStranger(party, domain)), whole(bundleGone(party, domain)), whole(bundleReplaced(party, domain, "stranger")),
 			foreignSecret(party), unreadableSecret(party), published(party), whole(due(party, domain)), whole(urgent(party)),
@@ -406,11 +437,11 @@ func randomWorld(t *rapid.T) *world {
 			func(w *world) { w.failover(party) }, everythingUrgent,
 		}
 		if rapid.IntRange(0, 9).Draw(t, "authority") == 0 {
-			facts = append(facts, authorityProblem(domain, AuthorityUnreadable), authorityEndsIn(domain, 20*day), later(-3*time.Hour))
-			facts[len(facts)-1-rapid.IntRange(0, 2).Draw(t, "what")](w)
+			premises = append(premises, authorityProblem(domain, reason.AuthorityUnreadable), authorityEndsIn(domain, 20*day), later(-3*time.Hour))
+			premises[len(premises)-1-rapid.IntRange(0, 2).Draw(t, "what")](w)
 			continue
 		}
-		facts[rapid.IntRange(0, len(facts)-1).Draw(t, "fact")](w)
+		premises[rapid.IntRange(0, len(premises)-1).Draw(t, "fact")](w)
 	}
 	return w
 }

@@ -8,6 +8,9 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"pgtls.dev/pgtls/internal/rotation/facts"
+	"pgtls.dev/pgtls/internal/rotation/plan"
 )
 
 // TestCustomHistories lets certificates from elsewhere come, be renewed, come from another issuer, be refused and go, at
@@ -28,19 +31,19 @@ func TestCustomHistories(t *testing.T) {
 
 type customHistory struct {
 	rekeyHistory
-	published map[string]Custom          // what each member's material presents, by member and domain
+	published map[string]facts.Custom    // what each member's material presents, by member and domain
 	excused   map[string]map[string]bool // who gave no answer when a content was presented for want of time, by content
-	record    []Anchor                   // as it was
+	record    []facts.Anchor             // as it was
 }
 
 // slots are the places for custom certificates.
-var slots = []slot{{Instance, Server}, {Instance, Client}, {Pooler, Server}}
+var slots = []slot{{facts.Instance, facts.Server}, {facts.Instance, facts.Client}, {facts.Pooler, facts.Server}}
 
 // issuersElsewhere make certificates.
 var issuersElsewhere = []string{"acme", "bank", "corp"}
 
 func newCustomHistory(t *rapid.T) *customHistory {
-	h := &customHistory{rekeyHistory: *newRekeyHistory(t), published: map[string]Custom{}, excused: map[string]map[string]bool{}}
+	h := &customHistory{rekeyHistory: *newRekeyHistory(t), published: map[string]facts.Custom{}, excused: map[string]map[string]bool{}}
 	h.w.policy.TrustPropagationDelay = time.Duration(rapid.SampledFrom([]int{0, 2, 300}).Draw(t, "follow time")) * time.Minute
 	h.w.after = h.look
 	return h
@@ -96,13 +99,13 @@ func (h *customHistory) live(t *rapid.T) {
 	until := h.w.now.Add(time.Duration(rapid.IntRange(1, 40).Draw(t, "days")) * day)
 	for {
 		h.boundedRest(t)
-		plan := h.round(t, all)
+		planned := h.round(t, all)
 		if !h.w.now.Before(until) {
 			return
 		}
 		wake := until
-		if !plan.Wake.IsZero() && plan.Wake.Before(until) {
-			wake = plan.Wake
+		if !planned.Wake.IsZero() && planned.Wake.Before(until) {
+			wake = planned.Wake
 		}
 		for h.w.now.Before(wake) {
 			h.w.now = h.w.now.Add(min(time.Hour, wake.Sub(h.w.now)))
@@ -133,8 +136,8 @@ func (h *customHistory) story() string {
 func (h *customHistory) look() {
 	h.rekeyHistory.look()
 	h.noteAdoptions()
-	for _, domain := range Domains() {
-		for _, rule := range []func(Domain) string{h.customsAreAccepted, h.sessionsKeepAnchors} {
+	for _, domain := range facts.Domains() {
+		for _, rule := range []func(facts.Domain) string{h.customsAreAccepted, h.sessionsKeepAnchors} {
 			if text := rule(domain); text != "" && h.broken == "" {
 				h.broken = text
 			}
@@ -149,10 +152,10 @@ func (h *customHistory) look() {
 // noteAdoptions sees what is published anew, and excuses whoever gives no answer at that moment where he need not be waited for.
 func (h *customHistory) noteAdoptions() {
 	for _, m := range h.w.members {
-		for _, domain := range Domains() {
+		for _, domain := range facts.Domains() {
 			key := m.name + " " + string(domain)
 			before, was := h.published[key]
-			now := customIn(m.secret.Customs, domain)
+			now := customOf(m.secret.Customs, domain)
 			if now == nil {
 				delete(h.published, key)
 				continue
@@ -166,7 +169,7 @@ func (h *customHistory) noteAdoptions() {
 }
 
 // othersPresent reports whether another member of a kind presented the same before.
-func (h *customHistory) othersPresent(m *member, c *Custom) bool {
+func (h *customHistory) othersPresent(m *member, c *facts.Custom) bool {
 	return slices.ContainsFunc(h.w.members, func(other *member) bool {
 		return other != m && other.kind == m.kind && h.published[other.name+" "+string(c.Domain)].Content == c.Content
 	})
@@ -186,11 +189,11 @@ func (h *customHistory) excuseTheSilent(content string) {
 }
 
 // customsAreAccepted is MutualTrust for certificates from elsewhere.
-func (h *customHistory) customsAreAccepted(domain Domain) string {
+func (h *customHistory) customsAreAccepted(domain facts.Domain) string {
 	holders := h.holders(domain)
 	for _, m := range h.w.members {
 		for _, c := range m.pods {
-			p := customIn(c.customs, domain)
+			p := customOf(c.customs, domain)
 			if !c.started || p == nil || !h.w.now.Before(p.NotAfter) {
 				continue
 			}
@@ -206,15 +209,15 @@ func (h *customHistory) customsAreAccepted(domain Domain) string {
 }
 
 // sessionsKeepAnchors: none is dropped while somebody is connected with a certificate of it, as far as the pods can be asked.
-func (h *customHistory) sessionsKeepAnchors(domain Domain) string {
+func (h *customHistory) sessionsKeepAnchors(domain facts.Domain) string {
 	for _, a := range h.record {
-		stays := slices.ContainsFunc(h.w.record, func(b Anchor) bool { return a.Domain == b.Domain && a.Fingerprint == b.Fingerprint })
-		if stays || domain != Client || a.Domain != Client {
+		stays := slices.ContainsFunc(h.w.record, func(b facts.Anchor) bool { return a.Domain == b.Domain && a.Fingerprint == b.Fingerprint })
+		if stays || domain != facts.Client || a.Domain != facts.Client {
 			continue
 		}
 		for _, m := range h.w.members {
 			for _, c := range m.pods {
-				if m.kind == Instance && slices.ContainsFunc(c.sessions, func(s Session) bool { return s.Issuer == a.Subject }) {
+				if m.kind == facts.Instance && slices.ContainsFunc(c.sessions, func(s facts.Session) bool { return s.Issuer == a.Subject }) {
 					return fmt.Sprintf("%s was dropped while somebody with a certificate of it was connected to %s", a.Fingerprint, c.name)
 				}
 			}
@@ -235,13 +238,13 @@ func (h *customHistory) comesToRest(t *rapid.T) {
 			takesAway(s.kind, s.domain)(h.w)
 		}
 	}
-	for _, domain := range Domains() {
-		wish(domain, func(r *RekeyPolicy) { r.Rollback = "" })(h.w) // or it would be undone again
+	for _, domain := range facts.Domains() {
+		wish(domain, func(r *facts.RekeyPolicy) { r.Rollback = "" })(h.w) // or it would be undone again
 	}
 	h.boundedRest(t)
-	for n, plan := 0, h.round(t, all); !h.quiet(plan); n, plan = n+1, h.round(t, all) {
+	for n, planned := 0, h.round(t, all); !h.quiet(planned); n, planned = n+1, h.round(t, all) {
 		if n == 40 {
-			t.Fatalf("no quiet after days:\n%s\n%s", strings.Join(words(plan), "\n"), h.story())
+			t.Fatalf("no quiet after days:\n%s\n%s", strings.Join(words(planned), "\n"), h.story())
 		}
 		h.w.now = h.w.now.Add(12 * time.Hour)
 		h.w.agents()
@@ -251,33 +254,34 @@ func (h *customHistory) comesToRest(t *rapid.T) {
 }
 
 // quiet: nothing is under way, and no anchor stays that nobody wants.
-func (h *customHistory) quiet(plan Plan) bool {
-	unwanted := slices.ContainsFunc(h.w.foreign(), func(a Anchor) bool { return !a.Wanted })
-	return len(plan.Steps) == 0 && len(plan.Rekeys) == 0 && len(plan.Adoptions) == 0 && !unwanted
+func (h *customHistory) quiet(planned plan.Plan) bool {
+	unwanted := slices.ContainsFunc(h.w.external(), func(a facts.Anchor) bool { return !a.Wanted })
+	return len(planned.Steps()) == 0 && len(planned.Rekeys) == 0 && len(planned.Adoptions) == 0 && !unwanted
 }
 
 func (h *customHistory) asWanted(t *rapid.T) {
-	plan := h.round(t, all)
-	if plan.State != Steady || len(plan.Steps) > 0 {
-		t.Fatalf("BoundedProgress: at rest, healthy, and %s:\n%s\n%s", plan.State, strings.Join(words(plan), "\n"), h.story())
+	planned := h.round(t, all)
+	if planned.State != plan.Steady || len(planned.Steps()) > 0 {
+		t.Fatalf("BoundedProgress: at rest, healthy, and %s:\n%s\n%s", planned.State, strings.Join(words(planned), "\n"), h.story())
 	}
-	for _, domain := range Domains() {
-		signer := h.w.generation(domain, plan.Signer(domain))
-		anchors := []string{signer.facts.Fingerprint}
+	for _, domain := range facts.Domains() {
+		signer := h.w.generation(domain, planned.Active.Of(domain))
+		anchors := []string{signer.certificate.Fingerprint}
 		for s := range h.w.sources {
 			if s.domain == domain {
 				anchors = append(anchors, h.w.wanted(s).Anchors...)
 			}
 		}
 		slices.Sort(anchors)
-		if anchors = slices.Compact(anchors); !slices.Equal(plan.Anchors(domain), anchors) {
-			t.Fatalf("at rest, and trusted in the %s domain are %v, and not %v\n%s", domain, plan.Anchors(domain), anchors, h.story())
+		derived := derive(h.w.policy, h.w.observe()).Anchors(domain)
+		if anchors = slices.Compact(anchors); !slices.Equal(derived, anchors) {
+			t.Fatalf("at rest, and trusted in the %s domain are %v, and not %v\n%s", domain, derived, anchors, h.story())
 		}
 		for _, m := range h.w.members {
 			want := h.w.wanted(slot{m.kind, domain})
 			for _, c := range m.pods {
-				if customIn(c.customs, domain).content() != want.content() || !slices.Equal(c.loaded.Of(domain), anchors) {
-					t.Fatalf("at rest, and %s presents %q in the %s domain and not %q; it trusts %v\n%s", c.name, customIn(c.customs, domain).content(), domain, want.content(), c.loaded.Of(domain), h.story())
+				if customOf(c.customs, domain).ContentOf() != want.ContentOf() || !slices.Equal(c.loaded.Of(domain), anchors) {
+					t.Fatalf("at rest, and %s presents %q in the %s domain and not %q; it trusts %v\n%s", c.name, customOf(c.customs, domain).ContentOf(), domain, want.ContentOf(), c.loaded.Of(domain), h.story())
 				}
 			}
 		}
@@ -302,7 +306,7 @@ func (h *customHistory) turmoil(also ...string) map[string]func(*rapid.T) {
 // guardsOfCustoms are those without which the histories come upon somebody who is refused, and what has to happen besides turmoil.
 // The clients' ConfigMap is written before any material, so that nobody here can load what it lacks; and no history knows what
 // a client makes of its time: for these there are sentences.
-var guardsOfCustoms = map[guard][]string{
+var guardsOfCustoms = map[string][]string{
 	guardAnchorMaterial:  nil,
 	guardAnchorPod:       nil,
 	guardAnchorPublished: {"trouble"},
@@ -313,7 +317,7 @@ var guardsOfCustoms = map[guard][]string{
 // TestCustomHistoriesFindAMissingGuard takes each guard away, and Check with it, until somebody is refused.
 func TestCustomHistoriesFindAMissingGuard(t *testing.T) {
 	for g, besides := range guardsOfCustoms {
-		t.Run(string(g), func(t *testing.T) {
+		t.Run(g, func(t *testing.T) {
 			t.Parallel()
 			for seed := range 3000 {
 				if broken := rapid.Custom(func(t *rapid.T) string { return brokenWithout(t, g, besides) }).Example(seed); broken != "" {
@@ -327,11 +331,11 @@ func TestCustomHistoriesFindAMissingGuard(t *testing.T) {
 }
 
 // brokenWithout plays one history of two instances without a guard and tells how the world broke, "" if it did not.
-func brokenWithout(t *rapid.T, g guard, also []string) (broken string) {
+func brokenWithout(t *rapid.T, g string, also []string) (broken string) {
 	h := newCustomHistory(t)
 	h.w.leave("db-2")
 	h.w.leave("pgbouncer")
-	h.removed, h.w.unchecked = g, true
+	h.decides, h.w.unchecked = without(g), true
 	defer func() {
 		if stopped := recover(); stopped != nil && h.broken == "" {
 			panic(stopped) // a fault of the test, or nothing more to draw

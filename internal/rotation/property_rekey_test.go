@@ -8,6 +8,9 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"pgtls.dev/pgtls/internal/rotation/facts"
+	"pgtls.dev/pgtls/internal/rotation/plan"
 )
 
 // TestRekeyHistories lets random things happen while both domains are re-keyed, again and again: undone, tainted, lost,
@@ -26,13 +29,13 @@ func TestRekeyHistories(t *testing.T) {
 type rekeyHistory struct {
 	history
 	broken  string // the first rule that the world broke
-	removed guard  // by a test
+	decides Rules  // a guard may be left out by a test
 	ids     int    // of wishes
-	lost    map[Domain]bool
+	lost    map[facts.Domain]bool
 }
 
 func newRekeyHistory(t *rapid.T) *rekeyHistory {
-	h := &rekeyHistory{history: history{w: settledWorld(), urgentWhenAsked: map[string]bool{}}, lost: map[Domain]bool{}}
+	h := &rekeyHistory{history: history{w: settledWorld(), urgentWhenAsked: map[string]bool{}}, decides: Standard(), lost: map[facts.Domain]bool{}}
 	h.w.policy.RetireSoak = time.Duration(rapid.SampledFrom([]int{0, 0, 1, 48}).Draw(t, "soak")) * time.Hour
 	h.w.after = h.look
 	h.remember()
@@ -53,29 +56,29 @@ func (h *rekeyHistory) actions() map[string]func(*rapid.T) {
 		"all healthy":      func(*rapid.T) { h.w.heal() },
 		"member":           h.membership,
 		"wish for a rekey": h.wishRekey,
-		"Secret deleted":   func(t *rapid.T) { deleteAuthority(h.domain(t))(h.w) },
+		"Secret deleted":   func(t *rapid.T) { h.deleteAuthority(t) },
 		"Secret lost":      h.lose,
 	}
 }
 
-func (h *rekeyHistory) domain(t *rapid.T) Domain {
-	return rapid.SampledFrom(Domains()).Draw(t, "domain")
+func (h *rekeyHistory) domain(t *rapid.T) facts.Domain {
+	return rapid.SampledFrom(facts.Domains()).Draw(t, "domain")
 }
 
 // round decides afresh, compares with the second opinion and executes the first steps.
-func (h *rekeyHistory) round(t *rapid.T, steps int) Plan {
+func (h *rekeyHistory) round(t *rapid.T, steps int) plan.Plan {
 	o := h.w.observe()
-	plan, err := next(h.w.policy, o, h.removed)
+	planned, err := h.decides.Next(h.w.policy, o)
 	if err != nil {
 		t.Fatalf("deciding: %v", err)
 	}
-	if diff := (rekeyOracle{h.w.policy, o}).differs(plan); diff != "" {
+	if diff := (rekeyOracle{h.w.policy, o}).differs(planned); diff != "" {
 		t.Fatalf("the second opinion: %s", diff)
 	}
-	if err := h.w.run(plan, steps); err != nil {
+	if err := h.w.run(planned, steps); err != nil {
 		t.Fatal(err)
 	}
-	return plan
+	return planned
 }
 
 func (h *rekeyHistory) rounds(t *rapid.T, n int) {
@@ -94,11 +97,11 @@ func (h *rekeyHistory) staleRound(t *rapid.T) {
 			}
 		}
 	}
-	plan, err := next(h.w.policy, o, h.removed)
+	planned, err := h.decides.Next(h.w.policy, o)
 	if err != nil {
 		t.Fatalf("deciding: %v", err)
 	}
-	_ = h.w.run(plan, all) // what Check refuses on fresh facts is dropped with the rest, as the operator does; the world is looked at
+	_ = h.w.run(planned, all) // what Check refuses on fresh facts is dropped with the rest, as the operator does; the world is looked at
 }
 
 func (h *rekeyHistory) pass(t *rapid.T) {
@@ -145,8 +148,8 @@ func (h *rekeyHistory) look() {
 	if h.broken != "" {
 		return
 	}
-	for _, domain := range Domains() {
-		for _, rule := range []func(Domain) string{h.mutualTrust, h.useBeforeRetire, h.leafWithinAuthority, h.oneSigner} {
+	for _, domain := range facts.Domains() {
+		for _, rule := range []func(facts.Domain) string{h.mutualTrust, h.useBeforeRetire, h.leafWithinAuthority, h.oneSigner} {
 			if text := rule(domain); text != "" {
 				h.broken = text
 				return
@@ -162,9 +165,9 @@ type holder struct {
 }
 
 // holders are all who verify what is presented in a domain: every process, the operator, and who reads the ConfigMap now.
-func (h *rekeyHistory) holders(domain Domain) (holders []holder) {
+func (h *rekeyHistory) holders(domain facts.Domain) (holders []holder) {
 	for _, m := range h.w.members {
-		if m.kind == Operator && domain == Server {
+		if m.kind == facts.Operator && domain == facts.Server {
 			holders = append(holders, holder{m.name, m.secret.Anchors.Of(domain)})
 		}
 		for _, c := range m.pods {
@@ -173,17 +176,17 @@ func (h *rekeyHistory) holders(domain Domain) (holders []holder) {
 			}
 		}
 	}
-	if domain == Server {
+	if domain == facts.Server {
 		holders = append(holders, holder{"who reads the ConfigMap", h.w.trust.Anchors})
 	}
 	return holders
 }
 
 // shown are the leaves that are presented in a domain, by whom.
-func (h *rekeyHistory) shown(domain Domain) map[string]Leaf {
-	shown := map[string]Leaf{}
+func (h *rekeyHistory) shown(domain facts.Domain) map[string]facts.Leaf {
+	shown := map[string]facts.Leaf{}
 	for _, m := range h.w.members {
-		if l := m.leaf(domain); l != nil && m.kind == Operator {
+		if l := m.leaf(domain); l != nil && m.kind == facts.Operator {
 			shown[m.name] = *l
 		}
 		for _, c := range m.pods {
@@ -197,7 +200,7 @@ func (h *rekeyHistory) shown(domain Domain) map[string]Leaf {
 
 // mutualTrust: whoever verifies accepts whatever is presented: he holds its authority, or a bridge leads from it to one that
 // he holds. The bridges' names say whom they are about and who signed them.
-func (h *rekeyHistory) mutualTrust(domain Domain) string {
+func (h *rekeyHistory) mutualTrust(domain facts.Domain) string {
 	for by, leaf := range h.shown(domain) {
 		for _, v := range h.holders(domain) {
 			at, accepted := strings.TrimSuffix(leaf.IssuerKeyID, "-key"), false
@@ -216,7 +219,7 @@ func (h *rekeyHistory) mutualTrust(domain Domain) string {
 }
 
 // useBeforeRetire: nobody presents a leaf of an authority that was dropped from trust.
-func (h *rekeyHistory) useBeforeRetire(domain Domain) string {
+func (h *rekeyHistory) useBeforeRetire(domain facts.Domain) string {
 	for _, a := range h.w.generations(domain) {
 		for by, leaf := range h.shown(domain) {
 			number := 0
@@ -229,9 +232,9 @@ func (h *rekeyHistory) useBeforeRetire(domain Domain) string {
 	return ""
 }
 
-func (h *rekeyHistory) leafWithinAuthority(domain Domain) string {
+func (h *rekeyHistory) leafWithinAuthority(domain facts.Domain) string {
 	for by, leaf := range h.shown(domain) {
-		if a := h.w.find(domain, leaf.IssuerKeyID); a != nil && leaf.NotAfter.After(a.facts.NotAfter) {
+		if a := h.w.find(domain, leaf.IssuerKeyID); a != nil && leaf.NotAfter.After(a.certificate.NotAfter) {
 			return fmt.Sprintf("LeafWithinAuthority: %s shows a leaf that outlives %s g%d", by, domain, a.generation)
 		}
 	}
@@ -239,7 +242,7 @@ func (h *rekeyHistory) leafWithinAuthority(domain Domain) string {
 }
 
 // oneSigner: no generation is made twice, and at most two are stored that were not dropped or withdrawn.
-func (h *rekeyHistory) oneSigner(domain Domain) string {
+func (h *rekeyHistory) oneSigner(domain facts.Domain) string {
 	numbers := map[int]bool{}
 	live := 0
 	for _, a := range h.w.trusted(domain) {
@@ -247,7 +250,7 @@ func (h *rekeyHistory) oneSigner(domain Domain) string {
 			return fmt.Sprintf("OneSigner: there are two %s g%d", domain, a.generation)
 		}
 		numbers[a.generation] = true
-		if a.original.Present || a.copy.Present {
+		if a.stored() {
 			live++
 		}
 	}
@@ -257,10 +260,16 @@ func (h *rekeyHistory) oneSigner(domain Domain) string {
 	return ""
 }
 
+// busy plays a round and reports whether there was a step.
+func (h *rekeyHistory) busy(t *rapid.T) bool {
+	planned := h.round(t, all)
+	return !planned.Empty()
+}
+
 // boundedRest plays rounds until there is no step.
 func (h *rekeyHistory) boundedRest(t *rapid.T) {
 	h.w.forgetFailures()
-	for n := 0; len(h.round(t, all).Steps) > 0; n++ {
+	for n := 0; h.busy(t); n++ {
 		if n > h.w.roundsToRest() {
 			t.Fatalf("BoundedProgress: no rest after %d rounds:\n%s", n, strings.Join(h.w.log[max(0, len(h.w.log)-30):], "\n"))
 		}
@@ -273,27 +282,28 @@ func (h *rekeyHistory) boundedRest(t *rapid.T) {
 func (h *rekeyHistory) comesToRest(t *rapid.T) {
 	h.w.heal()
 	h.w.agents()
-	for _, r := range Domains() {
+	for _, r := range facts.Domains() {
 		wishes := h.w.policy.Rekey[r]
 		wishes.Rollback = "" // or it would be undone again
 		h.w.policy.Rekey[r] = wishes
 	}
 	h.boundedRest(t)
-	plan := h.round(t, all)
-	for n := 0; len(plan.Rekeys) > 0 && n < 30; n++ { // some soaks, one after the other
+	planned := h.round(t, all)
+	for n := 0; len(planned.Rekeys) > 0 && n < 30; n++ { // some soaks, one after the other
 		h.w.now = h.w.now.Add(12 * time.Hour)
 		h.w.agents()
 		h.boundedRest(t)
-		plan = h.round(t, all)
+		planned = h.round(t, all)
 	}
-	for _, domain := range Domains() {
-		signer := h.w.generation(domain, plan.Signer(domain))
-		if plan.State != Steady || signer == nil || !slices.Equal(plan.Anchors(domain), []string{signer.facts.Fingerprint}) {
-			t.Fatalf("BoundedProgress: at rest, healthy, and %s; %s: g%d signs, trusted %v\n%s\n%s", plan.State, domain, plan.Signer(domain), plan.Anchors(domain),
-				strings.Join(words(plan), "\n"), strings.Join(h.w.log[max(0, len(h.w.log)-30):], "\n"))
+	for _, domain := range facts.Domains() {
+		signer := h.w.generation(domain, planned.Active.Of(domain))
+		anchors := derive(h.w.policy, h.w.observe()).Anchors(domain)
+		if planned.State != plan.Steady || signer == nil || !slices.Equal(anchors, []string{signer.certificate.Fingerprint}) {
+			t.Fatalf("BoundedProgress: at rest, healthy, and %s; %s: g%d signs, trusted %v\n%s\n%s", planned.State, domain, planned.Active.Of(domain), anchors,
+				strings.Join(words(planned), "\n"), strings.Join(h.w.log[max(0, len(h.w.log)-30):], "\n"))
 		}
 		for by, leaf := range h.shown(domain) {
-			if leaf.IssuerKeyID != signer.facts.KeyID {
+			if leaf.IssuerKeyID != signer.certificate.KeyID {
 				t.Fatalf("at rest, and %s shows a leaf of %s", by, leaf.IssuerKeyID)
 			}
 		}

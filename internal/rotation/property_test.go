@@ -10,6 +10,10 @@ import (
 	"pgregory.net/rapid"
 
 	"pgtls.dev/pgtls/internal/pki"
+
+	"pgtls.dev/pgtls/internal/rotation/facts"
+	"pgtls.dev/pgtls/internal/rotation/plan"
+	"pgtls.dev/pgtls/internal/rotation/reason"
 )
 
 // TestHistories lets random things happen to a random cluster, in random order:
@@ -30,7 +34,7 @@ func TestHistories(t *testing.T) {
 type history struct {
 	w *world
 	// stale is an earlier observation of pods, as a watch that lags shows it.
-	stale map[string]Pod
+	stale map[string]facts.Pod
 	// urgentWhenAsked are the pods that were asked because they could not wait.
 	urgentWhenAsked map[string]bool
 	names           int
@@ -53,7 +57,7 @@ func newHistory(t *rapid.T) *history {
 
 // remember takes what a lagging watch will show.
 func (h *history) remember() {
-	h.stale = map[string]Pod{}
+	h.stale = map[string]facts.Pod{}
 	for _, p := range h.w.observe().Parties {
 		for _, pod := range p.Pods {
 			h.stale[pod.Name] = pod
@@ -85,18 +89,18 @@ func (h *history) actions() map[string]func(*rapid.T) {
 }
 
 // round observes freshly and executes the first steps of the plan.
-func (h *history) round(t *rapid.T, steps int) Plan {
-	plan, err := Next(h.w.policy, h.w.observe())
+func (h *history) round(t *rapid.T, steps int) plan.Plan {
+	planned, err := Next(h.w.policy, h.w.observe())
 	if err != nil {
 		t.Fatalf("deciding: %v", err)
 	}
-	h.justified(t, plan)
-	h.sensible(t, plan)
-	h.noteUrgency(plan)
-	if err := h.w.run(plan, steps); err != nil {
+	h.justified(t, planned)
+	h.sensible(t, planned)
+	h.noteUrgency(planned)
+	if err := h.w.run(planned, steps); err != nil {
 		t.Fatal(err)
 	}
-	return plan
+	return planned
 }
 
 // staleRound decides from pods as they were earlier; authorities and Secrets
@@ -111,23 +115,23 @@ func (h *history) staleRound(t *rapid.T) {
 			}
 		}
 	}
-	plan, err := Next(h.w.policy, o)
+	planned, err := Next(h.w.policy, o)
 	if err != nil {
 		t.Fatalf("deciding: %v", err)
 	}
-	h.justified(t, plan)
-	h.noteUrgency(plan)
-	err = h.w.run(plan, all)
+	h.justified(t, planned)
+	h.noteUrgency(planned)
+	err = h.w.run(planned, all)
 	if err != nil && !strings.Contains(err.Error(), "UnknownIsNo") {
 		t.Fatalf("a stale read did harm: %v", err)
 	}
 }
 
-func (h *history) noteUrgency(plan Plan) {
-	for _, s := range plan.Steps {
-		if s.Op == Activate {
-			_, c := h.w.pod(s.Pod)
-			h.urgentWhenAsked[s.Pod] = h.urgent(c)
+func (h *history) noteUrgency(planned plan.Plan) {
+	for _, s := range planned.Steps() {
+		if isA[plan.Activate](s) {
+			_, c := h.w.pod(podOf(s))
+			h.urgentWhenAsked[podOf(s)] = h.urgent(c)
 		}
 	}
 }
@@ -145,29 +149,29 @@ func (h *history) forgetProofs() {
 	}
 }
 
-func (h *history) rest(t *rapid.T) Plan {
+func (h *history) rest(t *rapid.T) plan.Plan {
 	h.w.forgetFailures()
 	for range h.w.roundsToRest() {
-		if plan := h.round(t, all); len(plan.Steps) == 0 {
+		if planned := h.round(t, all); planned.Empty() {
 			h.jumped = false
-			return plan
+			return planned
 		}
 	}
 	t.Fatalf("no rest after %d rounds:\n%s", h.w.roundsToRest(), strings.Join(h.w.log[max(0, len(h.w.log)-20):], "\n"))
-	return Plan{}
+	return plan.Plan{}
 }
 
 // live lets days pass with the operator at work. Agents that fail may let their leaf expire, healthy ones may not.
 func (h *history) live(t *rapid.T) {
 	until := h.w.now.Add(time.Duration(rapid.IntRange(1, 40).Draw(t, "days")) * day)
 	for {
-		plan := h.rest(t)
+		planned := h.rest(t)
 		if !h.w.now.Before(until) {
 			return
 		}
 		wake := until
-		if !plan.Wake.IsZero() && plan.Wake.Before(until) {
-			wake = plan.Wake
+		if !planned.Wake.IsZero() && planned.Wake.Before(until) {
+			wake = planned.Wake
 		}
 		for h.w.now.Before(wake) {
 			h.w.now = h.w.now.Add(min(time.Hour, wake.Sub(h.w.now)))
@@ -229,7 +233,7 @@ func (h *history) damage(t *rapid.T) {
 		"foreign": foreignSecret(m.name), "unreadable": unreadableSecret(m.name),
 		"bundle gone": bundleGone(m.name, domain), "bundle replaced": bundleReplaced(m.name, domain, "stranger"),
 	}
-	if m.secret.State == Present && m.leaf(domain) != nil {
+	if m.secret.State == facts.Present && m.leaf(domain) != nil {
 		damages["garbled"], damages["key swapped"] = garbled(m.name, domain), keySwapped(m.name, domain)
 		damages["stranger's leaf"], damages["leaf cut out"] = leafOfStranger(m.name, domain), withoutLeaf(m.name, domain)
 	}
@@ -237,15 +241,17 @@ func (h *history) damage(t *rapid.T) {
 }
 
 func (h *history) damageTrust(t *rapid.T) {
-	h.w.trust = Trust{State: rapid.SampledFrom([]MaterialState{Missing, Foreign, Unknown, Present}).Draw(t, "state"), Anchors: []string{"stranger"}}
+	h.w.trust = facts.Trust{State: rapid.SampledFrom([]facts.MaterialState{facts.Missing, facts.Foreign, facts.Unknown, facts.Present}).Draw(t, "state"), Anchors: []string{"stranger"}}
 }
 
 func (h *history) deleteAuthority(t *rapid.T) {
-	domain := rapid.SampledFrom(Domains()).Draw(t, "domain")
+	domain := rapid.SampledFrom(facts.Domains()).Draw(t, "domain")
 	if h.w.authorities[domain] != nil {
-		deleteAuthority(domain)(h.w)
+		deletions[rapid.IntRange(0, len(deletions)-1).Draw(t, "which")](domain)(h.w)
 	}
 }
+
+var deletions = []func(facts.Domain) fact{deleteAuthority, deleteOriginal, deleteCopy}
 
 func (h *history) wish(t *rapid.T) {
 	m := h.someParty(t)
@@ -272,7 +278,7 @@ func (h *history) wish(t *rapid.T) {
 func (h *history) membership(t *rapid.T) {
 	var instances []string
 	for _, m := range h.w.members {
-		if m.kind == Instance {
+		if m.kind == facts.Instance {
 			instances = append(instances, m.name)
 		}
 	}
@@ -318,7 +324,7 @@ func (h *history) oneInDoubt(t *rapid.T) {
 	var doubts []string
 	for _, m := range h.w.members {
 		for _, c := range m.pods {
-			if c.started && m.secret.State == Present && c.asked == m.secret.Revision && !seenServing(m, c) && !h.urgentWhenAsked[c.name] && !h.onceSeen(m, c) {
+			if c.started && m.secret.State == facts.Present && c.asked == m.secret.Revision && !seenServing(m, c) && !h.urgentWhenAsked[c.name] && !h.onceSeen(m, c) {
 				doubts = append(doubts, c.name)
 			}
 		}
@@ -330,18 +336,18 @@ func (h *history) oneInDoubt(t *rapid.T) {
 
 // seenServing: the truth about a pod is what was published, and so is what the operator saw.
 func seenServing(m *member, c *container) bool {
-	l := m.leaf(Server)
+	l := m.leaf(facts.Server)
 	if c.unreachable || l == nil || c.active.Revision != m.secret.Revision || len(c.proofs) == 0 {
 		return false
 	}
-	return !slices.ContainsFunc(c.proofs, func(p Proof) bool {
+	return !slices.ContainsFunc(c.proofs, func(p facts.Proof) bool {
 		return p.Revision != m.secret.Revision || p.Fingerprint != l.Fingerprint
 	})
 }
 
 // onceSeen: its agent did it and its process serves it; only the operator forgot, or lost sight of it.
 func (h *history) onceSeen(m *member, c *container) bool {
-	l := m.leaf(Server)
+	l := m.leaf(facts.Server)
 	return l != nil && c.active.Revision == m.secret.Revision && c.served == l.Fingerprint
 }
 
@@ -350,7 +356,7 @@ func (h *history) nobodyServesExpired(t *rapid.T) {
 	for _, m := range h.w.members {
 		for _, c := range m.pods {
 			healthy := c.started && !c.unreachable && !c.refuses && !c.slow && !c.deaf
-			ours := m.secret.State == Present
+			ours := m.secret.State == facts.Present
 			if healthy && ours && !h.jumped && h.signing() && !h.w.now.Before(firstEnd(&c.active)) {
 				t.Fatalf("%s serves what expired on %s; it is %s", c.name, firstEnd(&c.active), h.w.now)
 			}
@@ -360,15 +366,15 @@ func (h *history) nobodyServesExpired(t *rapid.T) {
 
 // signing: both authorities exist, are valid, and do not end soon.
 func (h *history) signing() bool {
-	for _, domain := range Domains() {
+	for _, domain := range facts.Domains() {
 		a := h.w.authorities[domain]
-		if a == nil || h.w.now.Before(a.facts.NotBefore) || h.w.now.Add(serverLife).After(a.facts.NotAfter) {
+		if a == nil || h.w.now.Before(a.certificate.NotBefore) || h.w.now.Add(serverLife).After(a.certificate.NotAfter) {
 			return false
 		}
 	}
 	for _, m := range h.w.members {
 		// Behind a Secret that nobody can read due leaves wait until they are urgent; the pod's own is known only from its report.
-		if m.secret.State == Unknown {
+		if m.secret.State == facts.Unknown {
 			return false
 		}
 	}
@@ -396,20 +402,21 @@ func (h *history) onlySoundIsActive(t *rapid.T) {
 
 func (h *history) authorityIsStored(t *rapid.T) {
 	for domain, a := range h.w.authorities {
-		if !a.original.Present && !a.copy.Present {
+		if !a.stored() && !a.remembered {
 			t.Fatalf("the %s authority is lost", domain)
 		}
 	}
 }
 
 // justified: every leaf that is issued has a reason that anybody can see.
-func (h *history) justified(t *rapid.T, plan Plan) {
-	for _, s := range plan.Steps {
-		if s.Op != Publish {
+func (h *history) justified(t *rapid.T, planned plan.Plan) {
+	for _, s := range planned.Steps() {
+		s, publishes := s.(plan.Publish)
+		if !publishes {
 			continue
 		}
 		m := h.w.member(s.Party)
-		if m.secret.State == Foreign || m.secret.State == Unknown {
+		if m.secret.State == facts.Foreign || m.secret.State == facts.Unknown {
 			t.Fatalf("%s would write what is not ours or unknown", s)
 		}
 		for _, domain := range s.Reissue {
@@ -427,15 +434,15 @@ func (h *history) justified(t *rapid.T, plan Plan) {
 }
 
 // reasons are all the reasons for a leaf that there are, one after the other.
-func (h *history) reasons(m *member, domain Domain) (all []Reason) {
+func (h *history) reasons(m *member, domain facts.Domain) (all []reason.Code) {
 	l := m.leaf(domain)
-	if m.secret.State == Missing {
-		return []Reason{ReasonMissing}
+	if m.secret.State == facts.Missing {
+		return []reason.Code{reason.Missing}
 	}
 	if l == nil || l.Problem != "" {
-		return []Reason{ReasonDamaged}
+		return []reason.Code{reason.Damaged}
 	}
-	var want LeafWant
+	var want facts.LeafWant
 	for _, w := range m.wants {
 		if w.Domain == domain {
 			want = w
@@ -443,34 +450,34 @@ func (h *history) reasons(m *member, domain Domain) (all []Reason) {
 	}
 	for _, name := range want.DNSNames {
 		if !slices.Contains(l.DNSNames, name) {
-			all = append(all, ReasonNamesChanged)
+			all = append(all, reason.NamesChanged)
 		}
 	}
 	for _, ip := range want.IPs {
 		if !slices.Contains(l.IPs, ip) {
-			all = append(all, ReasonNamesChanged)
+			all = append(all, reason.NamesChanged)
 		}
 	}
-	if l.IssuerKeyID != h.w.authorities[domain].facts.KeyID {
-		all = append(all, ReasonIssuerNotActive)
+	if l.IssuerKeyID != h.w.authorities[domain].certificate.KeyID {
+		all = append(all, reason.IssuerNotActive)
 	}
 	if l.Algorithm != want.Algorithm {
-		all = append(all, ReasonKeyAlgorithmChanged)
+		all = append(all, reason.KeyAlgorithmChanged)
 	}
 	if h.w.now.Before(l.NotBefore) {
-		all = append(all, ReasonNotYetValid)
+		all = append(all, reason.NotYetValid)
 	}
 	if !h.w.now.Before(h.w.renewalOf(m.name, domain)) {
-		all = append(all, ReasonDue)
+		all = append(all, reason.Due)
 	}
 	if r := h.w.policy.RenewRequest; r != "" && r != m.secret.Answered {
-		all = append(all, ReasonRequested)
+		all = append(all, reason.Requested)
 	}
 	return all
 }
 
 func (h *history) bundlesDiffer(m *member) bool {
-	for _, domain := range Domains() {
+	for _, domain := range facts.Domains() {
 		if !slices.Equal(m.secret.Anchors.Of(domain), []string{string(domain) + "-g1"}) {
 			return true
 		}
@@ -479,20 +486,20 @@ func (h *history) bundlesDiffer(m *member) bool {
 }
 
 // sensible: a plan's state says what is in it, and nothing unsettled goes unsaid.
-func (h *history) sensible(t *rapid.T, plan Plan) {
-	if (len(plan.Steps) > 0) != (plan.State == Renewing) {
-		t.Fatalf("%s with %d steps", plan.State, len(plan.Steps))
+func (h *history) sensible(t *rapid.T, planned plan.Plan) {
+	if planned.Empty() == (planned.State == plan.Renewing) {
+		t.Fatalf("%s with %d steps", planned.State, len(planned.Steps()))
 	}
-	if plan.State == Steady {
-		if slices.ContainsFunc(plan.Blockers, func(b Blocker) bool { return !b.Patient() }) {
-			t.Fatalf("steady with blockers: %v", plan.Blockers)
+	if planned.State == plan.Steady {
+		if slices.ContainsFunc(planned.Blockers, func(b plan.Blocker) bool { return !b.Reason.Expected() }) {
+			t.Fatalf("steady with blockers: %v", planned.Blockers)
 		}
 		h.steadyMeansSettled(t)
 	}
-	if !plan.Wake.IsZero() && !plan.Wake.After(h.w.now) {
-		t.Fatalf("the wake %s is not after %s", plan.Wake, h.w.now)
+	if !planned.Wake.IsZero() && !planned.Wake.After(h.w.now) {
+		t.Fatalf("the wake %s is not after %s", planned.Wake, h.w.now)
 	}
-	if len(plan.Steps) == 0 {
+	if planned.Empty() {
 		changesExactlyAtWake(t, h.w.policy, h.w.observe())
 	}
 }
@@ -521,21 +528,21 @@ func (h *history) boundedProgress(t *rapid.T) {
 	}
 	h.w.agents()
 	h.rest(t)
-	if plan := h.round(t, all); plan.State != Steady {
-		t.Fatalf("at rest, healthy, and %s:\n%s", plan.State, strings.Join(words(plan), "\n"))
+	if planned := h.round(t, all); planned.State != plan.Steady {
+		t.Fatalf("at rest, healthy, and %s:\n%s", planned.State, strings.Join(words(planned), "\n"))
 	}
 	issued := h.w.serial
 	h.w.agents()
-	if plan := h.round(t, all); len(plan.Steps) > 0 || h.w.serial != issued {
-		t.Fatalf("not idle at rest: %v", words(plan))
+	if planned := h.round(t, all); len(planned.Steps()) > 0 || h.w.serial != issued {
+		t.Fatalf("not idle at rest: %v", words(planned))
 	}
 	h.rules(t)
 }
 
 func (h *history) signingAtAll() bool {
-	for _, domain := range Domains() {
+	for _, domain := range facts.Domains() {
 		a := h.w.authorities[domain]
-		if a != nil && (h.w.now.Before(a.facts.NotBefore) || h.w.now.Add(serverLife).After(a.facts.NotAfter)) {
+		if a != nil && (h.w.now.Before(a.certificate.NotBefore) || h.w.now.Add(serverLife).After(a.certificate.NotAfter)) {
 			return false
 		}
 	}

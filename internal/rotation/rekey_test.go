@@ -10,33 +10,43 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"pgtls.dev/pgtls/internal/pki"
+
+	"pgtls.dev/pgtls/internal/rotation/facts"
+	"pgtls.dev/pgtls/internal/rotation/plan"
+	"pgtls.dev/pgtls/internal/rotation/reason"
 )
 
 // beginsAt makes an authority due for a re-key this second.
-func beginsAt(domain Domain, shift time.Duration) fact {
+func beginsAt(domain facts.Domain, shift time.Duration) fact {
 	return func(w *world) {
 		policy := w.policy.Authorities[domain]
 		policy.RenewBefore = policy.Life / 2
 		w.policy.Authorities[domain] = policy
 		a := w.authorities[domain]
-		due := pki.RenewalTime(a.facts.NotBefore, a.facts.NotAfter, policy.RenewBefore, authorityName(domain, 1))
-		a.facts.NotBefore, a.facts.NotAfter = a.facts.NotBefore.Add(w.now.Sub(due)+shift), a.facts.NotAfter.Add(w.now.Sub(due)+shift)
+		due := pki.RenewalTime(a.certificate.NotBefore, a.certificate.NotAfter, policy.RenewBefore, facts.AuthorityName(domain, 1))
+		a.certificate.NotBefore, a.certificate.NotAfter = a.certificate.NotBefore.Add(w.now.Sub(due)+shift), a.certificate.NotAfter.Add(w.now.Sub(due)+shift)
 	}
 }
 
-func rolledBack(domain Domain, generation int) fact {
+// rolledBack is what an authority remembers of the last generation that was rolled back in its favour and dropped.
+func rolledBack(domain facts.Domain, generation int) fact {
 	return func(w *world) { w.authorities[domain].marks.RolledBack = generation }
 }
 
-func retired(domain Domain, generation int) fact {
+// withdrawn is a generation that was rolled back and is not dropped yet.
+func withdrawn(domain facts.Domain, generation int) fact {
+	return func(w *world) { w.generation(domain, generation).marks.Withdrawn = reason.RolledBack }
+}
+
+func dropped(domain facts.Domain, generation int) fact {
 	return func(w *world) { w.authorities[domain].marks.Retired = []int{generation} }
 }
 
 func paused(w *world) { w.policy.Paused = true }
 
-func wantsAuthority(domain Domain, algorithm pki.Algorithm) fact {
+func wantsAuthority(domain facts.Domain, algorithm pki.Algorithm) fact {
 	return func(w *world) {
-		w.authorities[domain].facts.Algorithm = pki.ECDSAP256
+		w.authorities[domain].certificate.Algorithm = pki.ECDSAP256
 		policy := w.policy.Authorities[domain]
 		policy.Algorithm = algorithm
 		w.policy.Authorities[domain] = policy
@@ -45,54 +55,54 @@ func wantsAuthority(domain Domain, algorithm pki.Algorithm) fact {
 
 func TestWhatBeginsARekey(t *testing.T) {
 	run(t, []sentence{
-		{"half of its life", []fact{beginsAt(Server, 0)}, []string{"trustnew server g2: Due"}, Renewing},
-		{"a second before", []fact{beginsAt(Server, time.Second)}, nil, Steady},
-		{"a request", []fact{rekeyRequested(Client, "1")}, []string{"trustnew client g2: Requested"}, Renewing},
-		{"another key", []fact{wantsAuthority(Server, pki.RSA2048)}, []string{"trustnew server g2: KeyAlgorithmChanged"}, Renewing},
-		{"a taint", []fact{tainted(Server, 1)}, []string{"trustnew server g2: Tainted"}, Renewing},
-		{"a taint of another generation", []fact{tainted(Server, 2)}, nil, Steady},
-		{"both domains at once: one after the other", []fact{rekeyRequested(Client, "1"), rekeyRequested(Server, "1")},
-			[]string{"trustnew server g2: Requested", "wait for client ca g1: AwaitingOtherDomain"}, Renewing},
-		{"while the other domain's is under way", []fact{nextGeneration(Client), trustedEverywhere, unreachable("db-1-0"), rekeyRequested(Server, "1")},
-			[]string{"wait for server ca g1: AwaitingOtherDomain", "wait for db-1-0: AgentUnreachable"}, Waiting},
-		{"paused", []fact{paused, beginsAt(Server, 0)}, []string{"wait for server ca g1: RotationPaused"}, Steady},
-		{"paused, and asked for", []fact{paused, rekeyRequested(Server, "1")}, []string{"trustnew server g2: Requested"}, Renewing},
-		{"paused, in an emergency", []fact{paused, tainted(Server, 1)}, []string{"trustnew server g2: Tainted"}, Renewing},
-		{"due again after a roll-back", []fact{rolledBack(Server, 2), beginsAt(Server, 0)}, []string{"wait for server ca g1: RekeyRolledBack"}, Steady},
-		{"asked for after a roll-back: the number is not used again", []fact{rolledBack(Server, 2), rekeyRequested(Server, "2")},
-			[]string{"trustnew server g3: Requested"}, Renewing},
-		{"asked for when the last one was lost and dropped, and nothing but the note is left of it", []fact{retired(Server, 2), rekeyRequested(Server, "2")},
-			[]string{"trustnew server g3: Requested"}, Renewing},
+		{"half of its life", []fact{beginsAt(facts.Server, 0)}, []string{"trustnew server g2: Due"}, plan.Renewing},
+		{"a second before", []fact{beginsAt(facts.Server, time.Second)}, nil, plan.Steady},
+		{"a request", []fact{rekeyRequested(facts.Client, "1")}, []string{"trustnew client g2: Requested"}, plan.Renewing},
+		{"another key", []fact{wantsAuthority(facts.Server, pki.RSA2048)}, []string{"trustnew server g2: KeyAlgorithmChanged"}, plan.Renewing},
+		{"a taint", []fact{tainted(facts.Server, 1)}, []string{"trustnew server g2: Tainted"}, plan.Renewing},
+		{"a taint of another generation", []fact{tainted(facts.Server, 2)}, nil, plan.Steady},
+		{"both domains at once: one after the other", []fact{rekeyRequested(facts.Client, "1"), rekeyRequested(facts.Server, "1")},
+			[]string{"trustnew server g2: Requested", "wait for client ca g1: AwaitingOtherDomain"}, plan.Renewing},
+		{"while the other domain's is under way", []fact{nextGeneration(facts.Client), trustedEverywhere, unreachable("db-1-0"), rekeyRequested(facts.Server, "1")},
+			[]string{"wait for server ca g1: AwaitingOtherDomain", "wait for db-1-0: AgentUnreachable"}, plan.Waiting},
+		{"paused", []fact{paused, beginsAt(facts.Server, 0)}, []string{"wait for server ca g1: RotationPaused"}, plan.Steady},
+		{"paused, and asked for", []fact{paused, rekeyRequested(facts.Server, "1")}, []string{"trustnew server g2: Requested"}, plan.Renewing},
+		{"paused, in an emergency", []fact{paused, tainted(facts.Server, 1)}, []string{"trustnew server g2: Tainted"}, plan.Renewing},
+		{"due again after a roll-back", []fact{rolledBack(facts.Server, 2), beginsAt(facts.Server, 0)}, []string{"wait for server ca g1: RekeyRolledBack"}, plan.Steady},
+		{"asked for after a roll-back: the number is not used again", []fact{rolledBack(facts.Server, 2), rekeyRequested(facts.Server, "2")},
+			[]string{"trustnew server g3: Requested"}, plan.Renewing},
+		{"asked for when the last one was lost and dropped, and nothing but the note is left of it", []fact{dropped(facts.Server, 2), rekeyRequested(facts.Server, "2")},
+			[]string{"trustnew server g3: Requested"}, plan.Renewing},
 	})
 }
 
 func TestWhatASwitchWaitsFor(t *testing.T) {
-	ready := []fact{nextGeneration(Server), trustedEverywhere}
+	ready := []fact{nextGeneration(facts.Server), trustedEverywhere}
 	with := func(f ...fact) []fact { return append(slices.Clone(ready), f...) }
 	turn := []string{"switchsigner server g2: Trusted"}
 	run(t, []sentence{
-		{"nobody", ready, turn, Renewing},
-		{"a pod that says nothing", with(unreachable("db-1-0")), []string{"wait for db-1-0: AgentUnreachable"}, Waiting},
-		{"a pod that was not seen", with(unproven("db-1-0")), []string{"prove db-1-0"}, Renewing},
-		{"a pod that serves something else", with(servesOld("db-1-0")), slices.Repeat([]string{"wait for db-1-0: StillServingOld"}, 3), Waiting},
-		{"a pod whose process has not loaded it", with(bundleLoaded("db-1-0", Server, "server-g1")), []string{"wait for db-1-0: TrustNotLoaded"}, Waiting},
-		{"a pod of which that is unknown", with(bundleLoaded("db-1-0", Server)), []string{"wait for db-1-0: TrustNotLoaded"}, Waiting},
-		{"the ConfigMap", with(publicTrust(Present, "server-g1")), []string{"publish ca: TrustChanged"}, Renewing},
-		{"a bundle", with(bundleReplaced("operator", Server, "server-g1")), []string{"publish operator []: TrustChanged"}, Renewing},
-		{"not for a pod that has not started", with(notStarted("db-1-0")), turn, Renewing},
-		{"never for one that is tainted: it is withdrawn", with(tainted(Server, 2)), []string{"rollback server g2: Tainted"}, Renewing},
-		{"not for what is somebody else's", with(foreignSecret("db-1")), append(slices.Clone(turn), "wait for db-1: ForeignSecret"), Renewing},
+		{"nobody", ready, turn, plan.Renewing},
+		{"a pod that says nothing", with(unreachable("db-1-0")), []string{"wait for db-1-0: AgentUnreachable"}, plan.Waiting},
+		{"a pod that was not seen", with(unproven("db-1-0")), []string{"prove db-1-0"}, plan.Renewing},
+		{"a pod that serves something else", with(servesOld("db-1-0")), slices.Repeat([]string{"wait for db-1-0: StillServingOld"}, 3), plan.Waiting},
+		{"a pod whose process has not loaded it", with(bundleLoaded("db-1-0", facts.Server, "server-g1")), []string{"wait for db-1-0: TrustNotLoaded"}, plan.Waiting},
+		{"a pod of which that is unknown", with(bundleLoaded("db-1-0", facts.Server)), []string{"wait for db-1-0: TrustNotLoaded"}, plan.Waiting},
+		{"the ConfigMap", with(publicTrust(facts.Present, "server-g1")), []string{"publish ca: TrustChanged"}, plan.Renewing},
+		{"a bundle", with(bundleReplaced("operator", facts.Server, "server-g1")), []string{"publish operator []: TrustChanged"}, plan.Renewing},
+		{"not for a pod that has not started", with(notStarted("db-1-0")), turn, plan.Renewing},
+		{"never for one that is tainted: it is withdrawn", with(tainted(facts.Server, 2)), []string{"rollback server g2: Tainted", "publish db-1 []: ChainChanged", "activate db-1-0"}, plan.Renewing},
+		{"not for what is somebody else's", with(foreignSecret("db-1")), append(slices.Clone(turn), "wait for db-1: ForeignSecret"), plan.Renewing},
 	})
 }
 
 // reissued goes on until nothing is the old authority's any more.
 func reissued(w *world) {
-	nextGeneration(Server)(w)
+	nextGeneration(facts.Server)(w)
 	trustedEverywhere(w)
-	switched(Server, 2)(w)
+	switched(facts.Server, 2)(w)
 	for _, m := range w.members {
-		if m.leaf(Server) != nil {
-			w.publish(m, []Domain{Server})
+		if m.leaf(facts.Server) != nil {
+			w.publish(m, []facts.Domain{facts.Server})
 		}
 	}
 	trustedEverywhere(w)
@@ -102,25 +112,25 @@ func TestWhatDroppingTheOldWaitsFor(t *testing.T) {
 	with := func(f ...fact) []fact { return append([]fact{reissued}, f...) }
 	turn := []string{"dropold server g1: Unused"}
 	run(t, []sentence{
-		{"nobody", with(), turn, Renewing},
-		{"the soak", with(soak(time.Hour)), []string{"wait for server ca g1: AwaitingSoak"}, Steady},
-		{"not for the rest of a soak that is over", with(soak(time.Hour), later(time.Hour)), turn, Renewing},
-		{"a person", with(func(w *world) { w.policy.RetireManual = true }), []string{"wait for server ca g1: AwaitingApproval"}, Steady},
-		{"not for a person who approved", with(func(w *world) { w.policy.RetireManual = true }, approved(Server, 1)), turn, Renewing},
-		{"a person who approved another one", with(func(w *world) { w.policy.RetireManual = true }, approved(Server, 2)), []string{"wait for server ca g1: AwaitingApproval"}, Steady},
-		{"not for the soak of a tainted one", with(soak(time.Hour), tainted(Server, 1), trustedEverywhere), turn, Renewing},
-		{"not for the soak when the new one is tainted and to be replaced itself", with(soak(time.Hour), tainted(Server, 2)), turn, Renewing},
-		{"a pod that says nothing", with(unreachable("db-1-0")), []string{"wait for db-1-0: AgentUnreachable"}, Waiting},
-		{"a leaf that it issued", with(func(w *world) { w.member("db-1").leaf(Server).IssuerKeyID = "server-g1-key" }, trustedEverywhere),
-			[]string{"publish db-1 [server]: IssuerNotActive", "activate db-1-0"}, Renewing},
+		{"nobody", with(), turn, plan.Renewing},
+		{"the soak", with(soak(time.Hour)), []string{"wait for server ca g1: AwaitingSoak"}, plan.Steady},
+		{"not for the rest of a soak that is over", with(soak(time.Hour), later(time.Hour)), turn, plan.Renewing},
+		{"a person", with(func(w *world) { w.policy.RetireManual = true }), []string{"wait for server ca g1: AwaitingApproval"}, plan.Steady},
+		{"not for a person who approved", with(func(w *world) { w.policy.RetireManual = true }, approved(facts.Server, 1)), turn, plan.Renewing},
+		{"a person who approved another one", with(func(w *world) { w.policy.RetireManual = true }, approved(facts.Server, 2)), []string{"wait for server ca g1: AwaitingApproval"}, plan.Steady},
+		{"not for the soak of a tainted one", with(soak(time.Hour), tainted(facts.Server, 1), trustedEverywhere), turn, plan.Renewing},
+		{"not for the soak when the new one is tainted and to be replaced itself", with(soak(time.Hour), tainted(facts.Server, 2)), turn, plan.Renewing},
+		{"a pod that says nothing", with(unreachable("db-1-0")), []string{"wait for db-1-0: AgentUnreachable"}, plan.Waiting},
+		{"a leaf that it issued", with(func(w *world) { w.member("db-1").leaf(facts.Server).IssuerKeyID = "server-g1-key" }, trustedEverywhere),
+			[]string{"publish db-1 [server]: IssuerNotActive", "activate db-1-0"}, plan.Renewing},
 	})
 }
 
 // lostGeneration is a Secret that somebody deleted with its finalizer, and every note with it.
-func lostGeneration(domain Domain, n int) fact {
+func lostGeneration(domain facts.Domain, n int) fact {
 	return func(w *world) {
 		a := w.generation(domain, n)
-		a.problem, a.marks, a.forward, a.backward = AuthorityLost, Marks{}, Bridge{}, Bridge{}
+		a.problem, a.marks, a.forward, a.backward = reason.AuthorityLost, facts.Marks{}, facts.Bridge{}, facts.Bridge{}
 	}
 }
 
@@ -128,23 +138,23 @@ func lostGeneration(domain Domain, n int) fact {
 // everybody is known to trust it.
 func TestWhoSignsWhenTheNewestIsLost(t *testing.T) {
 	lost := func(f ...fact) []fact {
-		return append([]fact{reissued, lostGeneration(Server, 2), func(w *world) { trustedEverywhere(w) }}, f...)
+		return append([]fact{reissued, lostGeneration(facts.Server, 2), func(w *world) { trustedEverywhere(w) }}, f...)
 	}
 	wait := "wait for server ca g2: AuthorityLost"
 	run(t, []sentence{
-		{"the one before, whose leaves are published", []fact{nextGeneration(Server), trustedEverywhere, switched(Server, 2), lostGeneration(Server, 2), trustedEverywhere},
-			[]string{"dropold server g2: Unused"}, Renewing},
+		{"the one before, whose leaves are published", []fact{nextGeneration(facts.Server), trustedEverywhere, switched(facts.Server, 2), lostGeneration(facts.Server, 2), trustedEverywhere},
+			[]string{"dropold server g2: Unused"}, plan.Renewing},
 		{"the one before, which everybody trusts", lost(), []string{
-			"publish db-1 [server]: IssuerNotActive", "activate db-1-0"}, Renewing},
+			"publish db-1 [server]: IssuerNotActive", "activate db-1-0"}, plan.Renewing},
 		{"nobody, when the lost one was rolled back to, and a pod has not loaded the one that was withdrawn",
-			[]fact{nextGeneration(Server), trustedEverywhere, switched(Server, 2), rolledBack(Server, 2), authorityProblem(Server, AuthorityLost), func(w *world) {
-				w.authorities[Server].marks = Marks{}
-			}, bundleLoaded("db-1-0", Server, "server-g1")},
-			[]string{"wait for server ca g1: AuthorityLost", "wait for db-1-0: TrustNotLoaded"}, Waiting},
-		{"nobody, while a pod has loaded the lost one alone", lost(bundleLoaded("db-1-0", Server, "server-g2")),
-			[]string{wait, "wait for db-1-0: TrustNotLoaded"}, Waiting},
+			[]fact{nextGeneration(facts.Server), trustedEverywhere, switched(facts.Server, 2), rolledBack(facts.Server, 2), authorityProblem(facts.Server, reason.AuthorityLost), func(w *world) {
+				w.authorities[facts.Server].marks = facts.Marks{}
+			}, bundleLoaded("db-1-0", facts.Server, "server-g1")},
+			[]string{"wait for server ca g1: AuthorityLost", "wait for db-1-0: TrustNotLoaded"}, plan.Waiting},
+		{"nobody, while a pod has loaded the lost one alone", lost(bundleLoaded("db-1-0", facts.Server, "server-g2")),
+			[]string{wait, "wait for db-1-0: TrustNotLoaded"}, plan.Waiting},
 		{"nobody, while a pod is about to load something else", lost(usesWhatWasBefore("db-1-0")),
-			[]string{wait, "wait for db-1-0: AwaitingActivation"}, Waiting},
+			[]string{wait, "wait for db-1-0: AwaitingActivation"}, plan.Waiting},
 	})
 }
 
@@ -156,20 +166,20 @@ func usesWhatWasBefore(pod string) fact {
 func TestALeftoverHoldsUpTheDrop(t *testing.T) {
 	w := given(reissued)
 	o := w.observe()
-	o.Leftovers = []Leftover{{Party: "db-9", Domain: Server, IssuerKeyID: "server-g1-key"}}
-	plan, err := Next(w.policy, o)
-	if diff := cmp.Diff([]string{"wait for db-9: StillInUse"}, words(plan)); err != nil || diff != "" {
+	o.Leftovers = []facts.Leftover{{Party: "db-9", Domain: facts.Server, IssuerKeyID: "server-g1-key"}}
+	planned, err := Next(w.policy, o)
+	if diff := cmp.Diff([]string{"wait for db-9: StillInUse"}, words(planned)); err != nil || diff != "" {
 		t.Errorf("%v, plan (-want +got):\n%s", err, diff)
 	}
 }
 
 // reissuedClients is reissued for the client domain.
 func reissuedClients(w *world) {
-	nextGeneration(Client)(w)
+	nextGeneration(facts.Client)(w)
 	trustedEverywhere(w)
-	switched(Client, 2)(w)
+	switched(facts.Client, 2)(w)
 	for _, m := range w.members {
-		w.publish(m, []Domain{Client})
+		w.publish(m, []facts.Domain{facts.Client})
 	}
 	trustedEverywhere(w)
 }
@@ -177,7 +187,7 @@ func reissuedClients(w *world) {
 func session(pod string, generation int) fact {
 	return func(w *world) {
 		_, c := w.pod(pod)
-		c.sessions = append(c.sessions, Session{Generation: generation, User: "ann", Address: "10.0.0.9"})
+		c.sessions = append(c.sessions, facts.Session{Generation: generation, User: "ann", Address: "10.0.0.9"})
 	}
 }
 
@@ -193,26 +203,26 @@ func TestNobodyIsCutOffByDroppingTheOld(t *testing.T) {
 	with := func(f ...fact) []fact { return append([]fact{reissuedClients}, f...) }
 	turn := []string{"dropold client g1: Unused"}
 	run(t, []sentence{
-		{"nobody is connected", with(), turn, Renewing},
-		{"one with a certificate of the old one", with(session("db-0-0", 1)), []string{"wait for db-0-0: StillInUse"}, Waiting},
-		{"one with a certificate of the new one", with(session("db-0-0", 2)), turn, Renewing},
-		{"nobody knows", with(sessionsUnknown("db-2-0")), []string{"wait for db-2-0: SessionsUnknown"}, Waiting},
-		{"one whose certificate must not be trusted", with(session("db-0-0", 1), tainted(Client, 1), trustedEverywhere), turn, Renewing},
-		{"the other domain's goes on", []fact{reissued, session("db-0-0", 1), sessionsUnknown("db-2-0")}, []string{"dropold server g1: Unused"}, Renewing},
+		{"nobody is connected", with(), turn, plan.Renewing},
+		{"one with a certificate of the old one", with(session("db-0-0", 1)), []string{"wait for db-0-0: StillInUse"}, plan.Waiting},
+		{"one with a certificate of the new one", with(session("db-0-0", 2)), turn, plan.Renewing},
+		{"nobody knows", with(sessionsUnknown("db-2-0")), []string{"wait for db-2-0: SessionsUnknown"}, plan.Waiting},
+		{"one whose certificate must not be trusted", with(session("db-0-0", 1), tainted(facts.Client, 1), trustedEverywhere), turn, plan.Renewing},
+		{"the other domain's goes on", []fact{reissued, session("db-0-0", 1), sessionsUnknown("db-2-0")}, []string{"dropold server g1: Unused"}, plan.Renewing},
 	})
 	w := given(with(session("db-0-0", 1))...)
-	plan, err := next(w.policy, w.observe(), guardSessions)
-	if diff := cmp.Diff(turn, words(plan)[:1]); err != nil || diff != "" {
+	planned, err := without(guardSessions).Next(w.policy, w.observe())
+	if diff := cmp.Diff(turn, words(planned)[:1]); err != nil || diff != "" {
 		t.Errorf("without %q: %v, plan (-want +got):\n%s", guardSessions, err, diff)
 	}
 }
 
 // lostAndReplaced is a server authority whose key is lost, and its successor, which everybody trusts that the operator knows.
 func lostAndReplaced(w *world) {
-	nextGeneration(Server)(w)
-	withoutBridges(Server)(w)
-	w.generation(Server, 2).created = w.now
-	authorityProblem(Server, AuthorityLost)(w)
+	nextGeneration(facts.Server)(w)
+	withoutBridges(facts.Server)(w)
+	w.generation(facts.Server, 2).created = w.now
+	authorityProblem(facts.Server, reason.AuthorityLost)(w)
 	trustedEverywhere(w)
 }
 
@@ -222,14 +232,14 @@ func TestFollowersAreGivenTimeWhereNothingVouches(t *testing.T) {
 	lost := "wait for server ca g1: AuthorityLost"
 	turn := []string{"switchsigner server g2: Trusted", lost}
 	run(t, []sentence{
-		{"he has an hour", with(), []string{lost, "wait for server ca g2: AwaitingTrustPropagation"}, Waiting},
-		{"which is over", with(later(time.Hour)), turn, Renewing},
-		{"or as long as no leaf has to be renewed", []fact{lostAndReplaced, soak(1000 * day), due("db-1", Server)}, turn, Renewing},
-		{"or has to be issued, which nobody else could", with(withoutLeaf("db-1", Server)), turn, Renewing},
+		{"he has an hour", with(), []string{lost, "wait for server ca g2: AwaitingTrustPropagation"}, plan.Waiting},
+		{"which is over", with(later(time.Hour)), turn, plan.Renewing},
+		{"or as long as no leaf has to be renewed", []fact{lostAndReplaced, soak(1000 * day), due("db-1", facts.Server)}, turn, plan.Renewing},
+		{"or has to be issued, which nobody else could", with(withoutLeaf("db-1", facts.Server)), turn, plan.Renewing},
 	})
 	w := given(with()...)
-	plan, err := next(w.policy, w.observe(), guardFollowers)
-	if diff := cmp.Diff(turn, words(plan)); err != nil || diff != "" {
+	planned, err := without(guardFollowers).Next(w.policy, w.observe())
+	if diff := cmp.Diff(turn, words(planned)); err != nil || diff != "" {
 		t.Errorf("without %q: %v, plan (-want +got):\n%s", guardFollowers, err, diff)
 	}
 }
@@ -237,19 +247,19 @@ func TestFollowersAreGivenTimeWhereNothingVouches(t *testing.T) {
 func refusedBy(pod string, generation, count int, served time.Duration) fact {
 	return func(w *world) {
 		_, c := w.pod(pod)
-		c.refused = append(c.refused, Refused{IssuerKeyID: fmt.Sprintf("server-g%d-key", generation), Count: count, Served: served})
+		c.refused = append(c.refused, facts.Refused{IssuerKeyID: fmt.Sprintf("server-g%d-key", generation), Count: count, Served: served})
 	}
 }
 
 func autoRollback(count, factor int) fact {
-	return func(w *world) { w.policy.AutoRollback = AutoRollback{Refusals: count, Factor: factor} }
+	return func(w *world) { w.policy.AutoRollback = facts.AutoRollback{Refusals: count, Factor: factor} }
 }
 
 // knowsBefore: every agent served leaves of the old authority for a minute, and nobody refused them.
 func knowsBefore(w *world) {
 	for _, m := range w.members {
 		for _, c := range m.pods {
-			c.refused = append(c.refused, Refused{IssuerKeyID: "server-g1-key", Served: time.Minute})
+			c.refused = append(c.refused, facts.Refused{IssuerKeyID: "server-g1-key", Served: time.Minute})
 		}
 	}
 }
@@ -268,24 +278,24 @@ func TestClientsThatRefuseUndoARekey(t *testing.T) {
 	}
 	undo, stay := []string{"rollback server g2: ClientsRefuse"}, []string{"wait for server ca g1: AwaitingSoak"}
 	run(t, []sentence{
-		{"nobody refuses", with(), stay, Steady},
-		{"ten refuse", with(refusedBy("db-0-0", 2, 10, time.Minute)), undo, Renewing},
-		{"ten in all refuse", with(refusedBy("db-0-0", 2, 4, time.Minute), refusedBy("pgbouncer-x", 2, 6, time.Minute)), undo, Renewing},
-		{"nine refuse", with(refusedBy("db-0-0", 2, 9, time.Minute)), stay, Steady},
-		{"the old one was refused", with(refusedBy("db-0-0", 1, 100, time.Minute)), stay, Steady},
-		{"as many as before", with(refusedBy("db-0-0", 1, 100, 5*time.Minute), refusedBy("db-0-0", 2, 30, time.Minute)), stay, Steady},
-		{"more than thrice as many as before", with(refusedBy("db-0-0", 1, 100, 5*time.Minute), refusedBy("db-0-0", 2, 31, time.Minute)), undo, Renewing},
-		{"an agent that started since does not know how it was before", with(startedSince("db-0-0"), refusedBy("db-0-0", 2, 1000, time.Minute)), stay, Steady},
-		{"nobody wants that", with(refusedBy("db-0-0", 2, 1000, time.Minute), autoRollback(0, 3)), stay, Steady},
-		{"never back to a tainted one", with(refusedBy("db-0-0", 2, 1000, time.Minute), tainted(Server, 1), trustedEverywhere), []string{"dropold server g1: Unused"}, Renewing},
+		{"nobody refuses", with(), stay, plan.Steady},
+		{"ten refuse", with(refusedBy("db-0-0", 2, 10, time.Minute)), undo, plan.Renewing},
+		{"ten in all refuse", with(refusedBy("db-0-0", 2, 4, time.Minute), refusedBy("pgbouncer-x", 2, 6, time.Minute)), undo, plan.Renewing},
+		{"nine refuse", with(refusedBy("db-0-0", 2, 9, time.Minute)), stay, plan.Steady},
+		{"the old one was refused", with(refusedBy("db-0-0", 1, 100, time.Minute)), stay, plan.Steady},
+		{"as many as before", with(refusedBy("db-0-0", 1, 100, 5*time.Minute), refusedBy("db-0-0", 2, 30, time.Minute)), stay, plan.Steady},
+		{"more than thrice as many as before", with(refusedBy("db-0-0", 1, 100, 5*time.Minute), refusedBy("db-0-0", 2, 31, time.Minute)), undo, plan.Renewing},
+		{"an agent that started since does not know how it was before", with(startedSince("db-0-0"), refusedBy("db-0-0", 2, 1000, time.Minute)), stay, plan.Steady},
+		{"nobody wants that", with(refusedBy("db-0-0", 2, 1000, time.Minute), autoRollback(0, 3)), stay, plan.Steady},
+		{"never back to a tainted one", with(refusedBy("db-0-0", 2, 1000, time.Minute), tainted(facts.Server, 1), trustedEverywhere), []string{"dropold server g1: Unused"}, plan.Renewing},
 	})
 }
 
 func TestARequestThatCannotBeDoneIsAnswered(t *testing.T) {
 	run(t, []sentence{
-		{"nothing is being re-keyed", []fact{rollbackRequested(Server, "1")}, []string{"wait for server ca g1: NothingToRollBack"}, Steady},
-		{"back to a tainted one", []fact{reissued, soak(time.Hour), tainted(Server, 1), trustedEverywhere, rollbackRequested(Server, "1")},
-			[]string{"dropold server g1: Unused", "wait for server ca g2: NothingToRollBack"}, Renewing},
+		{"nothing is being re-keyed", []fact{rollbackRequested(facts.Server, "1")}, []string{"wait for server ca g1: NothingToRollBack"}, plan.Steady},
+		{"back to a tainted one", []fact{reissued, soak(time.Hour), tainted(facts.Server, 1), trustedEverywhere, rollbackRequested(facts.Server, "1")},
+			[]string{"dropold server g1: Unused", "wait for server ca g2: NothingToRollBack"}, plan.Renewing},
 	})
 }
 
@@ -298,17 +308,15 @@ func turnsOf(t *testing.T, w *world) []string {
 	}
 	var turns []string
 	for _, line := range w.log {
-		switch op, _, _ := strings.Cut(line, " "); Op(op) {
-		case TrustNew, SwitchSigner, RollBack, DropOld, DiscardAuthority:
+		if op, _, _ := strings.Cut(line, " "); slices.Contains(rekeying, op) && op != "RestoreAuthority" {
 			turns = append(turns, line)
-		default:
 		}
 	}
 	return turns
 }
 
 func TestARekeyFromEndToEnd(t *testing.T) {
-	for _, domain := range Domains() {
+	for _, domain := range facts.Domains() {
 		w := given(rekeyRequested(domain, "1"))
 		name := string(domain)
 		want := []string{"TrustNew " + name + " g2 (Requested)", "SwitchSigner " + name + " g2 (Trusted)", "DropOld " + name + " g1 (Unused)", "DiscardAuthority " + name + " g1 (UntrustedNow)"}
@@ -331,13 +339,13 @@ func TestARekeyFromEndToEnd(t *testing.T) {
 
 // A roll-back at any moment ends where it began, is not tried again, and the next one has a new number.
 func TestRollBackAtEveryMoment(t *testing.T) {
-	phases := map[Phase]bool{}
+	phases := map[plan.Phase]bool{}
 	for rounds := 1; ; rounds++ {
-		w := given(soak(time.Hour), rekeyRequested(Server, "1"))
-		var plan Plan
+		w := given(soak(time.Hour), rekeyRequested(facts.Server, "1"))
+		var planned plan.Plan
 		for range rounds {
 			var err error
-			if plan, err = w.round(1); err != nil {
+			if planned, err = w.round(1); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -345,25 +353,25 @@ func TestRollBackAtEveryMoment(t *testing.T) {
 		for _, rekey := range before.Rekeys {
 			phases[rekey.Phase] = true
 		}
-		rollbackRequested(Server, "undo")(w)
+		rollbackRequested(facts.Server, "undo")(w)
 		turns := turnsOf(t, w)
 		if len(turns) == 0 || !strings.HasPrefix(turns[0], "RollBack server g2") || turns[len(turns)-1] != "DiscardAuthority server g2 (UntrustedNow)" {
 			t.Fatalf("after %d rounds: %q", rounds, turns)
 		}
 		for _, m := range w.members {
-			if l := m.leaf(Server); l != nil && l.IssuerKeyID != "server-g1-key" {
+			if l := m.leaf(facts.Server); l != nil && l.IssuerKeyID != "server-g1-key" {
 				t.Fatalf("after %d rounds: %s has a leaf of %s", rounds, m.name, l.IssuerKeyID)
 			}
 		}
-		rekeyRequested(Server, "2")(w)
-		if plan := decide(t, w); len(plan.Steps) == 0 || plan.Steps[0].String() != "TrustNew server g3 (Requested)" {
-			t.Fatalf("after %d rounds, asked again: %q", rounds, words(plan))
+		rekeyRequested(facts.Server, "2")(w)
+		if planned := decide(t, w); planned.Transition == nil || planned.Transition.String() != "TrustNew server g3 (Requested)" {
+			t.Fatalf("after %d rounds, asked again: %q", rounds, words(planned))
 		}
-		if len(plan.Steps) == 0 {
+		if planned.Empty() {
 			break
 		}
 	}
-	for _, phase := range []Phase{Preparing, Reissuing, Soaking} {
+	for _, phase := range []plan.Phase{plan.Preparing, plan.Reissuing, plan.Soaking} {
 		if !phases[phase] {
 			t.Errorf("no roll-back was asked for while %s", phase)
 		}
@@ -371,29 +379,29 @@ func TestRollBackAtEveryMoment(t *testing.T) {
 }
 
 func TestTaintMakesNoBridge(t *testing.T) {
-	w := given(soak(1000*day), tainted(Server, 1))
+	w := given(soak(1000*day), tainted(facts.Server, 1))
 	turns := turnsOf(t, w)
 	if len(turns) != 4 || turns[3] != "DiscardAuthority server g1 (UntrustedNow)" {
 		t.Errorf("turns %q: the soak is not waited for", turns)
 	}
 	for _, m := range w.members {
-		if l := m.leaf(Server); l != nil && len(l.Chain) > 0 {
+		if l := m.leaf(facts.Server); l != nil && len(l.Chain) > 0 {
 			t.Errorf("%s shows bridges %q", m.name, l.Chain)
 		}
 	}
-	if w.authorities[Server].forward.Fingerprint != "" {
+	if w.authorities[facts.Server].forward.Fingerprint != "" {
 		t.Error("a tainted authority vouches for its successor")
 	}
 }
 
 func TestAnAuthorityThatCannotSignIsReplaced(t *testing.T) {
 	for name, f := range map[string]fact{
-		"unreadable": authorityProblem(Server, AuthorityUnreadable),
-		"lost":       authorityProblem(Server, AuthorityLost),
+		"unreadable": authorityProblem(facts.Server, reason.AuthorityUnreadable),
+		"lost":       authorityProblem(facts.Server, reason.AuthorityLost),
 	} {
 		w := given(f)
 		turns := turnsOf(t, w)
-		if len(turns) != 4 || w.authorities[Server].generation != 2 {
+		if len(turns) != 4 || w.authorities[facts.Server].generation != 2 {
 			t.Errorf("%s: %q", name, turns)
 		}
 	}

@@ -4,34 +4,33 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"pgtls.dev/pgtls/internal/rotation/facts"
+	"pgtls.dev/pgtls/internal/rotation/plan"
 )
 
 // The commands of stories about re-keys: a round for each Secret and each pod would hide what happens.
 
-// turnOps are the steps that change who is trusted or who signs.
-var turnOps = []Op{CreateAuthority, CopyAuthority, ReleaseAuthority, RestoreAuthority, TrustNew, SwitchSigner, RollBack, DropOld, DiscardAuthority,
-	AdmitAnchor, NoteUnused, DropAnchor}
-
 // rekey plays rounds until there is no step, or until a step of a kind was taken.
 func (s *story) rekey(until string) error {
 	s.w.forgetFailures()
-	others := map[Op]int{}
+	others := map[string]int{}
 	var waits []string
 	for range 2 * s.w.roundsToRest() {
-		plan, err := s.w.round(all)
+		planned, err := s.w.round(all)
 		if err != nil {
 			return err
 		}
-		if now := waitsOf(plan); !slices.Equal(now, waits) && len(plan.Steps) == 0 {
+		if now := waitsOf(planned); !slices.Equal(now, waits) && len(planned.Steps()) == 0 {
 			s.between(others)
 			waits = now
 			for _, line := range now {
 				fmt.Fprintf(&s.out, "%s  %s\n", s.day(), line)
 			}
 		}
-		for _, step := range plan.Steps {
-			if !slices.Contains(turnOps, step.Op) {
-				others[step.Op]++
+		for _, step := range planned.Steps() {
+			if !slices.Contains(rekeying, step.Op()) {
+				others[step.Op()]++
 				continue
 			}
 			s.between(others)
@@ -40,44 +39,44 @@ func (s *story) rekey(until string) error {
 				return nil
 			}
 		}
-		if len(plan.Steps) == 0 {
+		if len(planned.Steps()) == 0 {
 			s.between(others)
-			fmt.Fprintf(&s.out, "%s  %s\n", s.day(), plan.State)
+			fmt.Fprintf(&s.out, "%s  %s\n", s.day(), planned.State)
 			return nil
 		}
 	}
 	return fmt.Errorf("no rest")
 }
 
-func waitsOf(plan Plan) (lines []string) {
-	for _, b := range plan.Blockers {
+func waitsOf(planned plan.Plan) (lines []string) {
+	for _, b := range planned.Blockers {
 		lines = append(lines, fmt.Sprintf("wait for %s: %s", b.Party, b.Reason))
 	}
 	return lines
 }
 
 // between tells how many Secrets were written and pods asked since the last turn.
-func (s *story) between(others map[Op]int) {
+func (s *story) between(others map[string]int) {
 	if len(others) > 0 {
-		fmt.Fprintf(&s.out, "%s    (%d published, %d activated, %d proven)\n", s.day(), others[Publish]+others[PublishTrust], others[Activate], others[Prove])
+		fmt.Fprintf(&s.out, "%s    (%d published, %d activated, %d proven)\n", s.day(), others["Publish"]+others["PublishTrust"], others["Activate"], others["Prove"])
 	}
 	clear(others)
 }
 
 // authorities tells how each domain stands.
 func (s *story) authorities() error {
-	plan, err := Next(s.w.policy, s.w.observe())
+	planned, err := Next(s.w.policy, s.w.observe())
 	if err != nil {
 		return err
 	}
-	for _, domain := range Domains() {
+	for _, domain := range facts.Domains() {
 		phase := "at rest"
-		for _, r := range plan.Rekeys {
+		for _, r := range planned.Rekeys {
 			if r.Domain == domain {
 				phase = fmt.Sprintf("%s g%d -> g%d", r.Phase, r.From, r.To)
 			}
 		}
-		fmt.Fprintf(&s.out, "%s: %s, g%d signs, trusted %v\n", domain, phase, plan.Signer(domain), plan.Anchors(domain))
+		fmt.Fprintf(&s.out, "%s: %s, g%d signs, trusted %v\n", domain, phase, planned.Active.Of(domain), derive(s.w.policy, s.w.observe()).Anchors(domain))
 		for _, line := range s.presented(domain) {
 			fmt.Fprintf(&s.out, "  %s\n", line)
 		}
@@ -86,7 +85,7 @@ func (s *story) authorities() error {
 }
 
 // presented are the different chains of a domain's published leaves, and how many present each.
-func (s *story) presented(domain Domain) []string {
+func (s *story) presented(domain facts.Domain) []string {
 	count := map[string]int{}
 	for _, m := range s.w.members {
 		if leaf := m.leaf(domain); leaf != nil {

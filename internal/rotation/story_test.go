@@ -11,6 +11,9 @@ import (
 	"github.com/cockroachdb/datadriven"
 
 	"pgtls.dev/pgtls/internal/pki"
+
+	"pgtls.dev/pgtls/internal/rotation/facts"
+	"pgtls.dev/pgtls/internal/rotation/plan"
 )
 
 // TestStories plays testdata/*.txt. A story is a list of commands to one world:
@@ -73,7 +76,7 @@ func (s *story) tell(command []string) error {
 	case "away":
 		s.pass(s.w.now.Add(span(args[0])))
 	case "plan":
-		return s.plan()
+		return s.planned()
 	case "pods":
 		s.pods()
 	case "rekey":
@@ -115,12 +118,12 @@ func span(text string) time.Duration {
 	return d
 }
 
-func (s *story) round() (Plan, error) {
-	plan, err := s.w.round(all)
-	for _, line := range words(plan) {
+func (s *story) round() (plan.Plan, error) {
+	planned, err := s.w.round(all)
+	for _, line := range words(planned) {
 		fmt.Fprintf(&s.out, "%s  %s\n", s.day(), line)
 	}
-	return plan, err
+	return planned, err
 }
 
 // day tells the time of the story: day and hour since its dawn.
@@ -132,12 +135,12 @@ func (s *story) day() string {
 func (s *story) rest() error {
 	s.w.forgetFailures()
 	for range s.w.roundsToRest() {
-		plan, err := s.round()
+		planned, err := s.round()
 		if err != nil {
 			return err
 		}
-		if len(plan.Steps) == 0 {
-			fmt.Fprintf(&s.out, "%s  %s\n", s.day(), plan.State)
+		if len(planned.Steps()) == 0 {
+			fmt.Fprintf(&s.out, "%s  %s\n", s.day(), planned.State)
 			return nil
 		}
 	}
@@ -152,15 +155,15 @@ func (s *story) sleep(args []string) error {
 		until = until.Add(span(args[0]))
 	}
 	for {
-		plan, err := Next(s.w.policy, s.w.observe())
+		planned, err := Next(s.w.policy, s.w.observe())
 		if err != nil {
 			return err
 		}
-		if len(args) > 0 && (plan.Wake.IsZero() || plan.Wake.After(until)) {
+		if len(args) > 0 && (planned.Wake.IsZero() || planned.Wake.After(until)) {
 			s.pass(until)
 			return s.rest()
 		}
-		s.pass(plan.Wake)
+		s.pass(planned.Wake)
 		if err := s.rest(); err != nil || len(args) == 0 {
 			return err
 		}
@@ -182,21 +185,21 @@ func (s *story) pass(until time.Time) {
 	}
 }
 
-func (s *story) plan() error {
-	plan, err := Next(s.w.policy, s.w.observe())
+func (s *story) planned() error {
+	planned, err := Next(s.w.policy, s.w.observe())
 	if err != nil {
 		return err
 	}
-	for _, line := range words(plan) {
+	for _, line := range words(planned) {
 		fmt.Fprintln(&s.out, line)
 	}
-	fmt.Fprintf(&s.out, "%s, next renewal %s, wake %s\n", plan.State, s.in(plan.NextRenewal), s.in(plan.Wake))
+	fmt.Fprintf(&s.out, "%s, next renewal %s, wake %s\n", planned.State, s.in(planned.NextRenewal), s.in(planned.Wake))
 	return nil
 }
 
 func (s *story) blockers() error {
-	plan, err := Next(s.w.policy, s.w.observe())
-	for _, b := range plan.Blockers {
+	planned, err := Next(s.w.policy, s.w.observe())
+	for _, b := range planned.Blockers {
 		fmt.Fprintf(&s.out, "%s %s: %s\n", b.Party, b.Reason, b.Message)
 	}
 	return err
@@ -248,18 +251,18 @@ func (s *story) fact(name string, args []string) error {
 	one := func(f func(string) fact) func([]string) fact {
 		return func(a []string) fact { return f(a[0]) }
 	}
-	leaf := func(f func(string, Domain) fact) func([]string) fact {
-		return func(a []string) fact { return f(a[0], Domain(a[1])) }
+	leaf := func(f func(string, facts.Domain) fact) func([]string) fact {
+		return func(a []string) fact { return f(a[0], facts.Domain(a[1])) }
 	}
-	facts := map[string]func([]string) fact{
+	premises := map[string]func([]string) fact{
 		"secretGone": one(secretGone), "blanked": one(blanked), "altered": one(altered),
 		"garbled": leaf(garbled), "keySwapped": leaf(keySwapped), "bundleGone": leaf(bundleGone), "leafOfStranger": leaf(leafOfStranger),
 		"foreignSecret": one(foreignSecret), "published": one(published), "urgent": one(urgent), "due": leaf(due),
 		"wantsName":      func(a []string) fact { return wantsName(a[0], a[1]) },
-		"wantsAlgorithm": func(a []string) fact { return wantsAlgorithm(a[0], Domain(a[1]), pki.Algorithm(a[2])) },
+		"wantsAlgorithm": func(a []string) fact { return wantsAlgorithm(a[0], facts.Domain(a[1]), pki.Algorithm(a[2])) },
 		"renewRequested": one(renewRequested),
-		"rekeyRequested": leaf(func(id string, domain Domain) fact { return rekeyRequested(domain, id) }),
-		"rekeyDue":       one(func(d string) fact { return beginsAt(Domain(d), 0) }),
+		"rekeyRequested": leaf(func(id string, domain facts.Domain) fact { return rekeyRequested(domain, id) }),
+		"rekeyDue":       one(func(d string) fact { return beginsAt(facts.Domain(d), 0) }),
 		"soak":           one(func(d string) fact { return soak(span(d)) }),
 		"windows":        windowsOf,
 		"windowsInvalid": func(a []string) fact { return windowsInvalid(strings.Join(a, " ")) },
@@ -272,33 +275,41 @@ func (s *story) fact(name string, args []string) error {
 		"join":                  one(func(n string) fact { return func(w *world) { w.join(int(n[0] - '0')) } }),
 		"leave":                 one(func(n string) fact { return func(w *world) { w.leave(n) } }),
 		"failover":              one(func(n string) fact { return func(w *world) { w.failover(n) } }),
-		"authorityDeleted":      one(func(d string) fact { return deleteAuthority(Domain(d)) }),
-		"rollbackRequested":     leaf(func(id string, d Domain) fact { return rollbackRequested(d, id) }),
-		"tainted":               leaf(func(n string, d Domain) fact { return tainted(d, number([]string{"n=" + n}, "n")) }),
-		"approved":              leaf(func(n string, d Domain) fact { return approved(d, number([]string{"n=" + n}, "n")) }),
-		"wantsAuthority":        leaf(func(a string, d Domain) fact { return wantsAuthority(d, pki.Algorithm(a)) }),
-		"dueIn":                 leaf(func(in string, d Domain) fact { return beginsAt(d, span(in)) }),
-		"secretLost":            one(func(d string) fact { return secretLost(Domain(d)) }),
-		"expired":               one(func(d string) fact { return expired(Domain(d)) }),
+		"authorityDeleted":      one(func(d string) fact { return deleteAuthority(facts.Domain(d)) }),
+		"originalDeleted":       one(func(d string) fact { return deleteOriginal(facts.Domain(d)) }),
+		"copyDeleted":           one(func(d string) fact { return deleteCopy(facts.Domain(d)) }),
+		"rollbackRequested":     leaf(func(id string, d facts.Domain) fact { return rollbackRequested(d, id) }),
+		"tainted":               leaf(func(n string, d facts.Domain) fact { return tainted(d, number([]string{"n=" + n}, "n")) }),
+		"approved":              leaf(func(n string, d facts.Domain) fact { return approved(d, number([]string{"n=" + n}, "n")) }),
+		"wantsAuthority":        leaf(func(a string, d facts.Domain) fact { return wantsAuthority(d, pki.Algorithm(a)) }),
+		"dueIn":                 leaf(func(in string, d facts.Domain) fact { return beginsAt(d, span(in)) }),
+		"secretLost":            one(func(d string) fact { return secretLost(facts.Domain(d)) }),
+		"expired":               one(func(d string) fact { return expired(facts.Domain(d)) }),
 		"manual":                func([]string) fact { return manual },
-		"brings":                func(a []string) fact { return brings(Kind(a[0]), Domain(a[1]), a[2]) },
-		"takesAway":             leaf(func(k string, d Domain) fact { return takesAway(Kind(k), d) }),
-		"spoils":                leaf(func(k string, d Domain) fact { return spoils(Kind(k), d) }),
+		"brings":                func(a []string) fact { return brings(facts.Kind(a[0]), facts.Domain(a[1]), a[2]) },
+		"takesAway":             leaf(func(k string, d facts.Domain) fact { return takesAway(facts.Kind(k), d) }),
+		"spoils":                leaf(func(k string, d facts.Domain) fact { return spoils(facts.Kind(k), d) }),
 		"trustPropagationDelay": one(func(d string) fact { return trustPropagationDelay(span(d)) }),
-		"authorityLost":         one(func(d string) fact { return noAuthority(Domain(d)) }),
+		"authorityLost":         one(func(d string) fact { return noAuthority(facts.Domain(d)) }),
 	}
-	make, known := facts[name]
+	make, known := premises[name]
 	if !known {
-		return fmt.Errorf("no such command; the facts are %v", slices.Sorted(maps.Keys(facts)))
+		return fmt.Errorf("no such command; the facts are %v", slices.Sorted(maps.Keys(premises)))
 	}
 	make(args)(s.w)
 	return nil
 }
 
-// deleteAuthority is somebody's kubectl delete of every Secret of an authority: finalizers hold them.
-func deleteAuthority(domain Domain) fact {
-	return ofAuthority(domain, func(a *storedAuthority) {
-		a.original.Deleting = a.original.Present
-		a.copy.Deleting = a.copy.Present
-	})
+// deleteAuthority deletes both Secrets of an authority while the operator runs.
+func deleteAuthority(domain facts.Domain) fact {
+	return ofAuthority(domain, func(a *storedAuthority) { a.original, a.copy = facts.Store{}, facts.Store{} })
+}
+
+// deleteOriginal and deleteCopy delete one of them.
+func deleteOriginal(domain facts.Domain) fact {
+	return ofAuthority(domain, func(a *storedAuthority) { a.original = facts.Store{} })
+}
+
+func deleteCopy(domain facts.Domain) fact {
+	return ofAuthority(domain, func(a *storedAuthority) { a.copy = facts.Store{} })
 }

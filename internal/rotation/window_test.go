@@ -11,6 +11,10 @@ import (
 	"pgregory.net/rapid"
 
 	"pgtls.dev/pgtls/internal/pki"
+
+	"pgtls.dev/pgtls/internal/rotation/facts"
+	"pgtls.dev/pgtls/internal/rotation/plan"
+	"pgtls.dev/pgtls/internal/rotation/reason"
 )
 
 // calendar is open for a length of time at every multiple of a period after an instant; a period of 0 is never.
@@ -90,78 +94,79 @@ func awaits(party string) []string { return []string{"wait for " + party + ": Aw
 
 func TestWhatWaitsForAWindow(t *testing.T) {
 	run(t, []sentence{
-		{"a leaf that is due", []fact{closed, due("db-1", Client)}, awaits("db-1"), Steady},
-		{"another algorithm", []fact{closed, wantsAlgorithm("db-1", Server, pki.RSA2048)}, awaits("db-1"), Steady},
-		{"an authority that is due", []fact{closed, beginsAt(Server, 0)}, awaits("server ca g1"), Steady},
-		{"another algorithm of an authority", []fact{closed, wantsAuthority(Server, pki.RSA2048)}, awaits("server ca g1"), Steady},
-		{"the switch of a planned re-key", []fact{nextGeneration(Server), trustedEverywhere, closed}, awaits("server ca g2"), Steady},
-		{"the reissue of a planned re-key", []fact{nextGeneration(Server), trustedEverywhere, switched(Server, 2), closed}, awaits("db-1"), Steady},
-		{"the drop of a planned re-key", []fact{reissued, closed}, awaits("server ca g1"), Steady},
-		{"the drop after the soak, which is told first", []fact{reissued, soak(time.Hour), closed}, []string{"wait for server ca g1: AwaitingSoak"}, Steady},
-		{"the instant that it closes", []fact{justClosed, due("db-1", Client)}, awaits("db-1"), Steady},
-		{"for ever, when none opens", []fact{neverOpens, due("db-1", Client)},
-			append(awaits("db-1"), "wait for db-1: WindowUnreachable"), Steady},
-		{"everything, while windows are not understood", []fact{windowsInvalid("x"), due("db-1", Client), beginsAt(Server, 0)},
-			[]string{"wait for server ca g1: AwaitingWindow", "wait for db-1: AwaitingWindow", "wait for windows: PolicyInvalid"}, Waiting},
+		{"a leaf that is due", []fact{closed, due("db-1", facts.Client)}, awaits("db-1"), plan.Steady},
+		{"another algorithm", []fact{closed, wantsAlgorithm("db-1", facts.Server, pki.RSA2048)}, awaits("db-1"), plan.Steady},
+		{"an authority that is due", []fact{closed, beginsAt(facts.Server, 0)}, awaits("server ca g1"), plan.Steady},
+		{"another algorithm of an authority", []fact{closed, wantsAuthority(facts.Server, pki.RSA2048)}, awaits("server ca g1"), plan.Steady},
+		{"the switch of a planned re-key", []fact{nextGeneration(facts.Server), trustedEverywhere, closed}, awaits("server ca g2"), plan.Steady},
+		{"the reissue of a planned re-key", []fact{nextGeneration(facts.Server), trustedEverywhere, switched(facts.Server, 2), closed}, awaits("db-1"), plan.Steady},
+		{"the drop of a planned re-key", []fact{reissued, closed}, awaits("server ca g1"), plan.Steady},
+		{"the drop after the soak, which is told first", []fact{reissued, soak(time.Hour), closed}, []string{"wait for server ca g1: AwaitingSoak"}, plan.Steady},
+		{"the instant that it closes", []fact{justClosed, due("db-1", facts.Client)}, awaits("db-1"), plan.Steady},
+		{"for ever, when none opens", []fact{neverOpens, due("db-1", facts.Client)},
+			append(awaits("db-1"), "wait for db-1: WindowUnreachable"), plan.Steady},
+		{"everything, while windows are not understood", []fact{windowsInvalid("x"), due("db-1", facts.Client), beginsAt(facts.Server, 0)},
+			[]string{"wait for server ca g1: AwaitingWindow", "wait for db-1: AwaitingWindow", "wait for windows: PolicyInvalid"}, plan.Waiting},
 	})
 }
 
 func TestWhatWaitsForNoWindow(t *testing.T) {
-	publishes := func(party, leaves string, reason Reason) []string {
-		return []string{fmt.Sprintf("publish %s [%s]: %s", party, leaves, reason), "activate " + party + "-0"}
+	publishes := func(party, leaves string, why reason.Code) []string {
+		return []string{fmt.Sprintf("publish %s [%s]: %s", party, leaves, why), "activate " + party + "-0"}
 	}
 	run(t, []sentence{
-		{"what is due in an open one", []fact{windowOpen, due("db-1", Client)}, publishes("db-1", "client", ReasonDue), Renewing},
-		{"what is due at its last instant", []fact{lastInstant, due("db-1", Client)}, publishes("db-1", "client", ReasonDue), Renewing},
-		{"what is due the instant it opens", []fact{opensIn(0), due("db-1", Client)}, publishes("db-1", "client", ReasonDue), Renewing},
-		{"an authority in an open one", []fact{windowOpen, beginsAt(Server, 0)}, []string{"trustnew server g2: Due"}, Renewing},
-		{"the first issue", []fact{closed, secretGone("db-1")}, publishes("db-1", "server client", ReasonMissing), Renewing},
-		{"repair", []fact{closed, garbled("db-1", Client)}, publishes("db-1", "client", ReasonDamaged), Renewing},
-		{"repair, and what is due beside it is kept", []fact{closed, garbled("db-1", Server), due("db-1", Client)},
-			append(publishes("db-1", "server", ReasonDamaged), awaits("db-1")...), Renewing},
-		{"a leaf of a clock that was ahead", []fact{closed, endsIn("db-1", Client, clientLife+day)}, publishes("db-1", "client", ReasonNotYetValid), Renewing},
-		{"names", []fact{closed, wantsName("db-1", "x")}, publishes("db-1", "server", ReasonNamesChanged), Renewing},
-		{"a bundle, and what is due beside it is kept", []fact{closed, bundleGone("db-1", Client), due("db-1", Client)},
-			append([]string{"publish db-1 []: TrustChanged"}, awaits("db-1")...), Renewing},
-		{"what was published already", []fact{published("db-1"), closed}, []string{"activate db-1-0"}, Renewing},
+		{"what is due in an open one", []fact{windowOpen, due("db-1", facts.Client)}, publishes("db-1", "client", reason.Due), plan.Renewing},
+		{"what is due at its last instant", []fact{lastInstant, due("db-1", facts.Client)}, publishes("db-1", "client", reason.Due), plan.Renewing},
+		{"what is due the instant it opens", []fact{opensIn(0), due("db-1", facts.Client)}, publishes("db-1", "client", reason.Due), plan.Renewing},
+		{"an authority in an open one", []fact{windowOpen, beginsAt(facts.Server, 0)}, []string{"trustnew server g2: Due"}, plan.Renewing},
+		{"the first issue", []fact{closed, secretGone("db-1")}, publishes("db-1", "server client", reason.Missing), plan.Renewing},
+		{"repair", []fact{closed, garbled("db-1", facts.Client)}, publishes("db-1", "client", reason.Damaged), plan.Renewing},
+		{"repair, and what is due beside it is kept", []fact{closed, garbled("db-1", facts.Server), due("db-1", facts.Client)},
+			append(publishes("db-1", "server", reason.Damaged), awaits("db-1")...), plan.Renewing},
+		{"a leaf of a clock that was ahead", []fact{closed, endsIn("db-1", facts.Client, clientLife+day)}, publishes("db-1", "client", reason.NotYetValid), plan.Renewing},
+		{"names", []fact{closed, wantsName("db-1", "x")}, publishes("db-1", "server", reason.NamesChanged), plan.Renewing},
+		{"a bundle, and what is due beside it is kept", []fact{closed, bundleGone("db-1", facts.Client), due("db-1", facts.Client)},
+			append([]string{"publish db-1 []: TrustChanged"}, awaits("db-1")...), plan.Renewing},
+		{"what was published already", []fact{published("db-1"), closed}, []string{"activate db-1-0"}, plan.Renewing},
 		{"a request", []fact{closed, renewRequested("now")}, []string{"publish operator [client]: Requested",
-			"publish db-1 [server client]: Requested", "activate db-1-0"}, Renewing},
-		{"a request, also for what is due", []fact{closed, due("db-1", Client), renewRequested("now")}, []string{"publish operator [client]: Requested",
-			"publish db-1 [server client]: Requested", "activate db-1-0"}, Renewing},
-		{"a request, also for another algorithm", []fact{closed, wantsAlgorithm("db-1", Server, pki.RSA2048), renewRequested("now")}, []string{"publish operator [client]: Requested",
-			"publish db-1 [server client]: KeyAlgorithmChanged", "activate db-1-0"}, Renewing},
-		{"a request for a new authority", []fact{closed, rekeyRequested(Server, "1")}, []string{"trustnew server g2: Requested"}, Renewing},
-		{"a taint", []fact{closed, beginsAt(Server, 0), tainted(Server, 1)}, []string{"trustnew server g2: Tainted"}, Renewing},
-		{"a roll-back", []fact{nextGeneration(Server), trustedEverywhere, closed, rollbackRequested(Server, "1")}, []string{"rollback server g2: RolledBack"}, Renewing},
-		{"a lost authority", []fact{closed, authorityProblem(Server, AuthorityUnreadable)},
-			[]string{"trustnew server g2: AuthorityUnreadable", "wait for server ca g1: AuthorityUnreadable"}, Renewing},
-		{"the switch of a re-key that was asked for", []fact{rekeyRequested(Server, "1"), nextGeneration(Server), trustedEverywhere, closed},
-			[]string{"switchsigner server g2: Trusted"}, Renewing},
-		{"the switch of a planned one, once somebody asks", []fact{nextGeneration(Server), trustedEverywhere, closed, rekeyRequested(Server, "1")},
-			[]string{"switchsigner server g2: Trusted"}, Renewing},
-		{"the reissue of one that was asked for", []fact{rekeyRequested(Server, "1"), nextGeneration(Server), trustedEverywhere, switched(Server, 2), closed},
-			publishes("db-1", "server", ReasonIssuerNotActive), Renewing},
-		{"the drop in one that was asked for", []fact{rekeyRequested(Server, "1"), reissued, closed}, []string{"dropold server g1: Unused"}, Renewing},
-		{"the drop that a person approved", []fact{reissued, approved(Server, 1), closed}, []string{"dropold server g1: Unused"}, Renewing},
-		{"the drop of a tainted one", []fact{reissued, tainted(Server, 1), trustedEverywhere, closed}, []string{"dropold server g1: Unused"}, Renewing},
+			"publish db-1 [server client]: Requested", "activate db-1-0"}, plan.Renewing},
+		{"a request, also for what is due", []fact{closed, due("db-1", facts.Client), renewRequested("now")}, []string{"publish operator [client]: Requested",
+			"publish db-1 [server client]: Requested", "activate db-1-0"}, plan.Renewing},
+		{"a request, also for another algorithm", []fact{closed, wantsAlgorithm("db-1", facts.Server, pki.RSA2048), renewRequested("now")}, []string{"publish operator [client]: Requested",
+			"publish db-1 [server client]: KeyAlgorithmChanged", "activate db-1-0"}, plan.Renewing},
+		{"a request for a new authority", []fact{closed, rekeyRequested(facts.Server, "1")}, []string{"trustnew server g2: Requested"}, plan.Renewing},
+		{"a taint", []fact{closed, beginsAt(facts.Server, 0), tainted(facts.Server, 1)}, []string{"trustnew server g2: Tainted"}, plan.Renewing},
+		{"a roll-back", []fact{nextGeneration(facts.Server), trustedEverywhere, closed, rollbackRequested(facts.Server, "1")}, []string{"rollback server g2: RolledBack"}, plan.Renewing},
+		{"a lost authority", []fact{closed, authorityProblem(facts.Server, reason.AuthorityUnreadable)},
+			[]string{"trustnew server g2: AuthorityUnreadable", "wait for server ca g1: AuthorityUnreadable"}, plan.Renewing},
+		{"the switch of a re-key that was asked for", []fact{rekeyRequested(facts.Server, "1"), nextGeneration(facts.Server), trustedEverywhere, closed},
+			[]string{"switchsigner server g2: Trusted"}, plan.Renewing},
+		{"the switch of a planned one, once somebody asks", []fact{nextGeneration(facts.Server), trustedEverywhere, closed, rekeyRequested(facts.Server, "1")},
+			[]string{"switchsigner server g2: Trusted"}, plan.Renewing},
+		{"the reissue of one that was asked for", []fact{rekeyRequested(facts.Server, "1"), nextGeneration(facts.Server), trustedEverywhere, switched(facts.Server, 2), closed},
+			publishes("db-1", "server", reason.IssuerNotActive), plan.Renewing},
+		{"the drop in one that was asked for", []fact{rekeyRequested(facts.Server, "1"), reissued, closed}, []string{"dropold server g1: Unused"}, plan.Renewing},
+		{"the drop that a person approved", []fact{reissued, approved(facts.Server, 1), closed}, []string{"dropold server g1: Unused"}, plan.Renewing},
+		{"the drop of a tainted one", []fact{reissued, tainted(facts.Server, 1), trustedEverywhere, closed}, []string{"dropold server g1: Unused"}, plan.Renewing},
 	})
 }
 
 func TestUrgencyWaitsForNoWindow(t *testing.T) {
 	publishes := []string{"publish db-1 [client]: Due", "activate db-1-0"}
-	quarter := endsIn("db-1", Client, clientWindow/4)
+	quarter := endsIn("db-1", facts.Client, clientWindow/4)
 	run(t, []sentence{
-		{"a quarter of renewBefore is left", []fact{closed, quarter}, publishes, Renewing},
-		{"a second more", []fact{opensIn(time.Hour), endsIn("db-1", Client, clientWindow/4+time.Second)},
-			append(awaits("db-1"), "wait for db-1: WindowUnreachable"), Steady},
-		{"a quarter, in a pause", []fact{paused, quarter}, publishes, Renewing},
-		{"a second more, in a pause", []fact{paused, endsIn("db-1", Client, clientWindow/4+time.Second)}, []string{"wait for db-1: RotationPaused"}, Steady},
-		{"as the user says", []fact{opensIn(time.Hour), urgentBefore(day), quarter}, awaits("db-1"), Steady},
-		{"as the user says, reached", []fact{closed, urgentBefore(day), endsIn("db-1", Client, day)}, publishes, Renewing},
-		{"windows that are not understood", []fact{windowsInvalid("x"), quarter}, append(slices.Clone(publishes), "wait for windows: PolicyInvalid"), Renewing},
-		{"an authority", []fact{closed, beginsAt(Server, 0), urgentBefore(402 * day)}, []string{"trustnew server g2: Due", "wait for db-0: WindowUnreachable"}, Renewing},
-		{"the switch to its successor", []fact{authorityEndsIn(Server, 10*day), nextGeneration(Server), trustedEverywhere, closed, urgentBefore(10 * day)},
-			[]string{"switchsigner server g2: Trusted", "wait for db-0: WindowUnreachable"}, Renewing},
+		{"a quarter of renewBefore is left", []fact{closed, quarter}, publishes, plan.Renewing},
+		{"a second more", []fact{opensIn(time.Hour), endsIn("db-1", facts.Client, clientWindow/4+time.Second)},
+			append(awaits("db-1"), "wait for db-1: WindowUnreachable"), plan.Steady},
+		{"a quarter, in a pause", []fact{paused, quarter}, publishes, plan.Renewing},
+		{"a second more, in a pause", []fact{paused, endsIn("db-1", facts.Client, clientWindow/4+time.Second)}, []string{"wait for db-1: RotationPaused"}, plan.Steady},
+		{"as the user says", []fact{opensIn(time.Hour), urgentBefore(day), quarter}, awaits("db-1"), plan.Steady},
+		{"as the user says, reached", []fact{closed, urgentBefore(day), endsIn("db-1", facts.Client, day)}, publishes, plan.Renewing},
+		{"windows that are not understood", []fact{windowsInvalid("x"), quarter}, append(slices.Clone(publishes), "wait for windows: PolicyInvalid"), plan.Renewing},
+		{"an authority", []fact{closed, beginsAt(facts.Server, 0), urgentBefore(402 * day)}, []string{"trustnew server g2: Due", "wait for db-0: WindowUnreachable"}, plan.Renewing},
+		{"the switch to its successor", []fact{authorityEndsIn(facts.Server, 10*day), nextGeneration(facts.Server), trustedEverywhere, closed, urgentBefore(10 * day)},
+			[]string{"switchsigner server g2: Trusted", "publish db-1 [server]: Damaged", "publish db-2 [server]: Damaged", "publish pgbouncer [server]: Damaged", "publish db-0 [server]: Damaged",
+				"activate db-1-0", "wait for db-0: WindowUnreachable"}, plan.Renewing},
 	})
 }
 
@@ -170,54 +175,54 @@ func TestWhatWaitedKeepsItsOrder(t *testing.T) {
 	ends := func(in time.Duration) fact {
 		return func(w *world) {
 			for _, m := range w.members {
-				endsIn(m.name, Client, in)(w)
+				endsIn(m.name, facts.Client, in)(w)
 			}
 		}
 	}
 	all := []string{"publish operator [client]: Due", "publish db-1 [client]: Due", "activate db-1-0"}
 	run(t, []sentence{
-		{"in a window beyond half of renewBefore", []fact{windowOpen, ends(clientWindow / 3)}, all, Renewing},
-		{"without a window, when it is urgent", []fact{closed, ends(clientWindow / 4)}, all, Renewing},
-		{"as the user says", []fact{paused, urgentBefore(day), ends(day)}, all, Renewing},
-		{"a long urgency changes nothing", []fact{closed, urgentBefore(9 * day), ends(clientWindow/2 + time.Second)}, all, Renewing},
+		{"in a window beyond half of renewBefore", []fact{windowOpen, ends(clientWindow / 3)}, all, plan.Renewing},
+		{"without a window, when it is urgent", []fact{closed, ends(clientWindow / 4)}, all, plan.Renewing},
+		{"as the user says", []fact{paused, urgentBefore(day), ends(day)}, all, plan.Renewing},
+		{"a long urgency changes nothing", []fact{closed, urgentBefore(9 * day), ends(clientWindow/2 + time.Second)}, all, plan.Renewing},
 		{"but nobody's certificate expires: half of that", []fact{closed, ends(clientWindow / 8)}, []string{
 			"publish operator [client]: Due", "publish db-1 [client]: Due", "publish db-2 [client]: Due", "publish pgbouncer [client]: Due", "publish db-0 [client]: Due",
-			"activate db-1-0", "activate db-2-0", "activate pgbouncer-x", "activate db-0-0"}, Renewing},
+			"activate db-1-0", "activate db-2-0", "activate pgbouncer-x", "activate db-0-0"}, plan.Renewing},
 	})
 }
 
 func TestWhatAPauseHolds(t *testing.T) {
 	run(t, []sentence{
-		{"a leaf that is due", []fact{paused, due("db-1", Client)}, []string{"wait for db-1: RotationPaused"}, Steady},
-		{"also in an open window", []fact{windowOpen, paused, due("db-1", Client)}, []string{"wait for db-1: RotationPaused"}, Steady},
+		{"a leaf that is due", []fact{paused, due("db-1", facts.Client)}, []string{"wait for db-1: RotationPaused"}, plan.Steady},
+		{"also in an open window", []fact{windowOpen, paused, due("db-1", facts.Client)}, []string{"wait for db-1: RotationPaused"}, plan.Steady},
 		{"not a request", []fact{paused, renewRequested("now")}, []string{"publish operator [client]: Requested",
-			"publish db-1 [server client]: Requested", "activate db-1-0"}, Renewing},
-		{"not repair", []fact{paused, garbled("db-1", Client)}, []string{"publish db-1 [client]: Damaged", "activate db-1-0"}, Renewing},
-		{"not the switch of a re-key under way", []fact{nextGeneration(Server), trustedEverywhere, paused}, []string{"switchsigner server g2: Trusted"}, Renewing},
-		{"not its leaves", []fact{nextGeneration(Server), trustedEverywhere, switched(Server, 2), paused},
-			[]string{"publish db-1 [server]: IssuerNotActive", "activate db-1-0"}, Renewing},
-		{"but a window holds these", []fact{nextGeneration(Server), trustedEverywhere, switched(Server, 2), paused, closed}, awaits("db-1"), Steady},
-		{"not its end", []fact{reissued, paused}, []string{"dropold server g1: Unused"}, Renewing},
+			"publish db-1 [server client]: Requested", "activate db-1-0"}, plan.Renewing},
+		{"not repair", []fact{paused, garbled("db-1", facts.Client)}, []string{"publish db-1 [client]: Damaged", "activate db-1-0"}, plan.Renewing},
+		{"not the switch of a re-key under way", []fact{nextGeneration(facts.Server), trustedEverywhere, paused}, []string{"switchsigner server g2: Trusted"}, plan.Renewing},
+		{"not its leaves", []fact{nextGeneration(facts.Server), trustedEverywhere, switched(facts.Server, 2), paused},
+			[]string{"publish db-1 [server]: IssuerNotActive", "activate db-1-0"}, plan.Renewing},
+		{"but a window holds these", []fact{nextGeneration(facts.Server), trustedEverywhere, switched(facts.Server, 2), paused, closed}, awaits("db-1"), plan.Steady},
+		{"not its end", []fact{reissued, paused}, []string{"dropold server g1: Unused"}, plan.Renewing},
 	})
 }
 
 // What waits wakes the operator the instant the window opens, or when it is urgent if that comes first.
 func TestTheWakeIsTheOpening(t *testing.T) {
 	for _, tc := range []struct {
-		name  string
-		facts []fact
-		want  time.Duration
+		name     string
+		premises []fact
+		want     time.Duration
 	}{
-		{"a leaf", []fact{closed, due("db-1", Client)}, 2 * day},
-		{"an authority", []fact{closed, beginsAt(Server, 0)}, 2 * day},
-		{"urgent before it opens", []fact{closed, endsIn("db-1", Client, clientWindow/4+time.Hour)}, time.Hour},
-		{"urgent in a pause", []fact{paused, endsIn("db-1", Client, clientWindow/4+time.Hour)}, time.Hour},
-		{"nothing waits: nobody is woken for a window", []fact{closed}, given().renewalOf("db-0", Client).Sub(dawn)},
-		{"open, and held up by somebody: it closes", []fact{windowOpen, due("db-1", Client), due("db-2", Client), published("db-1"), slow("db-1-0"), asked("db-1-0")}, 3 * time.Hour},
+		{"a leaf", []fact{closed, due("db-1", facts.Client)}, 2 * day},
+		{"an authority", []fact{closed, beginsAt(facts.Server, 0)}, 2 * day},
+		{"urgent before it opens", []fact{closed, endsIn("db-1", facts.Client, clientWindow/4+time.Hour)}, time.Hour},
+		{"urgent in a pause", []fact{paused, endsIn("db-1", facts.Client, clientWindow/4+time.Hour)}, time.Hour},
+		{"nothing waits: nobody is woken for a window", []fact{closed}, given().renewalOf("db-0", facts.Client).Sub(dawn)},
+		{"open, and held up by somebody: it closes", []fact{windowOpen, due("db-1", facts.Client), due("db-2", facts.Client), published("db-1"), slow("db-1-0"), asked("db-1-0")}, 3 * time.Hour},
 	} {
-		w := given(tc.facts...)
-		if plan := decide(t, w); plan.Wake.Sub(w.now) != tc.want {
-			t.Errorf("%s: wake in %s, want %s; %q", tc.name, plan.Wake.Sub(w.now), tc.want, words(plan))
+		w := given(tc.premises...)
+		if planned := decide(t, w); planned.Wake.Sub(w.now) != tc.want {
+			t.Errorf("%s: wake in %s, want %s; %q", tc.name, planned.Wake.Sub(w.now), tc.want, words(planned))
 		}
 	}
 }
@@ -230,14 +235,14 @@ func TestWhatBeganIsFinished(t *testing.T) {
 	}
 	w.now = w.now.Add(time.Minute) // it is closed
 	w.log = nil
-	plan, _, err := w.rest(40)
+	planned, _, err := w.rest(40)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff([]string{"Prove db-1-0 (Unproven)"}, w.log); diff != "" {
 		t.Errorf("after it closed (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff(awaits("db-2"), words(plan)); diff != "" {
+	if diff := cmp.Diff(awaits("db-2"), words(planned)); diff != "" {
 		t.Errorf("it waits for (-want +got):\n%s", diff)
 	}
 }
@@ -251,10 +256,10 @@ func TestAWindowThatComesTooLate(t *testing.T) {
 	}
 	const late = "wait for db-0: WindowUnreachable"
 	for _, tc := range []struct {
-		name  string
-		facts []fact
-		want  []string
-		says  string
+		name     string
+		premises []fact
+		want     []string
+		says     string
 	}{
 		{"weekly, with the lives of the defaults", []fact{closed}, nil, ""},
 		{"once, when the client leaves can be renewed, and never for the server's", []fact{opensOnceAt(24 * day)},
@@ -263,20 +268,20 @@ func TestAWindowThatComesTooLate(t *testing.T) {
 		{"too late for the client's", []fact{opensOnceAt(70 * day)}, []string{late}, "the client leaf of db-0 and 4 more: to be renewed from 2031-01-20T03"},
 		{"never", []fact{neverOpens}, []string{late}, "no window opens between, none ever opens; it will be renewed outside of any: add to spec.tls.rotation.windows"},
 		{"urgent as soon as it is due", []fact{closed, urgentBefore(20 * day)}, []string{late}, "urgent as soon as it is due, so that it waits for no window: shorten spec.tls.rotation.urgentBefore"},
-		{"never an authority", []fact{beginsAt(Server, 300*day), urgentBefore(day), opensOnceAt(100 * day)}, []string{"wait for server ca g1: WindowUnreachable", late}, "the server ca g1: to be renewed from"},
+		{"never an authority", []fact{beginsAt(facts.Server, 300*day), urgentBefore(day), opensOnceAt(100 * day)}, []string{"wait for server ca g1: WindowUnreachable", late}, "the server ca g1: to be renewed from"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			w := given(tc.facts...)
-			plan := decide(t, w)
+			w := given(tc.premises...)
+			planned := decide(t, w)
 			var text []string
-			for _, b := range plan.Blockers {
+			for _, b := range planned.Blockers {
 				text = append(text, b.Message)
 			}
 			if all := strings.Join(text, "\n"); tc.says == "" && all != "" || !strings.Contains(all, tc.says) {
 				t.Errorf("want %q, got\n%s", tc.says, all)
 			}
-			if diff := cmp.Diff(tc.want, words(plan)); diff != "" || plan.State != Steady {
-				t.Errorf("%s, plan (-want +got):\n%s", plan.State, diff)
+			if diff := cmp.Diff(tc.want, words(planned)); diff != "" || planned.State != plan.Steady {
+				t.Errorf("%s, plan (-want +got):\n%s", planned.State, diff)
 			}
 		})
 	}
@@ -285,8 +290,8 @@ func TestAWindowThatComesTooLate(t *testing.T) {
 // A weekly window is always met with the lives of the defaults, on whatever day it opens.
 func TestAWeeklyWindowIsAlwaysMet(t *testing.T) {
 	for hours := range 7 * 24 {
-		if plan := decide(t, given(opensIn(time.Duration(hours)*time.Hour))); len(plan.Blockers) > 0 {
-			t.Errorf("opening in %d hours: %v", hours, plan.Blockers)
+		if planned := decide(t, given(opensIn(time.Duration(hours)*time.Hour))); len(planned.Blockers) > 0 {
+			t.Errorf("opening in %d hours: %v", hours, planned.Blockers)
 		}
 	}
 }
@@ -305,13 +310,13 @@ func (h *history) windows(t *rapid.T) {
 }
 
 // mustWait is docs/rotation.md read aloud: all that is wrong with a leaf is planned, it is not urgent, and nothing planned may begin.
-func (h *history) mustWait(m *member, domain Domain) bool {
+func (h *history) mustWait(m *member, domain facts.Domain) bool {
 	policy := &h.w.policy
 	if !policy.Paused && (policy.Windows == nil || policy.Windows.Opening(h.w.now).Equal(h.w.now)) {
 		return false
 	}
-	for _, reason := range h.reasons(m, domain) {
-		if reason != ReasonDue && reason != ReasonKeyAlgorithmChanged {
+	for _, why := range h.reasons(m, domain) {
+		if why != reason.Due && why != reason.KeyAlgorithmChanged {
 			return false
 		}
 	}
@@ -324,33 +329,6 @@ func (h *history) mustWait(m *member, domain Domain) bool {
 	return m.leaf(domain).NotAfter.Sub(h.w.now) > enough
 }
 
-// reachSlowly asks the calendar at every hour.
-func reachSlowly(c *calendar, from, until time.Time) bool {
-	for at := from; at.Before(until); at = at.Add(time.Hour) {
-		if c.Opening(at).Equal(at) {
-			return true
-		}
-	}
-	return false
-}
-
-func TestReachRemembersWhatIsTrue(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		hours := func(label string, lowest, highest int) time.Duration {
-			return time.Duration(rapid.IntRange(lowest, highest).Draw(t, label)) * time.Hour
-		}
-		c := &calendar{from: dawn.Add(-1000 * day), every: hours("every", 0, 200), length: hours("length", 1, 10)}
-		var r reach
-		for range rapid.IntRange(1, 30).Draw(t, "questions") {
-			from := dawn.Add(hours("from", 0, 300))
-			until := from.Add(hours("length of the stretch", 0, 100))
-			if got, want := r.open(c, from, until), reachSlowly(c, from, until); got != want {
-				t.Fatalf("%+v: open(%s, %s) = %t", c, from, until, got)
-			}
-		}
-	})
-}
-
 // A schedule is read a few times for a decision, and not for each party.
 func TestWindowsAreAskedFewTimes(t *testing.T) {
 	for name, f := range map[string]fact{
@@ -359,7 +337,7 @@ func TestWindowsAreAskedFewTimes(t *testing.T) {
 		"of all ages": func(w *world) {
 			closed(w)
 			for i, m := range w.members {
-				shift(w, m.name, Client, -time.Duration(i)*day/6)
+				shift(w, m.name, facts.Client, -time.Duration(i)*day/6)
 			}
 		},
 	} {

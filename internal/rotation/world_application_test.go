@@ -6,6 +6,9 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"pgtls.dev/pgtls/internal/rotation/facts"
+	"pgtls.dev/pgtls/internal/rotation/plan"
 )
 
 // The applications of a world: what was issued to them, what was revoked, and who is let in.
@@ -13,7 +16,7 @@ import (
 // application adds somebody who logs in with a certificate.
 func application(user string) fact {
 	return func(w *world) {
-		w.members = append(w.members, &member{name: "user-" + user, kind: Application, user: user, secret: Material{State: Missing}, wants: []LeafWant{wantClient(user)}})
+		w.members = append(w.members, &member{name: "user-" + user, kind: facts.Application, user: user, secret: facts.Material{State: facts.Missing}, wants: []facts.LeafWant{wantClient(user)}})
 		w.sort()
 	}
 }
@@ -22,13 +25,13 @@ func application(user string) fact {
 func issued(user string) fact {
 	return func(w *world) {
 		application(user)(w)
-		w.publish(w.member("user-"+user), []Domain{Client})
+		w.publish(w.member("user-"+user), []facts.Domain{facts.Client})
 	}
 }
 
 // replaced gives an application a new certificate in place of the one that it has.
 func replaced(user string) fact {
-	return func(w *world) { w.publish(w.member("user-"+user), []Domain{Client}) }
+	return func(w *world) { w.publish(w.member("user-"+user), []facts.Domain{facts.Client}) }
 }
 
 // revokeBefore asks for the revocation of everything that was issued to a user before a time from now.
@@ -40,14 +43,14 @@ func userGone(user string) fact {
 	return func(w *world) { w.member("user-" + user).wants = nil }
 }
 
-func ledgerUnreadable(w *world) { w.ledger = Ledger{State: Unknown} }
+func ledgerUnreadable(w *world) { w.ledger = facts.Ledger{State: facts.Unknown} }
 
 // corporateTrusted is an authority from elsewhere whose client certificates everybody accepts.
 func corporateTrusted(w *world) {
 	corporateWanted(w)
-	admitted(Client, "corporate")(w)
+	admitted(facts.Client, "corporate")(w)
 	for _, m := range w.members {
-		if m.kind == Application {
+		if m.kind == facts.Application {
 			continue
 		}
 		m.secret = cloneMaterial(m.secret)
@@ -63,11 +66,11 @@ func corporateTrusted(w *world) {
 func corporateWanted(w *world) { w.besides = append(w.besides, "corporate") }
 
 // observeApplications: a user without wants is one whose Secret is still there.
-func (w *world) observeApplications(o *Observed) {
+func (w *world) observeApplications(o *facts.Observed) {
 	o.Ledger = w.ledger
 	o.Ledger.Issued = slices.Clone(w.ledger.Issued)
-	o.Parties = slices.DeleteFunc(o.Parties, func(p Party) bool {
-		gone := p.Kind == Application && len(p.Wants) == 0
+	o.Parties = slices.DeleteFunc(o.Parties, func(p facts.Party) bool {
+		gone := p.Kind == facts.Application && len(p.Wants) == 0
 		if gone {
 			o.UnwantedApplications = append(o.UnwantedApplications, p.Name)
 		}
@@ -76,10 +79,10 @@ func (w *world) observeApplications(o *Observed) {
 }
 
 // application carries out a step that only applications cause.
-func (w *world) application(s Step) error {
-	switch s.Op {
-	case Revoke:
-		if w.ledger.State != Present {
+func (w *world) application(s plan.Step) error {
+	switch s := s.(type) {
+	case plan.Revoke:
+		if w.ledger.State != facts.Present {
 			return fmt.Errorf("noting in a ledger that is %q", w.ledger.State)
 		}
 		w.ledger.Issued = slices.Clone(w.ledger.Issued)
@@ -88,47 +91,44 @@ func (w *world) application(s Step) error {
 				w.ledger.Issued[i].RevokedAt = w.now
 			}
 		}
-	case EndSessions:
+	case plan.EndSessions:
 		m, c := w.pod(s.Pod)
 		lists := m.secret.Revoked.String()
-		if c.swept.Lists != lists {
-			c.swept = Swept{Lists: lists, First: w.now}
+		if c.terminated.Lists != lists {
+			c.terminated = facts.Terminated{Lists: lists, First: w.now}
 		}
-		c.swept.Last = w.now
-	case Discard:
+		c.terminated.Last = w.now
+	case plan.Discard:
 		w.members = slices.DeleteFunc(w.members, func(m *member) bool { return m.name == s.Party })
 	default:
-		return fmt.Errorf("no such step: %q", s.Op)
+		return fmt.Errorf("no such step: %q", s.Op())
 	}
 	return nil
 }
 
 // noteIssue enters a leaf of an application in the ledger.
-func (w *world) noteIssue(m *member, leaf *Leaf) {
-	if m.kind != Application {
+func (w *world) noteIssue(m *member, leaf *facts.Leaf) {
+	if m.kind != facts.Application {
 		return
 	}
-	w.ledger.State = Present
-	w.ledger.Issued = append(slices.Clone(w.ledger.Issued), Issued{User: m.user, Serial: leaf.Serial, IssuerKeyID: leaf.IssuerKeyID, At: w.now, NotAfter: leaf.NotAfter})
+	w.ledger.State = facts.Present
+	w.ledger.Issued = append(slices.Clone(w.ledger.Issued), facts.Issued{User: m.user, Serial: leaf.Serial, IssuerKeyID: leaf.IssuerKeyID, At: w.now, NotAfter: leaf.NotAfter})
 }
 
-// addRevocations adds what a publish adds besides leaves and bundles, and takes away what an application does not get.
-func (w *world) addRevocations(m *member, material *Material) {
-	if m.kind == Application {
-		material.Anchors.Client = nil
-	}
-	if m.kind != Instance || w.plan == nil {
+// addRevocations adds what a publish adds besides leaves and bundles.
+func (w *world) addRevocations(m *member, material *facts.Material, s plan.Publish) {
+	if m.kind != facts.Instance {
 		return
 	}
-	lists, keep := w.plan.Lists()
-	if keep {
+	lists := s.Lists
+	if s.KeepLists {
 		lists = m.secret.Revoked
 	}
 	material.Revoked = maps.Clone(lists)
 	material.Lists = nil
 	for issuer, serials := range lists {
 		if material.Lists == nil {
-			material.Lists = ListNumbers{}
+			material.Lists = facts.ListNumbers{}
 		}
 		material.Lists[issuer] = w.now.Unix() + 1
 		if before, there := m.secret.Revoked[issuer]; there && slices.Equal(before, serials) {
@@ -138,12 +138,12 @@ func (w *world) addRevocations(m *member, material *Material) {
 }
 
 // listed is what the agent checks: a list for each anchor, or none at all.
-func listed(w *world, m *Material) bool {
+func listed(w *world, m *facts.Material) bool {
 	if m.Revoked == nil {
 		return true
 	}
-	for _, a := range w.generations(Client) {
-		if _, there := m.Revoked[a.facts.KeyID]; slices.Contains(m.Anchors.Client, a.facts.Fingerprint) && !there {
+	for _, a := range w.generations(facts.Client) {
+		if _, there := m.Revoked[a.certificate.KeyID]; slices.Contains(m.Anchors.Client, a.certificate.Fingerprint) && !there {
 			return false
 		}
 	}
@@ -151,17 +151,17 @@ func listed(w *world, m *Material) bool {
 }
 
 // letIn names the pods whose PostgreSQL lets in who presents a certificate, as it is loaded there.
-func (w *world) letIn(entry Issued) string {
+func (w *world) letIn(entry facts.Issued) string {
 	var in []string
 	for _, m := range w.members {
 		for _, c := range m.pods {
-			if m.kind != Instance {
+			if m.kind != facts.Instance {
 				continue
 			}
 			refused := slices.Contains(c.active.Revoked[entry.IssuerKeyID], entry.Serial)
 			trusted := false
-			for _, a := range w.generations(Client) {
-				trusted = trusted || a.facts.KeyID == entry.IssuerKeyID && slices.Contains(c.loaded.Client, a.facts.Fingerprint)
+			for _, a := range w.generations(facts.Client) {
+				trusted = trusted || a.certificate.KeyID == entry.IssuerKeyID && slices.Contains(c.loaded.Client, a.certificate.Fingerprint)
 			}
 			if trusted && !refused && w.now.Before(entry.NotAfter) {
 				in = append(in, c.name)

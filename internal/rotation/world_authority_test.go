@@ -7,6 +7,10 @@ import (
 	"time"
 
 	"pgtls.dev/pgtls/internal/pki"
+
+	"pgtls.dev/pgtls/internal/rotation/facts"
+	"pgtls.dev/pgtls/internal/rotation/plan"
+	"pgtls.dev/pgtls/internal/rotation/reason"
 )
 
 // The authorities of the simulated cluster: what is stored of them, and what the operator does with them.
@@ -15,22 +19,23 @@ import (
 type storedAuthority struct {
 	generation               int
 	created                  time.Time
-	facts                    pki.CertificateFacts
-	original, copy           Store
-	problem                  Reason
-	forward, backward, older Bridge
-	marks                    Marks
+	certificate              pki.CertificateFacts
+	original, copy           facts.Store
+	remembered               bool // by the operator that runs
+	problem                  reason.Code
+	forward, backward, older facts.Bridge
+	marks                    facts.Marks
 }
 
 // generations of a domain, oldest first.
-func (w *world) generations(domain Domain) (all []*storedAuthority) {
+func (w *world) generations(domain facts.Domain) (all []*storedAuthority) {
 	if a := w.authorities[domain]; a != nil {
 		all = append(all, a)
 	}
 	return append(all, w.newer[domain]...)
 }
 
-func (w *world) generation(domain Domain, n int) *storedAuthority {
+func (w *world) generation(domain facts.Domain, n int) *storedAuthority {
 	for _, a := range w.generations(domain) {
 		if a.generation == n {
 			return a
@@ -40,7 +45,7 @@ func (w *world) generation(domain Domain, n int) *storedAuthority {
 }
 
 // trusted are the generations of a domain that were not dropped.
-func (w *world) trusted(domain Domain) (trusted []*storedAuthority) {
+func (w *world) trusted(domain facts.Domain) (trusted []*storedAuthority) {
 	all := w.generations(domain)
 	for _, a := range all {
 		if !slices.ContainsFunc(all, func(b *storedAuthority) bool { return slices.Contains(b.marks.Retired, a.generation) }) {
@@ -51,9 +56,9 @@ func (w *world) trusted(domain Domain) (trusted []*storedAuthority) {
 }
 
 // find returns the generation of a key.
-func (w *world) find(domain Domain, keyID string) *storedAuthority {
+func (w *world) find(domain facts.Domain, keyID string) *storedAuthority {
 	for _, a := range w.generations(domain) {
-		if a.facts.KeyID == keyID {
+		if a.certificate.KeyID == keyID {
 			return a
 		}
 	}
@@ -61,21 +66,16 @@ func (w *world) find(domain Domain, keyID string) *storedAuthority {
 }
 
 // signing is who signs: the newest that was switched to and not withdrawn, or the oldest.
-func (w *world) signing(domain Domain) *storedAuthority {
-	if w.plan != nil {
-		return w.generation(domain, w.plan.Signer(domain))
-	}
+func (w *world) signing(domain facts.Domain) *storedAuthority {
 	trusted := w.trusted(domain)
 	for _, a := range slices.Backward(trusted) {
-		back := slices.ContainsFunc(trusted, func(b *storedAuthority) bool {
-			return b.generation < a.generation && a.generation <= b.marks.RolledBack
-		})
+		back := a.marks.Withdrawn != "" && a != trusted[0]
 		if !a.marks.SwitchedAt.IsZero() && !back && a.problem == "" {
 			return a
 		}
 	}
 	for _, a := range trusted { // an expired one leaves it to the next
-		if w.now.Before(a.facts.NotAfter) {
+		if w.now.Before(a.certificate.NotAfter) {
 			return a
 		}
 	}
@@ -86,12 +86,9 @@ func (w *world) signing(domain Domain) *storedAuthority {
 }
 
 // anchors are the fingerprints of what is to be trusted, sorted.
-func (w *world) anchors(domain Domain) (anchors []string) {
-	if w.plan != nil {
-		return w.plan.Anchors(domain)
-	}
+func (w *world) anchors(domain facts.Domain) (anchors []string) {
 	for _, a := range w.trusted(domain) {
-		anchors = append(anchors, a.facts.Fingerprint)
+		anchors = append(anchors, a.certificate.Fingerprint)
 	}
 	for _, a := range w.record {
 		if a.Domain == domain {
@@ -103,16 +100,13 @@ func (w *world) anchors(domain Domain) (anchors []string) {
 }
 
 // chainOf are the bridges behind a leaf that a generation issued.
-func (w *world) chainOf(domain Domain, issuerKeyID string) (chain []string) {
-	if w.plan != nil {
-		return w.plan.Chain(domain, issuerKeyID)
-	}
+func (w *world) chainOf(domain facts.Domain, issuerKeyID string) (chain []string) {
 	for _, a := range w.trusted(domain) {
-		if a.facts.KeyID != issuerKeyID {
+		if a.certificate.KeyID != issuerKeyID {
 			continue
 		}
-		shown := func(b Bridge, old int) bool {
-			return b.Fingerprint != "" && w.policy.Rekey[domain].Tainted != old && w.now.Before(b.until())
+		shown := func(b facts.Bridge, old int) bool {
+			return b.Fingerprint != "" && w.policy.Rekey[domain].Tainted != old && w.now.Before(b.Until())
 		}
 		after := w.generation(domain, a.generation+1)
 		switch {
@@ -129,10 +123,10 @@ func (w *world) chainOf(domain Domain, issuerKeyID string) (chain []string) {
 }
 
 // named reports whether an authority is in the operator's bundle, or a leaf of it in use.
-func (w *world) named(domain Domain, a *storedAuthority) bool {
+func (w *world) named(domain facts.Domain, a *storedAuthority) bool {
 	return slices.ContainsFunc(w.members, func(m *member) bool {
 		leaf := m.leaf(domain)
-		return m.kind == Operator && slices.Contains(m.secret.Anchors.Of(domain), a.facts.Fingerprint) || leaf != nil && leaf.IssuerKeyID == a.facts.KeyID
+		return m.kind == facts.Operator && slices.Contains(m.secret.Anchors.Of(domain), a.certificate.Fingerprint) || leaf != nil && leaf.IssuerKeyID == a.certificate.KeyID
 	})
 }
 
@@ -149,94 +143,136 @@ func highestNamed(anchors []string) int {
 	return highest
 }
 
-func (w *world) storeAuthority(s Step) error {
-	a := w.generation(s.Domain, s.Generation)
-	switch {
-	case s.Op == CreateAuthority:
+// stored reports whether a Secret of an authority is there.
+func (a *storedAuthority) stored() bool { return a.original.Present || a.copy.Present }
+
+// storeAuthority makes a first generation, or one of the two Secrets of another from what there is of it.
+func (w *world) storeAuthority(s plan.Step) error {
+	switch s := s.(type) {
+	case plan.CreateAuthority:
 		if w.authorities[s.Domain] != nil {
 			return fmt.Errorf("the authority exists")
 		}
 		w.createAuthority(s.Domain, s.Generation)
-	case s.Op == CopyAuthority && a.original.Present && !a.copy.Present:
-		a.copy = Store{Present: true}
-	case s.Op == RestoreAuthority && a.copy.Present && !a.original.Present:
-		a.original = Store{Present: true}
-	case s.Op == ReleaseAuthority && s.Copy:
-		a.copy = Store{}
-	case s.Op == ReleaseAuthority && a.original.Deleting:
-		a.original = Store{}
-	default:
-		return fmt.Errorf("precondition of %s failed", s)
+		w.authorities[s.Domain].copy = facts.Store{} // that is another step
+	case plan.RestoreAuthority:
+		a := w.generation(s.Domain, s.Generation)
+		if a == nil || !a.stored() && !a.remembered {
+			return fmt.Errorf("precondition of %s failed", s)
+		}
+		at := &a.original
+		if s.Copy {
+			at = &a.copy
+		}
+		if at.Present {
+			return fmt.Errorf("%s overwrites a Secret", s)
+		}
+		*at = facts.Store{Present: true}
 	}
 	return nil
 }
 
-func (w *world) createAuthority(domain Domain, generation int) {
+func (w *world) createAuthority(domain facts.Domain, generation int) {
 	w.authorities[domain] = w.newAuthority(domain, generation)
+	w.authorities[domain].copy = facts.Store{Present: true}
 }
 
-func (w *world) newAuthority(domain Domain, generation int) *storedAuthority {
+func (w *world) newAuthority(domain facts.Domain, generation int) *storedAuthority {
 	name := fmt.Sprintf("%s-g%d", domain, generation)
 	wishes := w.policy.Rekey[domain]
-	return &storedAuthority{generation: generation, original: Store{Present: true}, facts: pki.CertificateFacts{
+	return &storedAuthority{generation: generation, original: facts.Store{Present: true}, remembered: true, certificate: pki.CertificateFacts{
 		Subject: "CN=" + name, KeyID: name + "-key", IssuerKeyID: name + "-key", Fingerprint: name, IsCA: true, Algorithm: w.policy.Authorities[domain].Algorithm,
 		NotBefore: w.now.Add(-time.Hour), NotAfter: w.now.Add(w.policy.Authorities[domain].Life)},
-		marks: Marks{Answered: wishes.Request, RollbackSeen: wishes.Rollback}}
+		marks: facts.Marks{Answered: wishes.Request, RollbackSeen: wishes.Rollback}}
 }
 
 // rekey carries out what changes who is trusted or who signs, with the preconditions that the real writes have.
-func (w *world) rekey(s Step) error {
-	a, signer := w.generation(s.Domain, s.Generation), w.generation(s.Domain, s.Signer)
-	if s.Op == TrustNew && a != nil && !a.original.Present && !a.copy.Present && !w.held(s.Domain, a) {
-		w.forget(s.Domain, a) // its Secret was lost before anybody heard of it
-		a = nil
-	}
-	switch {
-	case s.Op == TrustNew && a == nil:
-		a = w.newAuthority(s.Domain, s.Generation)
-		if old := w.signing(s.Domain); s.Bridged {
-			a.forward = bridgeBetween(a, old, old.facts.NotAfter)
-			a.backward = bridgeBetween(old, a, w.now.Add(day))
-			a.older = old.forward
+func (w *world) rekey(s plan.Step) error {
+	failed := fmt.Errorf("precondition of %s failed", s)
+	switch s := s.(type) {
+	case plan.TrustNew:
+		return w.trustNew(s)
+	case plan.SwitchSigner:
+		a := w.generation(s.Domain, s.Generation)
+		if a == nil || !a.stored() {
+			return failed
 		}
-		w.newer[s.Domain] = append(w.newer[s.Domain], a)
-	case s.Op == SwitchSigner && a != nil:
 		a.marks.SwitchedAt = w.now
-	case s.Op == RollBack && a != nil && signer != nil:
-		signer.marks.RolledBack, signer.marks.Answered = a.generation, a.marks.Answered
-		signer.marks.RollbackSeen = w.policy.Rekey[s.Domain].Rollback
-	case s.Op == DropOld && signer != nil:
-		signer.marks.Retired = append(slices.Clone(signer.marks.Retired), s.Generation)
-	case s.Op == DiscardAuthority && a != nil:
+	case plan.RollBack:
+		a := w.generation(s.Domain, s.Generation)
+		if a == nil || !a.stored() {
+			return failed
+		}
+		a.marks.Withdrawn, a.marks.RollbackSeen = s.Reason, w.policy.Rekey[s.Domain].Rollback
+	case plan.DropOld:
+		return w.dropOld(s)
+	case plan.DiscardAuthority:
+		a := w.generation(s.Domain, s.Generation)
+		if a == nil {
+			return failed
+		}
 		w.forget(s.Domain, a)
-	default:
-		return fmt.Errorf("precondition of %s failed", s)
 	}
 	return nil
 }
 
-func bridgeBetween(subject, by *storedAuthority, until time.Time) Bridge {
-	from := subject.facts.NotBefore
-	if by.facts.NotBefore.After(from) {
-		from = by.facts.NotBefore
+// trustNew makes the next generation. What was lost before any bundle held it gives its number away.
+func (w *world) trustNew(s plan.TrustNew) error {
+	a := w.generation(s.Domain, s.Generation)
+	if a != nil && !a.stored() && !w.isHeld(s.Domain, a) {
+		w.forget(s.Domain, a)
+		a = nil
 	}
-	return Bridge{
-		Fingerprint: subject.facts.Fingerprint + "-by-" + by.facts.Fingerprint,
-		KeyID:       subject.facts.KeyID, IssuerKeyID: by.facts.KeyID, NotBefore: from, NotAfter: until,
+	if a != nil {
+		return fmt.Errorf("%s overwrites a Secret", s)
+	}
+	a = w.newAuthority(s.Domain, s.Generation)
+	if old := w.generation(s.Domain, s.Active); s.Bridged {
+		a.forward = bridgeBetween(a, old, old.certificate.NotAfter)
+		a.backward = bridgeBetween(old, a, w.now.Add(day))
+		a.older = old.forward
+	}
+	w.newer[s.Domain] = append(w.newer[s.Domain], a)
+	return nil
+}
+
+// dropOld notes on the active authority that another one is dropped, and what is to be remembered of one that was rolled back.
+func (w *world) dropOld(s plan.DropOld) error {
+	active, old := w.generation(s.Domain, s.Active), w.generation(s.Domain, s.Generation)
+	if active == nil || !active.stored() {
+		return fmt.Errorf("precondition of %s failed", s)
+	}
+	marks := &active.marks
+	marks.Retired = append(slices.Clone(marks.Retired), s.Generation)
+	if old != nil && old.marks.Withdrawn != "" {
+		marks.RolledBack, marks.RolledBackBy = s.Generation, old.marks.Withdrawn
+		marks.Answered, marks.RollbackSeen = old.marks.Answered, old.marks.RollbackSeen
+	}
+	return nil
+}
+
+func bridgeBetween(subject, by *storedAuthority, until time.Time) facts.Bridge {
+	from := subject.certificate.NotBefore
+	if by.certificate.NotBefore.After(from) {
+		from = by.certificate.NotBefore
+	}
+	return facts.Bridge{
+		Fingerprint: subject.certificate.Fingerprint + "-by-" + by.certificate.Fingerprint,
+		KeyID:       subject.certificate.KeyID, IssuerKeyID: by.certificate.KeyID, NotBefore: from, NotAfter: until,
 	}
 }
 
 // held reports whether some Secret or process holds an authority.
-func (w *world) held(domain Domain, a *storedAuthority) bool {
+func (w *world) isHeld(domain facts.Domain, a *storedAuthority) bool {
 	return slices.ContainsFunc(w.members, func(m *member) bool {
-		return slices.Contains(m.secret.Anchors.Of(domain), a.facts.Fingerprint) || slices.ContainsFunc(m.pods, func(c *container) bool {
-			return slices.Contains(c.loaded.Of(domain), a.facts.Fingerprint) || slices.Contains(c.active.Anchors.Of(domain), a.facts.Fingerprint)
+		return slices.Contains(m.secret.Anchors.Of(domain), a.certificate.Fingerprint) || slices.ContainsFunc(m.pods, func(c *container) bool {
+			return slices.Contains(c.loaded.Of(domain), a.certificate.Fingerprint) || slices.Contains(c.active.Anchors.Of(domain), a.certificate.Fingerprint)
 		})
 	})
 }
 
 // forget drops an authority from what is stored.
-func (w *world) forget(domain Domain, a *storedAuthority) {
+func (w *world) forget(domain facts.Domain, a *storedAuthority) {
 	rest := slices.DeleteFunc(w.generations(domain), func(b *storedAuthority) bool { return b == a })
 	w.authorities[domain], w.newer[domain] = rest[0], rest[1:]
 }

@@ -7,6 +7,9 @@ import (
 	"time"
 
 	"pgtls.dev/pgtls/internal/pki"
+
+	"pgtls.dev/pgtls/internal/rotation/facts"
+	"pgtls.dev/pgtls/internal/rotation/plan"
 )
 
 // Certificates from elsewhere in the simulated cluster: what their sources hold, what is noted of their anchors, who presents
@@ -14,13 +17,13 @@ import (
 
 // slot is a place for a custom certificate: what the processes of one kind present in a domain.
 type slot struct {
-	kind   Kind
-	domain Domain
+	kind   facts.Kind
+	domain facts.Domain
 }
 
 // source is what the user's Secret for a slot holds.
 type source struct {
-	custom  Custom
+	custom  facts.Custom
 	refused bool // it holds something that cannot be used: what is published goes on being wanted
 }
 
@@ -30,16 +33,16 @@ const customLife = 60 * day
 var anchorEnd = dawn.Add(3650 * day)
 
 // newCustom is a certificate that an issuer makes now.
-func (w *world) newCustom(domain Domain, issuer string) Custom {
+func (w *world) newCustom(domain facts.Domain, issuer string) facts.Custom {
 	w.serial++
-	return Custom{
+	return facts.Custom{
 		Domain: domain, Fingerprint: fmt.Sprintf("custom-%d", w.serial), Content: fmt.Sprintf("content-%d", w.serial),
 		IssuerKeyID: issuer + "-key", Anchors: []string{issuer}, NotBefore: w.now.Add(-backdate), NotAfter: w.now.Add(customLife),
 	}
 }
 
 // wanted is what the members of a kind are to present in a domain; nil: their own leaves.
-func (w *world) wanted(s slot) *Custom {
+func (w *world) wanted(s slot) *facts.Custom {
 	from := w.sources[s]
 	switch {
 	case from == nil:
@@ -51,7 +54,7 @@ func (w *world) wanted(s slot) *Custom {
 }
 
 // lastGood is the newest that some member of a kind presents.
-func (w *world) lastGood(s slot) (last *Custom) {
+func (w *world) lastGood(s slot) (last *facts.Custom) {
 	for _, m := range w.members {
 		for i := range m.secret.Customs {
 			c := &m.secret.Customs[i]
@@ -64,8 +67,8 @@ func (w *world) lastGood(s slot) (last *Custom) {
 	return last
 }
 
-func (w *world) wantedBy(m *member) (customs []Custom) {
-	for _, domain := range Domains() {
+func (w *world) wantedBy(m *member) (customs []facts.Custom) {
+	for _, domain := range facts.Domains() {
 		if c := w.wanted(slot{m.kind, domain}); c != nil {
 			customs = append(customs, *c)
 		}
@@ -73,7 +76,7 @@ func (w *world) wantedBy(m *member) (customs []Custom) {
 	return cloneCustoms(customs)
 }
 
-func cloneCustoms(customs []Custom) []Custom {
+func cloneCustoms(customs []facts.Custom) []facts.Custom {
 	customs = slices.Clone(customs)
 	for i := range customs {
 		customs[i].Anchors = slices.Clone(customs[i].Anchors)
@@ -82,16 +85,16 @@ func cloneCustoms(customs []Custom) []Custom {
 }
 
 // foreign are the anchors from elsewhere that are wanted or noted, sorted.
-func (w *world) foreign() []Anchor {
+func (w *world) external() []facts.Anchor {
 	all := slices.Clone(w.record)
-	want := func(domain Domain, fingerprint string) {
+	want := func(domain facts.Domain, fingerprint string) {
 		for i := range all {
 			if all[i].Domain == domain && all[i].Fingerprint == fingerprint {
 				all[i].Wanted = true
 				return
 			}
 		}
-		all = append(all, Anchor{Domain: domain, Fingerprint: fingerprint, Subject: "CN=" + fingerprint, NotAfter: anchorEnd, Wanted: true})
+		all = append(all, facts.Anchor{Domain: domain, Fingerprint: fingerprint, Subject: "CN=" + fingerprint, NotAfter: anchorEnd, Wanted: true})
 	}
 	for s := range w.sources {
 		if c := w.wanted(s); c != nil {
@@ -101,33 +104,33 @@ func (w *world) foreign() []Anchor {
 		}
 	}
 	for _, a := range w.besides {
-		want(Client, a)
+		want(facts.Client, a)
 	}
-	slices.SortFunc(all, func(a, b Anchor) int {
+	slices.SortFunc(all, func(a, b facts.Anchor) int {
 		return cmp.Or(cmp.Compare(a.Domain, b.Domain), cmp.Compare(a.Fingerprint, b.Fingerprint))
 	})
 	return all
 }
 
 // note writes the record of anchors, as it was observed.
-func (w *world) note(s Step) error {
-	for _, a := range w.foreign() {
-		if a.Domain != s.Domain || a.Fingerprint != s.Anchor {
+func (w *world) note(about plan.AnchorStep, s plan.Step) error {
+	for _, a := range w.external() {
+		if a.Domain != about.Domain || a.Fingerprint != about.Anchor {
 			continue
 		}
-		switch s.Op {
-		case AdmitAnchor:
+		switch s.(type) {
+		case plan.AdmitAnchor:
 			if !a.Admitted {
 				a.AdmittedAt = w.now
 			}
 			a.Admitted, a.UnusedSince = true, time.Time{}
-		case NoteUnused:
+		case plan.NoteUnused:
 			a.UnusedSince = w.now
 		default:
 			a.Admitted = false
 		}
 		a.Wanted = false // is never noted
-		w.record = slices.DeleteFunc(w.record, func(b Anchor) bool { return b.Domain == a.Domain && b.Fingerprint == a.Fingerprint })
+		w.record = slices.DeleteFunc(w.record, func(b facts.Anchor) bool { return b.Domain == a.Domain && b.Fingerprint == a.Fingerprint })
 		if a.Admitted {
 			w.record = append(w.record, a)
 		}
@@ -137,10 +140,10 @@ func (w *world) note(s Step) error {
 }
 
 // customsAfter is what a member's process presents in place of its own leaves after a step.
-func (w *world) customsAfter(m *member, s Step) (customs []Custom, err error) {
-	for _, domain := range Domains() {
+func (w *world) customsAfter(m *member, s plan.Publish) (customs []facts.Custom, err error) {
+	for _, domain := range facts.Domains() {
 		want := w.wanted(slot{m.kind, domain})
-		switch have := customIn(m.secret.Customs, domain); {
+		switch have := customOf(m.secret.Customs, domain); {
 		case slices.Contains(s.Adopt, domain) && want == nil:
 			return nil, fmt.Errorf("the custom %s certificate of %s is not at hand", domain, m.name)
 		case slices.Contains(s.Adopt, domain):
@@ -154,14 +157,24 @@ func (w *world) customsAfter(m *member, s Step) (customs []Custom, err error) {
 	return cloneCustoms(customs), nil
 }
 
+// customOf finds a custom certificate without the code under test.
+func customOf(customs []facts.Custom, domain facts.Domain) *facts.Custom {
+	for i := range customs {
+		if customs[i].Domain == domain {
+			return &customs[i]
+		}
+	}
+	return nil
+}
+
 // toServe is the fingerprint of what is to be served with some material: by the process, or by the agent and Patroni.
-func toServe(m *Material, process bool) string {
+func toServe(m *facts.Material, process bool) string {
 	for _, c := range m.Customs {
-		if process && c.Domain == Server {
+		if process && c.Domain == facts.Server {
 			return c.Fingerprint
 		}
 	}
-	if l := leafOf(m, Server); l != nil {
+	if l := leafOf(m, facts.Server); l != nil {
 		return l.Fingerprint
 	}
 	return ""
@@ -170,40 +183,40 @@ func toServe(m *Material, process bool) string {
 // --- facts -------------------------------------------------------------------
 
 // brings puts a new certificate of an issuer into a source.
-func brings(kind Kind, domain Domain, issuer string) fact {
+func brings(kind facts.Kind, domain facts.Domain, issuer string) fact {
 	return func(w *world) { w.sources[slot{kind, domain}] = &source{custom: w.newCustom(domain, issuer)} }
 }
 
 // takesAway is a spec that names no source any more.
-func takesAway(kind Kind, domain Domain) fact {
+func takesAway(kind facts.Kind, domain facts.Domain) fact {
 	return func(w *world) { delete(w.sources, slot{kind, domain}) }
 }
 
 // spoils puts something that cannot be used into a source.
-func spoils(kind Kind, domain Domain) fact {
+func spoils(kind facts.Kind, domain facts.Domain) fact {
 	return func(w *world) { w.sources[slot{kind, domain}].refused = true }
 }
 
 // wanting changes what is in a source.
-func wanting(kind Kind, domain Domain, change func(*Custom)) fact {
+func wanting(kind facts.Kind, domain facts.Domain, change func(*facts.Custom)) fact {
 	return func(w *world) { change(&w.sources[slot{kind, domain}].custom) }
 }
 
-func immediately(c *Custom) { c.Immediate = true }
-func unapproved(c *Custom)  { c.Unapproved = true }
-func crossSigned(c *Custom) { c.Anchors = append(c.Anchors, "bank") }
-func lasting(life time.Duration) func(*Custom) {
-	return func(c *Custom) { c.NotAfter = c.NotBefore.Add(life) }
+func immediately(c *facts.Custom) { c.Immediate = true }
+func unapproved(c *facts.Custom)  { c.Unapproved = true }
+func crossSigned(c *facts.Custom) { c.Anchors = append(c.Anchors, "bank") }
+func lasting(life time.Duration) func(*facts.Custom) {
+	return func(c *facts.Custom) { c.NotAfter = c.NotBefore.Add(life) }
 }
 
 // admitted is an anchor that is noted as trusted, since now.
-func admitted(domain Domain, anchor string) fact {
+func admitted(domain facts.Domain, anchor string) fact {
 	return func(w *world) {
-		w.record = append(w.record, Anchor{Domain: domain, Fingerprint: anchor, Subject: "CN=" + anchor, NotAfter: anchorEnd, Admitted: true, AdmittedAt: w.now})
+		w.record = append(w.record, facts.Anchor{Domain: domain, Fingerprint: anchor, Subject: "CN=" + anchor, NotAfter: anchorEnd, Admitted: true, AdmittedAt: w.now})
 	}
 }
 
-func ofAnchor(anchor string, change func(*Anchor)) fact {
+func ofAnchor(anchor string, change func(*facts.Anchor)) fact {
 	return func(w *world) {
 		for i := range w.record {
 			if w.record[i].Fingerprint == anchor {
@@ -214,12 +227,12 @@ func ofAnchor(anchor string, change func(*Anchor)) fact {
 }
 
 // trusting is an anchor that is noted, and that everybody has loaded.
-func trusting(domain Domain, anchor string) fact {
+func trusting(domain facts.Domain, anchor string) fact {
 	return func(w *world) { admitted(domain, anchor)(w); trustedEverywhere(w) }
 }
 
 // presenting is a custom certificate that all of a kind present and everybody trusts.
-func presenting(kind Kind, domain Domain, issuer string) fact {
+func presenting(kind facts.Kind, domain facts.Domain, issuer string) fact {
 	return func(w *world) {
 		brings(kind, domain, issuer)(w)
 		admitted(domain, issuer)(w)
@@ -233,11 +246,9 @@ func presenting(kind Kind, domain Domain, issuer string) fact {
 }
 
 // adopted is a party whose material presents what is wanted, and nobody was asked to use it.
-func adopted(party string, domain Domain) fact {
+func adopted(party string, domain facts.Domain) fact {
 	return func(w *world) {
-		if err := w.write(w.member(party), Step{Adopt: []Domain{domain}}); err != nil {
-			panic(err)
-		}
+		w.publishAs(w.member(party), plan.Publish{Adopt: []facts.Domain{domain}})
 	}
 }
 
@@ -246,16 +257,16 @@ func besides(anchor string) fact { return func(w *world) { w.besides = append(w.
 
 // customGarbled damages what a party presents.
 func customGarbled(party string) fact {
-	return damaged(party, func(m *Material) { m.Customs[0].Problem = string(pki.CertificateMalformed) })
+	return damaged(party, func(m *facts.Material) { m.Customs[0].Problem = string(pki.CertificateMalformed) })
 }
 
 // presentedEndsIn makes what everybody presents of a slot end a while from now; there is no newer one.
-func presentedEndsIn(kind Kind, domain Domain, rest time.Duration) fact {
+func presentedEndsIn(kind facts.Kind, domain facts.Domain, rest time.Duration) fact {
 	return func(w *world) {
 		source := &w.sources[slot{kind, domain}].custom
 		by := w.now.Add(rest).Sub(source.NotAfter)
 		source.NotBefore, source.NotAfter = source.NotBefore.Add(by), source.NotAfter.Add(by)
-		shift := func(customs []Custom) {
+		shift := func(customs []facts.Custom) {
 			for i := range customs {
 				if customs[i].Domain == domain {
 					customs[i].NotBefore, customs[i].NotAfter = customs[i].NotBefore.Add(by), customs[i].NotAfter.Add(by)
@@ -286,6 +297,6 @@ func anchorApproved(name string) fact {
 func foreignSession(pod, issuer string) fact {
 	return func(w *world) {
 		_, c := w.pod(pod)
-		c.sessions = append(c.sessions, Session{Issuer: "CN=" + issuer, User: "ann", Address: "10.0.0.9"})
+		c.sessions = append(c.sessions, facts.Session{Issuer: "CN=" + issuer, User: "ann", Address: "10.0.0.9"})
 	}
 }

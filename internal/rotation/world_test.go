@@ -2,12 +2,18 @@ package rotation
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
 	"pgtls.dev/pgtls/internal/pki"
+
+	"pgtls.dev/pgtls/internal/rotation/facts"
+	"pgtls.dev/pgtls/internal/rotation/invariant"
+	"pgtls.dev/pgtls/internal/rotation/plan"
+	"pgtls.dev/pgtls/internal/rotation/reason"
 )
 
 // The policy of the world, as in the defaults but for an authority that outlives every history.
@@ -27,28 +33,27 @@ var dawn = time.Date(2031, 1, 1, 0, 0, 0, 0, time.UTC)
 // operator what it may know of it.
 type world struct {
 	now         time.Time
-	policy      Policy
-	authorities map[Domain]*storedAuthority   // the oldest generation of each domain
-	newer       map[Domain][]*storedAuthority // those that were made while it was there
-	trust       Trust
+	policy      facts.Policy
+	authorities map[facts.Domain]*storedAuthority   // the oldest generation of each domain
+	newer       map[facts.Domain][]*storedAuthority // those that were made while it was there
+	trust       facts.Trust
 	sources     map[slot]*source // of certificates from elsewhere
-	record      []Anchor         // from elsewhere, that are noted as trusted, sorted
+	record      []facts.Anchor   // from elsewhere, that are noted as trusted, sorted
 	besides     []string         // anchors from elsewhere that are wanted although nothing presents what they issued
 	members     []*member        // sorted by name
 	serial      int
-	unchecked   bool     // Check lets everything through, so that a test sees what happens then
-	after       func()   // is called after every step and every agent's turn
-	ledger      Ledger   // of applications
-	plan        *Plan    // that is being executed: what to publish is taken from it, as the operator does
-	log         []string // of executed steps
+	unchecked   bool         // Check lets everything through, so that a test sees what happens then
+	after       func()       // is called after every step and every agent's turn
+	ledger      facts.Ledger // of applications
+	log         []string     // of executed steps
 }
 
 // member is a party with its Secret and its pods.
 type member struct {
 	name   string
-	kind   Kind
-	wants  []LeafWant
-	secret Material
+	kind   facts.Kind
+	wants  []facts.LeafWant
+	secret facts.Material
 	pods   []*container
 
 	user         string // of an application
@@ -62,12 +67,12 @@ type container struct {
 	started bool
 
 	asked   string
-	active  Material
-	served  string          // fingerprint of what the process serves
-	own     string          // of what the agent and Patroni serve
-	shows   map[Domain]Leaf // what its processes present, with the chains
-	loaded  Bundles         // what they verify with
-	customs []Custom        // what the process presents in place of the pod's own leaf
+	active  facts.Material
+	served  string                      // fingerprint of what the process serves
+	own     string                      // of what the agent and Patroni serve
+	shows   map[facts.Domain]facts.Leaf // what its processes present, with the chains
+	loaded  facts.Bundles               // what they verify with
+	customs []facts.Custom              // what the process presents in place of the pod's own leaf
 	unasked bool
 
 	unreachable bool // the operator gets no report and no handshake
@@ -75,25 +80,25 @@ type container struct {
 	slow        bool // the agent has not come to it yet
 	deaf        bool // the process reloads nothing although its agent believes it
 
-	swept Swept // what the operator remembers
+	terminated facts.Terminated // what the operator remembers
 
-	sessions        []Session // of people with certificates of their own
+	sessions        []facts.Session // of people with certificates of their own
 	sessionsUnknown bool
-	refused         []Refused // that its agent has counted
+	refused         []facts.Refused // that its agent has counted
 
-	report *Report // that the operator remembers, taken anew by observe
-	proofs []Proof // that the operator remembers
+	report *facts.Report // that the operator remembers, taken anew by observe
+	proofs []facts.Proof // that the operator remembers
 }
 
 // birth makes a cluster in which nothing has been issued yet.
 func birth(replicas, poolers int) *world {
-	w := &world{now: dawn, trust: Trust{State: Missing}, ledger: Ledger{State: Missing}, authorities: map[Domain]*storedAuthority{}, newer: map[Domain][]*storedAuthority{}, sources: map[slot]*source{}}
-	w.policy.Rekey = map[Domain]RekeyPolicy{}
-	w.policy.Authorities = map[Domain]CertificatePolicy{
-		Server: {Life: 730 * day, Algorithm: pki.DefaultAlgorithm},
-		Client: {Life: 730 * day, Algorithm: pki.DefaultAlgorithm},
+	w := &world{now: dawn, trust: facts.Trust{State: facts.Missing}, ledger: facts.Ledger{State: facts.Missing}, authorities: map[facts.Domain]*storedAuthority{}, newer: map[facts.Domain][]*storedAuthority{}, sources: map[slot]*source{}}
+	w.policy.Rekey = map[facts.Domain]facts.RekeyPolicy{}
+	w.policy.Authorities = map[facts.Domain]facts.CertificatePolicy{
+		facts.Server: {Life: 730 * day, Algorithm: pki.DefaultAlgorithm},
+		facts.Client: {Life: 730 * day, Algorithm: pki.DefaultAlgorithm},
 	}
-	w.members = []*member{{name: "operator", kind: Operator, wants: []LeafWant{wantClient("_pgtls")}, secret: Material{State: Missing}}}
+	w.members = []*member{{name: "operator", kind: facts.Operator, wants: []facts.LeafWant{wantClient("_pgtls")}, secret: facts.Material{State: facts.Missing}}}
 	for i := range replicas {
 		w.join(i)
 	}
@@ -101,8 +106,8 @@ func birth(replicas, poolers int) *world {
 		w.member("db-0").pods[0].primary = true
 	}
 	if poolers > 0 {
-		pooler := &member{name: "pgbouncer", kind: Pooler, secret: Material{State: Missing},
-			wants: []LeafWant{wantServer("pgbouncer"), wantClient("_pgtlspgbouncer")}}
+		pooler := &member{name: "pgbouncer", kind: facts.Pooler, secret: facts.Material{State: facts.Missing},
+			wants: []facts.LeafWant{wantServer("pgbouncer"), wantClient("_pgtlspgbouncer")}}
 		for i := range poolers {
 			pooler.pods = append(pooler.pods, &container{name: fmt.Sprintf("pgbouncer-%c", 'x'+i)})
 		}
@@ -116,12 +121,12 @@ func birth(replicas, poolers int) *world {
 // primary, db-1 the canary, db-2 a replica, and there are two poolers.
 func settledWorld() *world {
 	w := birth(3, 2)
-	for _, domain := range Domains() {
+	for _, domain := range facts.Domains() {
 		w.createAuthority(domain, 1)
 	}
-	w.trust = Trust{State: Present, Anchors: []string{"server-g1"}}
+	w.trust = facts.Trust{State: facts.Present, Anchors: []string{"server-g1"}}
 	for _, m := range w.members {
-		w.publish(m, Domains())
+		w.publish(m, facts.Domains())
 		for _, c := range m.pods {
 			c.install(m.secret, m.secret.Revision)
 			w.handshake(m, c)
@@ -131,14 +136,14 @@ func settledWorld() *world {
 	return w
 }
 
-func wantServer(party string) LeafWant {
-	return LeafWant{Domain: Server, CommonName: party, DNSNames: []string{party, party + ".ns"},
-		CertificatePolicy: CertificatePolicy{Life: serverLife, RenewBefore: serverWindow, Algorithm: pki.ECDSAP256}}
+func wantServer(party string) facts.LeafWant {
+	return facts.LeafWant{Domain: facts.Server, CommonName: party, DNSNames: []string{party, party + ".ns"},
+		CertificatePolicy: facts.CertificatePolicy{Life: serverLife, RenewBefore: serverWindow, Algorithm: pki.ECDSAP256}}
 }
 
-func wantClient(name string) LeafWant {
-	return LeafWant{Domain: Client, CommonName: name,
-		CertificatePolicy: CertificatePolicy{Life: clientLife, RenewBefore: clientWindow, Algorithm: pki.ECDSAP256}}
+func wantClient(name string) facts.LeafWant {
+	return facts.LeafWant{Domain: facts.Client, CommonName: name,
+		CertificatePolicy: facts.CertificatePolicy{Life: clientLife, RenewBefore: clientWindow, Algorithm: pki.ECDSAP256}}
 }
 
 func (w *world) sort() {
@@ -148,8 +153,8 @@ func (w *world) sort() {
 // join adds an instance whose pod has not started.
 func (w *world) join(index int) {
 	name := fmt.Sprintf("db-%d", index)
-	w.members = append(w.members, &member{name: name, kind: Instance, secret: Material{State: Missing},
-		wants: []LeafWant{wantServer(name), wantClient("_pgtlsrepl")}, pods: []*container{{name: name + "-0"}}})
+	w.members = append(w.members, &member{name: name, kind: facts.Instance, secret: facts.Material{State: facts.Missing},
+		wants: []facts.LeafWant{wantServer(name), wantClient("_pgtlsrepl")}, pods: []*container{{name: name + "-0"}}})
 	w.sort()
 }
 
@@ -186,10 +191,10 @@ func (w *world) pod(name string) (*member, *container) {
 	return nil, nil
 }
 
-func (m *member) leaf(domain Domain) *Leaf { return leafOf(&m.secret, domain) }
+func (m *member) leaf(domain facts.Domain) *facts.Leaf { return leafOf(&m.secret, domain) }
 
 // leafOf finds a leaf without the code under test.
-func leafOf(material *Material, domain Domain) *Leaf {
+func leafOf(material *facts.Material, domain facts.Domain) *facts.Leaf {
 	for i := range material.Leaves {
 		if material.Leaves[i].Domain == domain {
 			return &material.Leaves[i]
@@ -200,23 +205,23 @@ func leafOf(material *Material, domain Domain) *Leaf {
 
 // --- what the operator sees -------------------------------------------------
 
-func (w *world) observe() Observed {
-	o := Observed{Now: w.now, PublicTrust: w.trust, GenerationSeen: map[Domain]int{}}
+func (w *world) observe() facts.Observed {
+	o := facts.Observed{Now: w.now, PublicTrust: w.trust, GenerationSeen: map[facts.Domain]int{}}
 	o.PublicTrust.Anchors = slices.Clone(w.trust.Anchors)
-	for _, domain := range Domains() {
+	for _, domain := range facts.Domains() {
 		for _, a := range w.generations(domain) {
-			if !a.original.Present && !a.copy.Present && w.named(domain, a) {
-				o.Authorities = append(o.Authorities, Authority{Domain: domain, Generation: a.generation, Certificate: a.facts,
-					Problem: AuthorityLost, Message: "as lost"})
+			if !a.stored() && !a.remembered && w.named(domain, a) {
+				o.Authorities = append(o.Authorities, facts.Authority{Domain: domain, Generation: a.generation, Certificate: a.certificate,
+					Problem: reason.AuthorityLost, Message: "as lost"})
 			}
-			if a.original.Present || a.copy.Present {
-				o.Authorities = append(o.Authorities, Authority{Domain: domain, Generation: a.generation, Certificate: a.facts,
-					Created: a.created, Problem: a.problem, Message: "as " + string(a.problem), Original: a.original, Copy: a.copy,
+			if a.stored() || a.remembered {
+				o.Authorities = append(o.Authorities, facts.Authority{Domain: domain, Generation: a.generation, Certificate: a.certificate,
+					Created: a.created, Problem: a.problem, Message: "as " + string(a.problem), Original: a.original, Copy: a.copy, Remembered: !a.stored(),
 					Forward: a.forward, Backward: a.backward, Older: a.older, Marks: a.marks})
 			}
 		}
 		for _, m := range w.members {
-			if m.secret.State == Present {
+			if m.secret.State == facts.Present {
 				o.GenerationSeen[domain] = max(o.GenerationSeen[domain], highestNamed(m.secret.Anchors.Of(domain)))
 			}
 		}
@@ -226,13 +231,13 @@ func (w *world) observe() Observed {
 		p.Customs = w.wantedBy(m)
 		o.Parties = append(o.Parties, p)
 	}
-	o.Foreign = w.foreign()
+	o.External = w.external()
 	w.observeApplications(&o)
 	return o
 }
 
-func (m *member) observe(now time.Time) Party {
-	p := Party{Name: m.name, Kind: m.kind, Material: cloneMaterial(m.secret), User: m.user, RevokeBefore: m.revokeBefore}
+func (m *member) observe(now time.Time) facts.Party {
+	p := facts.Party{Name: m.name, Kind: m.kind, Material: cloneMaterial(m.secret), User: m.user, RevokeBefore: m.revokeBefore}
 	for i := range p.Material.Leaves {
 		switch l := &p.Material.Leaves[i]; {
 		case l.Problem != "":
@@ -259,33 +264,33 @@ func (m *member) observe(now time.Time) Party {
 	return p
 }
 
-func (c *container) observe(m *member) Pod {
+func (c *container) observe(m *member) facts.Pod {
 	c.report = nil
 	if !c.unreachable {
-		c.report = &Report{Active: c.active.Revision, Mounted: m.secret.Revision, ActiveUntil: firstEnd(&c.active), Lists: c.active.Lists, Loaded: cloneMaterial(Material{Anchors: c.loaded}).Anchors, Refused: c.refused}
+		c.report = &facts.Report{Active: c.active.Revision, Mounted: m.secret.Revision, ActiveUntil: firstEnd(&c.active), Lists: c.active.Lists, Loaded: cloneMaterial(facts.Material{Anchors: c.loaded}).Anchors, Refused: c.refused}
 		if c.refuses && c.asked != c.active.Revision {
 			c.report.ProblemReason, c.report.ProblemMessage = "ReloadFailed", "the process does not answer"
 		}
 	}
-	return Pod{
+	return facts.Pod{
 		Name: c.name, Primary: c.primary, Asked: c.asked, Report: c.report, Proofs: slices.Clone(c.proofs),
-		Sessions: c.sessions, SessionsKnown: !c.sessionsUnknown, Swept: c.swept,
+		Sessions: c.sessions, SessionsKnown: !c.sessionsUnknown, Terminated: c.terminated,
 	}
 }
 
-func cloneMaterial(m Material) Material {
+func cloneMaterial(m facts.Material) facts.Material {
 	m.Leaves = slices.Clone(m.Leaves)
 	for i := range m.Leaves {
 		m.Leaves[i].Chain = slices.Clone(m.Leaves[i].Chain)
 	}
 	m.Customs = cloneCustoms(m.Customs)
-	for _, domain := range Domains() {
+	for _, domain := range facts.Domains() {
 		m.Anchors.Set(domain, slices.Clone(m.Anchors.Of(domain)))
 	}
 	return m
 }
 
-func firstEnd(m *Material) time.Time {
+func firstEnd(m *facts.Material) time.Time {
 	var end time.Time
 	for _, l := range m.Leaves {
 		if end.IsZero() || l.NotAfter.Before(end) {
@@ -303,88 +308,115 @@ func firstEnd(m *Material) time.Time {
 // --- what the operator does -------------------------------------------------
 
 // execute carries one step out, with the preconditions that the real writes have.
-func (w *world) execute(s Step) error {
+func (w *world) execute(s plan.Step) error {
 	w.log = append(w.log, s.String())
-	switch s.Op {
-	case CreateAuthority, CopyAuthority, RestoreAuthority, ReleaseAuthority:
+	switch s := s.(type) {
+	case plan.CreateAuthority, plan.RestoreAuthority:
 		return w.storeAuthority(s)
-	case TrustNew, SwitchSigner, RollBack, DropOld, DiscardAuthority:
+	case plan.TrustNew, plan.SwitchSigner, plan.RollBack, plan.DropOld, plan.DiscardAuthority:
 		return w.rekey(s)
-	case AdmitAnchor, NoteUnused, DropAnchor:
-		return w.note(s)
-	case PublishTrust:
-		if w.trust.State == Foreign {
+	case plan.AdmitAnchor:
+		return w.note(s.AnchorStep, s)
+	case plan.NoteUnused:
+		return w.note(s.AnchorStep, s)
+	case plan.DropAnchor:
+		return w.note(s.AnchorStep, s)
+	case plan.PublishTrust:
+		if w.trust.State == facts.Foreign {
 			return fmt.Errorf("overwriting a foreign ConfigMap")
 		}
-		w.trust = Trust{State: Present, Anchors: w.anchors(Server)}
-	case Publish:
+		w.trust = facts.Trust{State: facts.Present, Anchors: s.Anchors}
+	case plan.Publish:
 		m := w.member(s.Party)
-		if m == nil || m.secret.State == Foreign {
+		if m == nil || m.secret.State == facts.Foreign {
 			return fmt.Errorf("writing Secret %s", s.Party)
 		}
 		return w.write(m, s)
-	case Activate:
+	case plan.Activate:
 		if _, c := w.pod(s.Pod); c != nil {
 			c.asked = s.Revision
 		}
-	case Revoke, EndSessions, Discard:
+	case plan.Revoke, plan.EndSessions, plan.Discard:
 		return w.application(s)
-	case Prove:
+	case plan.Prove:
 		if m, c := w.pod(s.Pod); c != nil {
 			w.handshake(m, c)
 		}
 	default:
-		return fmt.Errorf("no such step: %q", s.Op)
+		return fmt.Errorf("no such step: %q", s.Op())
 	}
 	return nil
 }
 
-// publish writes a member's Secret: some leaves anew, and what is presented in their place stays.
-func (w *world) publish(m *member, reissue []Domain) {
-	if err := w.write(m, Step{Reissue: reissue}); err != nil {
+// publish writes a member's Secret as a fact: some leaves anew, bundles and chains as the stored authorities have it, and what is
+// presented in place of leaves stays.
+func (w *world) publish(m *member, reissue []facts.Domain) {
+	w.publishAs(m, plan.Publish{Reissue: reissue})
+}
+
+func (w *world) publishAs(m *member, s plan.Publish) {
+	for _, domain := range facts.Domains() {
+		s.Anchors.Set(domain, w.anchors(domain))
+		issuer := ""
+		if signer := w.signing(domain); slices.Contains(s.Reissue, domain) {
+			s.Active.Set(domain, signer.generation)
+			issuer = signer.certificate.KeyID
+		} else if leaf := m.leaf(domain); leaf != nil {
+			issuer = leaf.IssuerKeyID
+		}
+		s.Chain.Set(domain, w.chainOf(domain, issuer))
+	}
+	if m.kind == facts.Application {
+		s.Anchors.Client = nil
+	}
+	if err := w.write(m, s); err != nil {
 		panic(err)
 	}
 }
 
-// write writes a member's Secret: some leaves anew, the others and both bundles as they should be.
-func (w *world) write(m *member, s Step) error {
+// write writes a member's Secret: what the step says, and of the rest what there is.
+func (w *world) write(m *member, s plan.Publish) error {
 	customs, err := w.customsAfter(m, s)
 	if err != nil {
 		return err
 	}
-	material := Material{State: Present, Answered: w.policy.RenewRequest, Customs: customs}
-	for _, domain := range Domains() {
-		if anchors := w.anchors(domain); anchors != nil {
+	material := facts.Material{State: facts.Present, Answered: w.policy.RenewRequest, Customs: customs, Anchors: m.secret.Anchors}
+	for _, domain := range facts.Domains() {
+		if anchors := s.Anchors.Of(domain); anchors != nil {
 			material.Anchors.Set(domain, anchors)
-		} else {
-			material.Anchors.Set(domain, m.secret.Anchors.Of(domain))
 		}
 	}
-	w.addRevocations(m, &material)
+	w.addRevocations(m, &material, s)
 	for _, want := range m.wants {
+		leaf := m.leaf(want.Domain)
 		if slices.Contains(s.Reissue, want.Domain) {
-			material.Leaves = append(material.Leaves, w.issue(want))
-			w.noteIssue(m, &material.Leaves[len(material.Leaves)-1])
-		} else if old := m.leaf(want.Domain); old != nil {
-			material.Leaves = append(material.Leaves, *old)
+			signer := w.generation(want.Domain, s.Active.Of(want.Domain))
+			if signer == nil {
+				return fmt.Errorf("%s: there is no %s g%d", s, want.Domain, s.Active.Of(want.Domain))
+			}
+			made := w.issue(want, signer)
+			w.noteIssue(m, &made)
+			leaf = &made
 		}
-	}
-	for i := range material.Leaves {
-		material.Leaves[i].Chain = w.chainOf(material.Leaves[i].Domain, material.Leaves[i].IssuerKeyID)
+		if leaf != nil {
+			kept := *leaf
+			kept.Chain = slices.Clone(s.Chain.Of(want.Domain))
+			material.Leaves = append(material.Leaves, kept)
+		}
 	}
 	material.Revision = revisionOf(&material)
 	m.secret = material
 	return nil
 }
 
-func (w *world) issue(want LeafWant) Leaf {
+func (w *world) issue(want facts.LeafWant, by *storedAuthority) facts.Leaf {
 	w.serial++
-	signer := w.signing(want.Domain).facts
+	signer := by.certificate
 	end := w.now.Add(want.Life)
 	if end.After(signer.NotAfter) {
 		end = signer.NotAfter
 	}
-	return Leaf{Domain: want.Domain, CertificateFacts: pki.CertificateFacts{
+	return facts.Leaf{Domain: want.Domain, CertificateFacts: pki.CertificateFacts{
 		Serial:  fmt.Sprintf("s%d", w.serial),
 		Subject: "CN=" + want.CommonName, IssuerKeyID: signer.KeyID, Algorithm: want.Algorithm,
 		DNSNames: slices.Clone(want.DNSNames), IPs: slices.Clone(want.IPs),
@@ -392,7 +424,7 @@ func (w *world) issue(want LeafWant) Leaf {
 }
 
 // revisionOf names content, as pki.Revision does.
-func revisionOf(m *Material) string {
+func revisionOf(m *facts.Material) string {
 	data := map[string][]byte{}
 	for _, l := range m.Leaves {
 		data[string(l.Domain)] = []byte(l.Fingerprint + l.Problem + strings.Join(l.Chain, " "))
@@ -400,7 +432,7 @@ func revisionOf(m *Material) string {
 	for _, c := range m.Customs {
 		data["custom "+string(c.Domain)] = []byte(c.Content + c.Problem)
 	}
-	for _, domain := range Domains() {
+	for _, domain := range facts.Domains() {
 		if anchors := m.Anchors.Of(domain); anchors != nil {
 			data["ca "+string(domain)] = []byte(strings.Join(anchors, " "))
 		}
@@ -418,7 +450,7 @@ func revisionOf(m *Material) string {
 func (w *world) handshake(m *member, c *container) {
 	c.proofs = nil
 	for _, port := range []string{"postgres", "patroni", "agent"} {
-		proof := Proof{Port: port, Process: port == "postgres", Revision: c.active.Revision, Fingerprint: c.own}
+		proof := facts.Proof{Port: port, Process: port == "postgres", Revision: c.active.Revision, Fingerprint: c.own}
 		if proof.Process {
 			proof.Fingerprint = c.served
 		}
@@ -466,7 +498,7 @@ func (w *world) agent(m *member, c *container) {
 }
 
 // agentTakes is the agent's own verdict on what is mounted.
-func (w *world) agentTakes(m *member, mounted *Material) bool {
+func (w *world) agentTakes(m *member, mounted *facts.Material) bool {
 	for _, l := range mounted.Leaves {
 		if l.Problem != "" || !w.now.Before(l.NotAfter) || w.now.Before(l.NotBefore) {
 			return false
@@ -478,18 +510,18 @@ func (w *world) agentTakes(m *member, mounted *Material) bool {
 			return false
 		}
 	}
-	return mounted.State == Present && !mounted.Altered && listed(w, mounted) && len(mounted.Leaves) == len(m.wants) && mounted.Anchors.Server != nil && mounted.Anchors.Client != nil
+	return mounted.State == facts.Present && !mounted.Altered && listed(w, mounted) && len(mounted.Leaves) == len(m.wants) && mounted.Anchors.Server != nil && mounted.Anchors.Client != nil
 }
 
-func (c *container) install(m Material, asked string) {
+func (c *container) install(m facts.Material, asked string) {
 	c.started, c.active, c.asked = true, cloneMaterial(m), asked
 	if !c.deaf {
 		c.reload()
-	} else if l := leafOf(&c.active, Client); l != nil {
-		c.shows[Client] = *l // libpq reads its files at each connect
-		c.customs = slices.DeleteFunc(c.customs, func(p Custom) bool { return p.Domain == Client })
+	} else if l := leafOf(&c.active, facts.Client); l != nil {
+		c.shows[facts.Client] = *l // libpq reads its files at each connect
+		c.customs = slices.DeleteFunc(c.customs, func(p facts.Custom) bool { return p.Domain == facts.Client })
 		for _, p := range c.active.Customs {
-			if p.Domain == Client {
+			if p.Domain == facts.Client {
 				c.customs = append(c.customs, p)
 			}
 		}
@@ -498,10 +530,10 @@ func (c *container) install(m Material, asked string) {
 
 // reload is what a process does with what its agent has installed.
 func (c *container) reload() {
-	c.own = leafOf(&c.active, Server).Fingerprint
+	c.own = leafOf(&c.active, facts.Server).Fingerprint
 	c.served = toServe(&c.active, true)
 	own := cloneMaterial(c.active)
-	c.shows, c.loaded, c.customs = map[Domain]Leaf{}, own.Anchors, own.Customs
+	c.shows, c.loaded, c.customs = map[facts.Domain]facts.Leaf{}, own.Anchors, own.Customs
 	for _, l := range own.Leaves {
 		c.shows[l.Domain] = l
 	}
@@ -515,8 +547,8 @@ func (c *container) restart() {
 // heal makes everybody healthy and reachable and their processes reload.
 func (w *world) heal() {
 	for _, m := range w.members {
-		if m.secret.State == Foreign || m.secret.State == Unknown {
-			m.secret = Material{State: Missing}
+		if m.secret.State == facts.Foreign || m.secret.State == facts.Unknown {
+			m.secret = facts.Material{State: facts.Missing}
 		}
 		for _, c := range m.pods {
 			if c.deaf && c.started {
@@ -525,8 +557,8 @@ func (w *world) heal() {
 			c.unreachable, c.refuses, c.slow, c.deaf = false, false, false, false
 		}
 	}
-	if w.trust.State == Foreign || w.trust.State == Unknown {
-		w.trust = Trust{State: Missing}
+	if w.trust.State == facts.Foreign || w.trust.State == facts.Unknown {
+		w.trust = facts.Trust{State: facts.Missing}
 	}
 }
 
@@ -534,7 +566,7 @@ func (w *world) heal() {
 func (w *world) forgetFailures() {
 	for _, m := range w.members {
 		for _, c := range m.pods {
-			if slices.ContainsFunc(c.proofs, func(p Proof) bool { return p.Fingerprint == "" || p.Fingerprint != toServe(&m.secret, p.Process) }) {
+			if slices.ContainsFunc(c.proofs, func(p facts.Proof) bool { return p.Fingerprint == "" || p.Fingerprint != toServe(&m.secret, p.Process) }) {
 				c.proofs = nil // it looks at every port
 			}
 		}
@@ -546,45 +578,71 @@ func (w *world) forgetFailures() {
 // round observes, decides, executes the first steps of the plan and lets the
 // agents work. Every step is checked against a fresh observation, as the
 // operator does before each write.
-func (w *world) round(steps int) (Plan, error) {
-	plan, err := Next(w.policy, w.observe())
+func (w *world) round(steps int) (plan.Plan, error) {
+	planned, err := Next(w.policy, w.observe())
 	if err != nil {
-		return plan, err
+		return planned, err
 	}
-	return plan, w.run(plan, steps)
+	return planned, w.run(planned, steps)
 }
 
-func (w *world) run(plan Plan, steps int) error {
+// run executes the first steps of a plan: all of Keep, then every lane, then the transition. The first error in a lane ends that
+// lane alone, and nothing else.
+func (w *world) run(planned plan.Plan, steps int) error {
 	defer w.agents()
-	w.plan = &plan
-	defer func() { w.plan = nil }()
-	for _, s := range plan.Steps[:min(steps, len(plan.Steps))] {
-		fresh := w.observe()
-		if s.Op == Activate && s.Revision == "" {
-			s.Revision = w.member(s.Party).secret.Revision
+	var failed []error
+	take := func(steps *int, lane []plan.Step) {
+		for _, s := range lane {
+			if *steps == 0 {
+				return
+			}
+			*steps--
+			if err := w.checked(s); err != nil {
+				failed = append(failed, err)
+				return
+			}
 		}
-		if v := Check(fresh, s); v != nil && !w.unchecked {
-			return fmt.Errorf("executing %s: %w", s, v)
-		}
-		if err := w.execute(s); err != nil {
-			return fmt.Errorf("executing %s: %w", s, err)
-		}
-		w.looked()
 	}
+	for i := range planned.Keep {
+		take(&steps, planned.Keep[i:i+1])
+	}
+	for i := range planned.Lanes {
+		take(&steps, planned.Lanes[i].Steps)
+	}
+	if planned.Transition != nil {
+		take(&steps, []plan.Step{planned.Transition})
+	}
+	return errors.Join(failed...)
+}
+
+// checked executes one step that every invariant allows.
+func (w *world) checked(s plan.Step) error {
+	fresh := w.observe()
+	if activate, is := s.(plan.Activate); is && activate.Revision == "" {
+		activate.Revision = w.member(activate.Party).secret.Revision
+		s = activate
+	}
+	if v := invariant.Check(&fresh, s); v != nil && !w.unchecked {
+		return fmt.Errorf("executing %s: %w", s, v)
+	}
+	if err := w.execute(s); err != nil {
+		return fmt.Errorf("executing %s: %w", s, err)
+	}
+	w.looked()
 	return nil
 }
 
 const all = 1 << 20
 
 // rest runs rounds until a plan has no step, and counts them.
-func (w *world) rest(limit int) (Plan, int, error) {
+func (w *world) rest(limit int) (plan.Plan, int, error) {
 	for n := range limit {
-		plan, err := w.round(all)
-		if err != nil || len(plan.Steps) == 0 {
-			return plan, n, err
+		planned, err := w.round(all)
+		if err != nil || planned.Empty() {
+			return planned, n, err
 		}
 	}
-	return Plan{}, limit, fmt.Errorf("no rest after %d rounds; the last steps were\n%s",
+	return plan.Plan{}, limit, fmt.Errorf("no rest after %d rounds; the last steps were\n%s",
 		limit, strings.Join(w.log[max(0, len(w.log)-20):], "\n"))
 }
 
@@ -595,7 +653,7 @@ func (w *world) roundsToRest() int {
 	for _, m := range w.members {
 		n += 2 * len(m.pods)
 	}
-	if len(w.policy.Rekey) > 0 || len(w.newer[Server])+len(w.newer[Client]) > 0 || w.policy.Authorities[Server].RenewBefore+w.policy.Authorities[Client].RenewBefore > 0 {
+	if len(w.policy.Rekey) > 0 || len(w.newer[facts.Server])+len(w.newer[facts.Client]) > 0 || w.policy.Authorities[facts.Server].RenewBefore+w.policy.Authorities[facts.Client].RenewBefore > 0 {
 		n *= 12 // for a re-key of each domain: every party is published for and activated three times
 	}
 	return n
@@ -606,13 +664,13 @@ func (w *world) roundsToRest() int {
 func (w *world) live(until time.Time) error {
 	for w.now.Before(until) {
 		w.forgetFailures()
-		plan, _, err := w.rest(w.roundsToRest())
+		planned, _, err := w.rest(w.roundsToRest())
 		if err != nil {
 			return err
 		}
 		wake := until
-		if plan.Wake.After(w.now) && plan.Wake.Before(until) {
-			wake = plan.Wake
+		if planned.Wake.After(w.now) && planned.Wake.Before(until) {
+			wake = planned.Wake
 		}
 		for w.now.Before(wake) {
 			w.now = w.now.Add(min(time.Hour, wake.Sub(w.now)))

@@ -102,7 +102,7 @@ func (s *story) clientsUndo(c *living, n int) {
 	}
 	s.awaitGeneration(c, "server", 1)
 	s.saysRolledBack(c, n+1, "ClientsRefuse")
-	s.hasEvent(c, "RollBack", "ClientsRefuse: clients refused leaves of")
+	s.hasEvent(c, "RolledBack", "ClientsRefuse: clients refused leaves of")
 }
 
 // saysRolledBack: the status says what came to nothing, and why, and nothing is tried again.

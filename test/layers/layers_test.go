@@ -42,6 +42,14 @@ var rules = []rule{
 		because: "what a user's Secret is worth is computed, so that a corpus can prove it"},
 	{packages: []string{"internal/controller/tls/evidence"}, never: []string{"sigs.k8s.io/controller-runtime", "k8s.io/client-go", "k8s.io/api"},
 		because: "pods are looked at without an API server"},
+	{packages: []string{"internal/controller/tls/gather"}, never: []string{"internal/controller/tls/act", "internal/controller/tls/report", "internal/controller/tls/request"},
+		because: "reading, deciding, acting and reporting are apart"},
+	{packages: []string{"internal/controller/tls/act"}, never: []string{"internal/controller/tls/gather", "internal/controller/tls/report", "internal/controller/tls/request"},
+		because: "reading, deciding, acting and reporting are apart"},
+	{packages: []string{"internal/controller/tls/report"}, never: []string{"internal/controller/tls/gather", "internal/controller/tls/act", "internal/controller/tls/request"},
+		because: "reading, deciding, acting and reporting are apart"},
+	{packages: []string{"internal/controller/tls/request"}, never: []string{"internal/controller/tls/gather", "internal/controller/tls/act", "internal/controller/tls/report"},
+		because: "reading, deciding, acting and reporting are apart"},
 	{packages: []string{"internal/schedule"}, only: []string{"internal/schedule", "github.com/robfig/cron"},
 		because: "when a window opens is computed, with one library that reads cron fields"},
 	{packages: []string{"cmd/agent", "internal/agent", "internal/agentapi"}, never: kubernetes,
@@ -57,7 +65,10 @@ var rules = []rule{
 var kubernetes = []string{"k8s.io", "sigs.k8s.io"}
 
 // testSupport is called from tests only, although it is no test itself.
-var testSupport = []string{"internal/pki/pkitest", "internal/postgres/pgtest", "internal/controller/tls/evidence/agenttest"}
+var testSupport = []string{
+	"internal/pki/pkitest", "internal/postgres/pgtest", "internal/controller/tls/evidence/agenttest",
+	"internal/controller/tls/tlstest", "internal/controller/tls/snapshottest",
+}
 
 func TestLayers(t *testing.T) {
 	packages := listPackages(t)

@@ -130,9 +130,10 @@ func reasonValue(declared, expression ast.Expr) (string, bool) {
 func isReasonType(expression ast.Expr) bool {
 	switch typed := expression.(type) {
 	case *ast.Ident:
-		return strings.HasSuffix(typed.Name, "Reason")
+		return strings.HasSuffix(typed.Name, "Reason") || typed.Name == "Code"
 	case *ast.SelectorExpr:
-		return strings.HasSuffix(typed.Sel.Name, "Reason")
+		from, _ := typed.X.(*ast.Ident)
+		return strings.HasSuffix(typed.Sel.Name, "Reason") || from != nil && from.Name+"."+typed.Sel.Name == "reason.Code"
 	}
 	return false
 }

@@ -12,15 +12,22 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"pgtls.dev/pgtls/api/v1beta1"
 	"pgtls.dev/pgtls/internal/agentapi"
+	"pgtls.dev/pgtls/internal/controller/tls/act"
 	"pgtls.dev/pgtls/internal/controller/tls/evidence/agenttest"
+	"pgtls.dev/pgtls/internal/controller/tls/material"
+	"pgtls.dev/pgtls/internal/controller/tls/tlstest"
 	"pgtls.dev/pgtls/internal/pki"
 	"pgtls.dev/pgtls/internal/postgres"
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/facts"
+	"pgtls.dev/pgtls/internal/rotation/reason"
+	"pgtls.dev/pgtls/internal/rotation/revocation"
 )
 
 const (
@@ -73,13 +80,13 @@ func (h *house) certificateIn(name string) *pki.KeyPair {
 
 func serialOf(pair *pki.KeyPair) string { return pki.Facts(pair.Leaf()).Serial }
 
-func (h *house) ledger() map[string]rotation.Issued {
+func (h *house) ledger() map[string]facts.Issued {
 	h.t.Helper()
-	issued, err := readLedger(h.secret(ledgerSecret))
+	issued, err := material.ReadLedger(h.secret(ledgerSecret))
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	out := map[string]rotation.Issued{}
+	out := map[string]facts.Issued{}
 	for _, one := range issued {
 		out[one.Serial] = one
 	}
@@ -91,21 +98,21 @@ func TestAUserGetsACertificateOfHisOwn(t *testing.T) {
 	h.change(withCertificates("alice"))
 	h.reconcile()
 	pair, secret := h.certificateIn(aliceSecret), h.secret(aliceSecret)
-	authority, err := pki.ParseBundle(h.secret("hippo-client-ca-g1").Data[authorityCertificate])
+	authority, err := pki.ParseBundle(h.secret("hippo-client-ca-g1").Data[material.AuthorityCertificate])
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := pki.Verify(pki.VerifyRequest{Chain: pair.Chain, Anchors: authority, At: h.now, Usage: pki.ClientAuth}); err != nil || pair.Leaf().Subject.String() != "CN=alice" {
 		t.Errorf("the certificate of %s: %v", pair.Leaf().Subject, err)
 	}
-	if diff := cmp.Diff([]string{"ca.crt", "tls.crt", "tls.key"}, sortedKeys(secret.Data)); diff != "" {
+	if diff := cmp.Diff([]string{"ca.crt", "tls.crt", "tls.key"}, tlstest.SortedKeys(secret.Data)); diff != "" {
 		t.Errorf("keys (-want +got):\n%s", diff)
 	}
 	var config corev1.ConfigMap
 	if err := h.client.Get(t.Context(), h.key("hippo-ca"), &config); err != nil || config.Data["ca.crt"] != string(secret.Data["ca.crt"]) {
 		t.Errorf("ca.crt is not what the ConfigMap holds (%v)", err)
 	}
-	want := map[string]rotation.Issued{serialOf(pair): {User: "alice", Serial: serialOf(pair), IssuerKeyID: pki.Facts(pair.Leaf()).IssuerKeyID, At: h.now, NotAfter: pair.Leaf().NotAfter}}
+	want := map[string]facts.Issued{serialOf(pair): {User: "alice", Serial: serialOf(pair), IssuerKeyID: pki.Facts(pair.Leaf()).IssuerKeyID, At: h.now, NotAfter: pair.Leaf().NotAfter}}
 	if diff := cmp.Diff(want, h.ledger()); diff != "" {
 		t.Errorf("ledger (-want +got):\n%s", diff)
 	}
@@ -120,13 +127,85 @@ func TestAUserGetsACertificateOfHisOwn(t *testing.T) {
 
 // After whichever write the operator dies: a certificate is in the ledger before anybody can take it, and what is revoked is so
 // for good.
+// A Secret that cannot be written fills no ledger: what was noted and never stored is replaced at the next attempt.
+func TestASecretThatCannotBeWrittenFillsNoLedger(t *testing.T) {
+	refusals := map[string]error{
+		"quota":  apierrors.NewForbidden(schema.GroupResource{Resource: "secrets"}, aliceSecret, errors.New("exceeded quota: few, requested: secrets=1, used: secrets=7, limited: secrets=7")),
+		"answer": errors.New("read tcp 10.0.0.1:50123: i/o timeout"),
+	}
+	for name, refusal := range refusals {
+		t.Run(name, func(t *testing.T) {
+			h := newHouse(t)
+			h.reconcile()
+			h.around = func(write string, do func() error) error {
+				if write == "create "+aliceSecret {
+					return refusal
+				}
+				return do()
+			}
+			h.change(withCertificates("alice", "bob"))
+			for range 10 {
+				h.reconcile()
+				h.pass(retryMax)
+			}
+			if noted := h.ledger(); len(noted) != 2 {
+				t.Errorf("%d certificates are noted, want one of each user", len(noted))
+			}
+			h.around = nil
+			h.reconcile()
+			h.everyCertificateIsNoted()
+			if noted := h.ledger(); len(noted) != 2 {
+				t.Errorf("then %d certificates are noted", len(noted))
+			}
+		})
+	}
+}
+
+// A write that was done and not answered leaves a certificate, and its entry stays.
+func TestACertificateThatWasStoredAfterAllIsNoted(t *testing.T) {
+	h := newHouse(t)
+	h.reconcile()
+	h.around = func(write string, do func() error) error {
+		err := do()
+		if write == "create "+aliceSecret {
+			return errors.New("timeout")
+		}
+		return err
+	}
+	h.change(withCertificates("alice"))
+	for range 3 {
+		h.reconcile()
+		h.pass(retryMax)
+	}
+	h.everyCertificateIsNoted()
+	if noted := h.ledger(); len(noted) != 1 {
+		t.Errorf("%d certificates are noted", len(noted))
+	}
+}
+
+func TestAUserHasOnlySoManyCertificates(t *testing.T) {
+	h := newHouse(t)
+	h.change(withCertificates("alice"))
+	h.reconcile()
+	for n := range act.MaxCertificates + 3 {
+		h.request(fmt.Sprint(n))
+		h.reconcile()
+	}
+	if noted := h.ledger(); len(noted) != act.MaxCertificates {
+		t.Errorf("%d certificates are noted", len(noted))
+	}
+	if c := h.cluster().Status.Conditions[0]; c.Reason != "StepFailed" || !strings.Contains(c.Message, "LedgerFull") || !strings.Contains(c.Message, "alice") {
+		t.Errorf("condition = %+v", c)
+	}
+}
+
 func TestACrashNeverLeavesACertificateWithoutAnEntry(t *testing.T) {
 	crashes(t, func(t *testing.T, n int) bool {
 		h := newHouse(t)
 		h.reconcile()
 		h.change(withCertificates("alice", "bob"))
 		crashed := h.crashAfter(n, h.everyCertificateIsNoted)
-		_, err := h.r.Reconcile(t.Context(), ctrl.Request{NamespacedName: hippo})
+		_, err := h.r.Reconcile(t.Context(), ctrl.Request{NamespacedName: tlstest.Hippo})
 		if *crashed && !errors.Is(err, errCrash) {
 			t.Errorf("err = %v, want the crash", err)
 		}
@@ -158,7 +237,7 @@ func TestACrashDuringARevocationIsMadeGood(t *testing.T) {
 		h.pass(time.Minute)
 		h.change(revokeIssuedBefore("alice", h.now))
 		crashed := h.crashAfter(n, h.everyCertificateIsNoted)
-		_, err := h.r.Reconcile(t.Context(), ctrl.Request{NamespacedName: hippo})
+		_, err := h.r.Reconcile(t.Context(), ctrl.Request{NamespacedName: tlstest.Hippo})
 		if *crashed && !errors.Is(err, errCrash) {
 			t.Errorf("err = %v, want the crash", err)
 		}
@@ -194,7 +273,7 @@ func (h *house) listed(name string) (serials []string) {
 		h.t.Errorf("the lists of %s: %v", name, err)
 	}
 	for _, list := range lists {
-		serials = append(serials, slices.DeleteFunc(pki.FactsOfRevocationList(list).Serials, isCanary)...)
+		serials = append(serials, slices.DeleteFunc(pki.FactsOfRevocationList(list).Serials, material.IsCanary)...)
 	}
 	return serials
 }
@@ -243,7 +322,7 @@ func TestARevokedCertificateIsRefusedByTheCanaryAndThenByAll(t *testing.T) {
 			t.Errorf("sessions that were ended (-want +got):\n%s", diff)
 		}
 		text := strings.Join(h.events(), "\n")
-		for _, event := range []string{"Revoked certificate " + serialOf(alice) + " of user alice is revoked (Requested)", "EndSessions 1 sessions of pod hippo-a-0-0 were ended"} {
+		for _, event := range []string{"Revoked certificate " + serialOf(alice) + " of user alice is revoked (Requested)", "SessionsEnded 1 sessions of pod hippo-a-0-0 were ended"} {
 			if !strings.Contains(text, event) {
 				t.Errorf("no event %q in\n%s", event, text)
 			}
@@ -251,7 +330,7 @@ func TestARevokedCertificateIsRefusedByTheCanaryAndThenByAll(t *testing.T) {
 		if strings.Contains(text, serialOf(bob)) {
 			t.Errorf("an event tells of bob:\n%s", text)
 		}
-		h.pass(rotation.AuthenticationTimeout)
+		h.pass(revocation.AuthenticationTimeout)
 		h.quiet()
 		if len(h.swept) != 6 {
 			t.Errorf("who was about to log in is not ended: %v", h.swept)
@@ -273,7 +352,7 @@ func TestListsThatAreNotInForceStopTheStage(t *testing.T) {
 			}
 		}
 		blockers := h.cluster().Status.TLS.Blockers
-		if len(blockers) == 0 || blockers[0].Party != canary.name || blockers[0].Reason != string(rotation.NotProven) || !strings.Contains(blockers[0].Message, "a revoked certificate is accepted") {
+		if len(blockers) == 0 || blockers[0].Party != canary.name || blockers[0].Reason != string(reason.NotProven) || !strings.Contains(blockers[0].Message, "a revoked certificate is accepted") {
 			t.Fatalf("blockers = %+v", blockers)
 		}
 		if len(h.swept) > 0 {
@@ -365,19 +444,10 @@ func TestADeletedLedgerIsMadeAgain(t *testing.T) {
 	}
 }
 
-func TestWhenALeafWasIssuedIsWorkedOut(t *testing.T) {
-	for _, life := range []time.Duration{time.Minute, time.Hour, 100 * time.Minute, 101 * time.Minute, 720 * time.Hour} {
-		now := time.Date(2031, 1, 1, 0, 0, 0, 0, time.UTC)
-		if got := issuedAt(pki.CertificateFacts{NotBefore: now.Add(-backdate(life)), NotAfter: now.Add(life)}); got.Sub(now).Abs() > time.Second {
-			t.Errorf("a leaf that lives for %s was issued at %s, want %s", life, got, now)
-		}
-	}
-}
-
 func TestNothingIsIssuedWhatTheLedgerCannotTake(t *testing.T) {
 	for name, damage := range map[string]func(*corev1.Secret){
 		"garbled":         func(s *corev1.Secret) { s.Data["abc"] = []byte("{") },
-		"somebody else's": func(s *corev1.Secret) { s.OwnerReferences = nil },
+		"somebody else's": func(s *corev1.Secret) { s.OwnerReferences, s.Labels = nil, nil },
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHouse(t)
@@ -390,7 +460,7 @@ func TestNothingIsIssuedWhatTheLedgerCannotTake(t *testing.T) {
 				t.Error("a certificate was issued")
 			}
 			blockers := fmt.Sprint(h.cluster().Status.TLS.Blockers)
-			if !strings.Contains(blockers, string(rotation.LedgerUnreadable)) && !strings.Contains(blockers, string(rotation.ForeignSecret)) {
+			if !strings.Contains(blockers, string(reason.LedgerUnreadable)) && !strings.Contains(blockers, string(reason.ForeignSecret)) {
 				t.Errorf("blockers = %s", blockers)
 			}
 		})
@@ -424,11 +494,11 @@ func TestACanaryIsNobodysCertificate(t *testing.T) {
 	h := newHouse(t)
 	h.change(withCertificates("alice"))
 	h.reconcile()
-	if serial := serialOf(h.certificateIn(aliceSecret)); isCanary(serial) {
+	if serial := serialOf(h.certificateIn(aliceSecret)); material.IsCanary(serial) {
 		t.Errorf("%s is taken for a canary", serial)
 	}
 	for _, number := range []int64{0, 1, 1 << 40} {
-		if serial := canarySerial(number); !isCanary(serial) || canarySerial(number+1) == serial {
+		if serial := material.CanarySerial(number); !material.IsCanary(serial) || material.CanarySerial(number+1) == serial {
 			t.Errorf("the canary of list %d is %s", number, serial)
 		}
 	}

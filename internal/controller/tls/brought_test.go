@@ -12,12 +12,13 @@ import (
 
 	"pgtls.dev/pgtls/api/v1beta1"
 	"pgtls.dev/pgtls/internal/agentapi"
+	"pgtls.dev/pgtls/internal/controller/tls/material"
+	"pgtls.dev/pgtls/internal/controller/tls/tlstest"
+	"pgtls.dev/pgtls/internal/controller/tls/wanted"
 	"pgtls.dev/pgtls/internal/desired"
 	"pgtls.dev/pgtls/internal/pki"
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/facts"
 )
-
-// What the tests about certificates from elsewhere share.
 
 // brought is a Secret of the user's.
 const brought = "company-tls"
@@ -37,13 +38,13 @@ func company(t *testing.T, name string) *pki.Authority {
 var hostsOfHippo = []string{"hippo-primary.zoo.svc", "hippo-replicas.zoo.svc", "hippo-pgbouncer.zoo.svc"}
 
 // leafOf issues a certificate for a slot, valid from an hour ago for 60 days.
-func (h *house) leafOf(a *pki.Authority, s slot) *pki.KeyPair {
+func (h *house) leafOf(a *pki.Authority, s wanted.Slot) *pki.KeyPair {
 	h.t.Helper()
 	request := pki.LeafRequest{
-		CommonName: "db.company.example", DNSNames: hostsOfHippo, Usage: usages[s.domain],
+		CommonName: "db.company.example", DNSNames: hostsOfHippo, Usage: material.Usages[s.Domain],
 		NotBefore: h.clock().Add(-time.Hour), NotAfter: h.clock().Add(60 * 24 * time.Hour),
 	}
-	if s.domain == rotation.Client {
+	if s.Domain == facts.Client {
 		request.CommonName, request.DNSNames = agentapi.ReplicationIdentity, nil
 	}
 	pair, err := a.Issue(request)
@@ -73,7 +74,7 @@ func (h *house) put(name string, data map[string][]byte) {
 	var secret corev1.Secret
 	err := h.client.Get(h.t.Context(), h.key(name), &secret)
 	if err != nil {
-		secret = corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: hippo.Namespace, Name: name}, Data: data}
+		secret = corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: tlstest.Hippo.Namespace, Name: name}, Data: data}
 		err = h.client.Create(h.t.Context(), &secret)
 	} else {
 		secret.Data = data
@@ -89,26 +90,26 @@ func (h *house) put(name string, data map[string][]byte) {
 }
 
 // bring puts a certificate of an authority into the user's Secret, and returns it.
-func (h *house) bring(s slot, a *pki.Authority) *pki.KeyPair {
+func (h *house) bring(s wanted.Slot, a *pki.Authority) *pki.KeyPair {
 	h.t.Helper()
 	pair := h.leafOf(a, s)
 	h.put(brought, filesOf(h.t, pair, a))
 	return pair
 }
 
-var serverSlot, replicationSlot, poolerSlot = slots[0], slots[1], slots[2]
+var serverSlot, replicationSlot, poolerSlot = wanted.Slots()[0], wanted.Slots()[1], wanted.Slots()[2]
 
 // naming has the spec name a Secret in a slot; "": none.
-func naming(s slot, name string, items ...corev1.KeyToPath) func(*v1beta1.PostgresCluster) {
+func naming(s wanted.Slot, name string, items ...corev1.KeyToPath) func(*v1beta1.PostgresCluster) {
 	return func(c *v1beta1.PostgresCluster) {
 		var projection *corev1.SecretProjection
 		if name != "" {
 			projection = &corev1.SecretProjection{LocalObjectReference: corev1.LocalObjectReference{Name: name}, Items: items}
 		}
-		switch s.condition {
-		case serverSlot.condition:
+		switch s.Condition {
+		case serverSlot.Condition:
 			c.Spec.CustomTLSSecret = projection
-		case replicationSlot.condition:
+		case replicationSlot.Condition:
 			c.Spec.CustomReplicationTLSSecret = projection
 		default:
 			c.Spec.Proxy.PGBouncer.CustomTLSSecret = projection
@@ -177,7 +178,7 @@ func (h *house) everybodyIsAccepted(pods map[string]*simPod) {
 func (h *house) public() string {
 	h.t.Helper()
 	var config corev1.ConfigMap
-	if err := h.client.Get(h.t.Context(), h.key(desired.CAConfigMap(hippo.Name)), &config); err != nil {
+	if err := h.client.Get(h.t.Context(), h.key(desired.CAConfigMap(tlstest.Hippo.Name)), &config); err != nil {
 		h.t.Fatal(err)
 	}
 	return config.Data["ca.crt"]
@@ -194,7 +195,7 @@ func (h *house) theirsAreUntouched() {
 }
 
 // follow lets clients that follow the ConfigMap do so.
-func (h *house) follow() { h.pass(trustPropagationDelay + time.Second) }
+func (h *house) follow() { h.pass(wanted.TrustPropagationDelay + time.Second) }
 
 // conditionOf is what the status says of a slot; empty when it says nothing.
 func (h *house) conditionOf(kind string) metav1.Condition {
@@ -206,11 +207,11 @@ func (h *house) conditionOf(kind string) metav1.Condition {
 }
 
 // wants checks a condition: status, reason, and what the message says.
-func (h *house) wants(kind string, status metav1.ConditionStatus, reason string, says ...string) {
+func (h *house) wants(kind string, status metav1.ConditionStatus, code string, says ...string) {
 	h.t.Helper()
 	c := h.conditionOf(kind)
-	if c.Status != status || c.Reason != reason {
-		h.t.Errorf("%s is %s, %s: %s; want %s, %s", kind, c.Status, c.Reason, c.Message, status, reason)
+	if c.Status != status || c.Reason != code {
+		h.t.Errorf("%s is %s, %s: %s; want %s, %s", kind, c.Status, c.Reason, c.Message, status, code)
 	}
 	for _, text := range says {
 		if !strings.Contains(c.Message, text) {
@@ -220,21 +221,21 @@ func (h *house) wants(kind string, status metav1.ConditionStatus, reason string,
 }
 
 // served reports whether the material of a party has its process present a pair.
-func (h *house) served(party string, s slot, pair *pki.KeyPair) bool {
+func (h *house) served(party string, s wanted.Slot, pair *pki.KeyPair) bool {
 	h.t.Helper()
-	return bytes.Equal(h.secret(party).Data[processFiles[s.domain].certificate], pair.EncodeChain())
+	return bytes.Equal(h.secret(party).Data[material.ProcessFiles[s.Domain].Certificate], pair.EncodeChain())
 }
 
 // ownServed reports whether a party's process presents the party's own leaf.
-func (h *house) ownServed(party string, s slot) bool {
+func (h *house) ownServed(party string, s wanted.Slot) bool {
 	h.t.Helper()
 	data := h.secret(party).Data
-	return bytes.Equal(data[processFiles[s.domain].certificate], data[pairFiles[s.domain].certificate])
+	return bytes.Equal(data[material.ProcessFiles[s.Domain].Certificate], data[material.PairFiles[s.Domain].Certificate])
 }
 
 // serving are the pods that serve a pair.
 func serversOf(pods map[string]*simPod, pair *pki.KeyPair) (names []string) {
-	for _, name := range sortedKeys(pods) {
+	for _, name := range tlstest.SortedKeys(pods) {
 		if pods[name].process.Leaf().Equal(pair.Leaf()) {
 			names = append(names, name)
 		}
@@ -243,7 +244,7 @@ func serversOf(pods map[string]*simPod, pair *pki.KeyPair) (names []string) {
 }
 
 // trusted reports whether the bundles of a domain hold an authority: all, or none, or some of them.
-func (h *house) trusted(domain rotation.Domain, a *pki.Authority) string {
+func (h *house) trusted(domain facts.Domain, a *pki.Authority) string {
 	h.t.Helper()
 	yes, no := 0, 0
 	count := func(bundle []byte) {
@@ -255,10 +256,10 @@ func (h *house) trusted(domain rotation.Domain, a *pki.Authority) string {
 	}
 	for name, secret := range h.stored() {
 		if strings.HasSuffix(name, "-tls") && metav1.IsControlledBy(secret, h.cluster()) {
-			count(secret.Data[bundleFiles[domain]])
+			count(secret.Data[material.BundleFiles[domain]])
 		}
 	}
-	if domain == rotation.Server {
+	if domain == facts.Server {
 		count([]byte(h.public()))
 	}
 	switch {
@@ -273,16 +274,16 @@ func (h *house) trusted(domain rotation.Domain, a *pki.Authority) string {
 // recorded are the keys of the record.
 func (h *house) recorded() []string {
 	h.t.Helper()
-	if record := h.stored()[desired.TrustRecord(hippo.Name)]; record != nil {
-		return sortedKeys(record.Data)
+	if record := h.stored()[desired.TrustRecord(tlstest.Hippo.Name)]; record != nil {
+		return tlstest.SortedKeys(record.Data)
 	}
 	return nil
 }
 
 // eventsOf are the events that have come with a reason since the last call of events.
-func eventsOf(all []string, reason string) (out []string) {
+func eventsOf(all []string, code string) (out []string) {
 	for _, e := range all {
-		if fields := strings.Fields(e); len(fields) > 1 && fields[1] == reason {
+		if fields := strings.Fields(e); len(fields) > 1 && fields[1] == code {
 			out = append(out, e)
 		}
 	}
@@ -290,7 +291,7 @@ func eventsOf(all []string, reason string) (out []string) {
 }
 
 // adopted is a house whose PostgreSQL, or whatever the slot is, presents what the user brought.
-func adopted(t *testing.T, s slot, a *pki.Authority) (*house, map[string]*simPod, *pki.KeyPair) {
+func adopted(t *testing.T, s wanted.Slot, a *pki.Authority) (*house, map[string]*simPod, *pki.KeyPair) {
 	t.Helper()
 	h, pods := hippos(t)
 	pair := h.bring(s, a)
@@ -299,7 +300,7 @@ func adopted(t *testing.T, s slot, a *pki.Authority) (*house, map[string]*simPod
 	h.onTheWay(pods)
 	h.follow()
 	h.onTheWay(pods)
-	h.wants(s.condition, metav1.ConditionTrue, reasonPresented)
+	h.wants(s.Condition, metav1.ConditionTrue, "Presented")
 	h.events()
 	return h, pods, pair
 }

@@ -6,9 +6,13 @@ import (
 	"testing/synctest"
 	"time"
 
+	"pgtls.dev/pgtls/internal/controller/tls/act"
 	"pgtls.dev/pgtls/internal/controller/tls/evidence/agenttest"
+	"pgtls.dev/pgtls/internal/controller/tls/snapshot"
 	"pgtls.dev/pgtls/internal/pki"
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/facts"
+	"pgtls.dev/pgtls/internal/rotation/invariant"
+	"pgtls.dev/pgtls/internal/rotation/plan"
 )
 
 // What an authority issues must be seen to be refused before its Secret goes.
@@ -16,40 +20,41 @@ func TestACanaryMustBeRefused(t *testing.T) { synctest.Test(t, canaries) }
 
 func canaries(t *testing.T) {
 	h, pods := hippos(t)
-	v, err := h.r.observe(t.Context(), h.cluster())
+	v, err := h.r.gatherer.Gather(t.Context(), h.cluster())
 	if err != nil {
 		t.Fatal(err)
 	}
+	round := h.r.executor.Begin(v)
 	gone, err := pki.NewAuthority(pki.AuthorityRequest{
 		CommonName: "hippo client ca g7", Algorithm: pki.DefaultAlgorithm, NotBefore: h.clock().Add(-time.Hour), NotAfter: h.clock().Add(time.Hour),
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	stored := func(a *pki.Authority, domain rotation.Domain) *storedAuthority {
-		return &storedAuthority{authority: a, certificate: a.Certificate, facts: rotation.Authority{Domain: domain, Generation: 7, Certificate: pki.Facts(a.Certificate)}}
+	stored := func(a *pki.Authority, domain facts.Domain) *snapshot.StoredAuthority {
+		return &snapshot.StoredAuthority{Authority: a, Certificate: a.Certificate, Facts: facts.Authority{Domain: domain, Generation: 7, Certificate: pki.Facts(a.Certificate)}}
 	}
-	violates := func(what string, a *storedAuthority) {
+	violates := func(what string, a *snapshot.StoredAuthority) {
 		t.Helper()
-		proof, err := h.r.refused(t.Context(), v, a)
-		if violation, ok := errors.AsType[*rotation.Violation](err); !ok || violation.Invariant != "UseBeforeRetire" || proof != (refusal{}) {
+		proof, err := round.Refused(t.Context(), a)
+		if violation, ok := errors.AsType[*invariant.Violation](err); !ok || violation.Invariant != "UseBeforeRetire" || proof != (act.Refusal{}) {
 			t.Errorf("%s: %v, proof %v", what, err, proof)
 		}
 	}
-	for _, domain := range rotation.Domains() {
-		violates("the "+string(domain)+" authority that signs", v.authority(rotation.Step{Domain: domain, Generation: 1}))
-		if proof, err := h.r.refused(t.Context(), v, stored(gone, domain)); err != nil || proof.keyID == "" {
+	for _, domain := range facts.Domains() {
+		violates("the "+string(domain)+" authority that signs", v.Authority(domain, 1))
+		if proof, err := round.Refused(t.Context(), stored(gone, domain)); err != nil || proof == (act.Refusal{}) {
 			t.Errorf("%s: %v, proof %v", domain, err, proof)
 		}
 	}
 	pods["hippo-a-1-0"].lenient = true
-	violates("a PostgreSQL that lets in whoever comes", stored(gone, rotation.Client))
+	violates("a PostgreSQL that lets in whoever comes", stored(gone, facts.Client))
 	pods["hippo-a-1-0"].lenient, pods["hippo-a-1-0"].mute = false, agenttest.ErrNobodyListens
-	if _, err := h.r.refused(t.Context(), v, stored(gone, rotation.Client)); !errors.Is(err, agenttest.ErrNobodyListens) {
+	if _, err := round.Refused(t.Context(), stored(gone, facts.Client)); !errors.Is(err, agenttest.ErrNobodyListens) {
 		t.Errorf("%v: no answer is no refusal", err)
 	}
-	step := rotation.Step{Op: rotation.DiscardAuthority, Domain: rotation.Client, Generation: 1}
-	if err := h.r.discardAuthority(t.Context(), v, step, refusal{domain: "client", keyID: "another"}); !errors.Is(err, errNotRefused) {
-		t.Errorf("%v, wanted %v", err, errNotRefused)
+	step := plan.DiscardAuthority{Domain: facts.Client, Generation: 1}
+	if err := round.DiscardAuthority(t.Context(), step, act.Refusal{}); !errors.Is(err, act.ErrNotRefused) {
+		t.Errorf("%v, wanted %v", err, act.ErrNotRefused)
 	}
 }

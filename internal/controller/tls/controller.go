@@ -3,7 +3,6 @@ package tls
 import (
 	"context"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"net"
 	"slices"
@@ -12,7 +11,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/client-go/util/workqueue"
@@ -27,11 +25,20 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"pgtls.dev/pgtls/api/v1beta1"
+	"pgtls.dev/pgtls/internal/controller/tls/act"
 	"pgtls.dev/pgtls/internal/controller/tls/evidence"
+	"pgtls.dev/pgtls/internal/controller/tls/gather"
+	"pgtls.dev/pgtls/internal/controller/tls/material"
+	"pgtls.dev/pgtls/internal/controller/tls/report"
+	"pgtls.dev/pgtls/internal/controller/tls/request"
+	"pgtls.dev/pgtls/internal/controller/tls/snapshot"
 	"pgtls.dev/pgtls/internal/delivery/kube"
 	"pgtls.dev/pgtls/internal/desired"
 	"pgtls.dev/pgtls/internal/probe"
 	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/facts"
+	"pgtls.dev/pgtls/internal/rotation/plan"
+	"pgtls.dev/pgtls/internal/rotation/reason"
 )
 
 // fieldOwner of everything that this controller writes.
@@ -61,55 +68,63 @@ type Options struct {
 
 // Reconciler keeps the certificates of PostgresClusters.
 type Reconciler struct {
-	client  client.Client
-	live    client.Reader
-	applier *kube.Applier
-	events  events.EventRecorder
-	options Options
-	agents  *evidence.Agents
-	proofs  *evidence.Proofs
+	live     client.Reader
+	options  Options
+	gatherer *gather.Gatherer
+	executor *act.Executor
+	retries  *retries
+	failures *failures
+}
 
-	sessions sessionReader
+// connections are what a Reconciler works with.
+type connections struct {
+	cached   client.Reader
+	direct   client.Client
+	recorder events.EventRecorder
+	agents   *evidence.Agents
+	dial     evidence.Probe
+	sessions gather.SessionReader
+	end      act.SessionEnder
+}
 
-	endSessions sessionEnder
-	sweeps      *sweeps
-	nudges      *nudges
-	retries     *retries
+func newReconciler(options Options, c connections) *Reconciler {
+	proofs, sweeps, nudges, memory := evidence.NewProofs(c.dial), evidence.NewSweeps(), evidence.NewNudges(), material.NewMemory()
+	return &Reconciler{
+		live: c.direct, options: options, retries: newRetries(), failures: newFailures(),
+		gatherer: &gather.Gatherer{
+			Live: c.direct, Cached: c.cached, Agents: c.agents, Proofs: proofs, Sweeps: sweeps, Nudges: nudges, Memory: memory,
+			Sessions: c.sessions, Now: options.Now, ClusterDomain: options.ClusterDomain, SystemRoots: options.SystemRoots,
+		},
+		executor: &act.Executor{
+			Client: c.direct, Applier: newApplier(c.direct), Events: c.recorder,
+			Proofs: proofs, Sweeps: sweeps, Nudges: nudges, Memory: memory, EndSessions: c.end, Now: options.Now,
+		},
+	}
 }
 
 // SetupWithManager adds the controller to a manager. ctx ends its connections to agents.
 func SetupWithManager(ctx context.Context, mgr manager.Manager, options Options) error {
 	news := make(chan event.TypedGenericEvent[types.NamespacedName], 1024)
+	// Past the cache: a write is compared with what is stored.
 	direct, err := client.New(mgr.GetConfig(), client.Options{HTTPClient: mgr.GetHTTPClient(), Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper()})
 	if err != nil {
 		return fmt.Errorf("setting up the TLS controller's client: %w", err)
 	}
-	r := &Reconciler{
-		client:  mgr.GetClient(),
-		live:    direct,
-		applier: newApplier(direct), // compares with what is stored, not with a cache
-		events:  mgr.GetEventRecorder("pgtls-tls"),
-		options: options,
-		proofs:  evidence.NewProofs(probe.Dial),
-
-		sessions: readSessions,
-
-		endSessions: endSessions,
-		sweeps:      newSweeps(),
-
-		nudges:  newNudges(),
-		retries: newRetries(),
-	}
-	r.agents = evidence.NewAgents(ctx, options.Now, func(cluster types.NamespacedName) {
+	agents := evidence.NewAgents(ctx, options.Now, func(cluster types.NamespacedName) {
 		select {
 		case news <- event.TypedGenericEvent[types.NamespacedName]{Object: cluster}:
 		case <-ctx.Done():
 		}
 	}, (&net.Dialer{}).DialContext)
+	r := newReconciler(options, connections{
+		cached: mgr.GetClient(), direct: direct, recorder: mgr.GetEventRecorder("pgtls-tls"),
+		agents: agents, dial: probe.Dial, sessions: gather.ReadSessions, end: act.EndSessions,
+	})
+	r.executor.Applier.MayWrite = kube.NewNamespaces(direct, options.Now).MayWrite
 	b := ctrl.NewControllerManagedBy(mgr).
 		Named("tls").
-		For(&v1beta1.PostgresCluster{}).
-		Owns(&corev1.Secret{}, builder.OnlyMetadata).
+		For(&v1beta1.PostgresCluster{}, builder.WithPredicates(wished())).
+		Owns(&corev1.Secret{}, builder.OnlyMetadata, builder.WithPredicates(byOthers(&r.executor.Written))).
 		Owns(&corev1.ConfigMap{}, builder.OnlyMetadata).
 		Owns(&corev1.Service{}).
 		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(clusterOfPod)).
@@ -132,14 +147,7 @@ func SetupWithManager(ctx context.Context, mgr manager.Manager, options Options)
 }
 
 func newApplier(c client.Client) *kube.Applier {
-	conditions := []string{conditionTLSReady}
-	for _, s := range slots {
-		conditions = append(conditions, s.condition)
-	}
-	for _, domain := range rotation.Domains() {
-		conditions = append(conditions, trustConditions[domain])
-	}
-	return &kube.Applier{Client: c, Owner: fieldOwner, Conditions: conditions}
+	return &kube.Applier{Client: c, Owner: fieldOwner, ClusterLabel: desired.ClusterLabel, Conditions: report.Conditions()}
 }
 
 // clusterOfPod: pods belong to StatefulSets and ReplicaSets, so they are found by label.
@@ -151,10 +159,7 @@ func clusterOfPod(_ context.Context, pod client.Object) []ctrl.Request {
 	return []ctrl.Request{{NamespacedName: types.NamespacedName{Namespace: pod.GetNamespace(), Name: cluster}}}
 }
 
-func (r *Reconciler) now() time.Time { return r.options.Now() }
-
-// Reconcile observes, decides and acts until there is nothing to do or
-// somebody to wait for, and tells the result.
+// Reconcile gathers, decides and acts until there is nothing more to be done now, and reports.
 func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
 	// Read live: an old status would be told anew, with its events.
 	var cluster v1beta1.PostgresCluster
@@ -163,107 +168,109 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 		return ctrl.Result{}, fmt.Errorf("reading PostgresCluster %s: %w", request.NamespacedName, err)
 	}
 	if apierrors.IsNotFound(err) || !cluster.DeletionTimestamp.IsZero() {
-		return r.outcome(ctx, request.NamespacedName, 0, r.letGo(ctx, request.NamespacedName))
+		// Nothing of it is held: there is nothing to let go of but what is remembered.
+		r.gatherer.Forget(request.NamespacedName)
+		r.failures.forget(request.NamespacedName)
+		r.retries.after(request.NamespacedName, "")
+		return ctrl.Result{}, nil
 	}
-	failed := r.request(ctx, &cluster)
-	v, plan, failure := r.rotate(ctx, &cluster)
-	if v == nil || movedOn(failure) {
-		return r.outcome(ctx, request.NamespacedName, 0, failure)
-	}
-	v.noteRequests(failed)
-	if err := r.writeStatus(ctx, v, plan, failure); err != nil {
+	seen, decided, err := r.rotate(ctx, &cluster)
+	if err != nil {
 		return r.outcome(ctx, request.NamespacedName, 0, err)
 	}
-	if failure != nil {
-		return ctrl.Result{}, failure
+	if err := r.report(ctx, seen, decided); err != nil {
+		return r.outcome(ctx, request.NamespacedName, 0, err)
 	}
-	return r.outcome(ctx, request.NamespacedName, soonest(r.pause(request.NamespacedName, plan), v.retryAfter()), nil)
+	return r.outcome(ctx, request.NamespacedName, r.pause(seen, decided), nil)
 }
 
-// movedOn reports whether an error only says that somebody else wrote meanwhile: observe again.
-func movedOn(err error) bool {
-	return apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err)
-}
-
-// outcome is what a reconciliation returns; that the world moved on is no error.
+// outcome is what a reconciliation returns; a write conflict is no error.
 func (r *Reconciler) outcome(ctx context.Context, cluster types.NamespacedName, after time.Duration, err error) (ctrl.Result, error) {
-	if movedOn(err) {
-		log.FromContext(ctx).V(1).Info("the world moved on, looking again", "because", err.Error())
-		return ctrl.Result{RequeueAfter: r.retries.after(cluster, "the world moved on") / 10}, nil
+	if apierrors.IsConflict(err) {
+		log.FromContext(ctx).V(1).Info("write conflict, requeueing", "because", err.Error())
+		return ctrl.Result{RequeueAfter: r.retries.after(cluster, "write conflict") / 10}, nil
 	}
 	return ctrl.Result{RequeueAfter: after}, err
 }
 
-// rotate executes plans until one has no step.
-func (r *Reconciler) rotate(ctx context.Context, cluster *v1beta1.PostgresCluster) (*view, rotation.Plan, error) {
-	var plan rotation.Plan
-	var v *view
-	for range maxRounds {
-		seen, err := r.observe(ctx, cluster)
+// rotate executes plans until one has no step that is due.
+func (r *Reconciler) rotate(ctx context.Context, cluster *v1beta1.PostgresCluster) (*snapshot.Snapshot, plan.Plan, error) {
+	for round := range maxRounds {
+		seen, err := r.gatherer.Gather(ctx, cluster)
 		if err != nil {
-			return v, plan, err
+			return nil, plan.Plan{}, err
 		}
-		v = seen
-		if len(v.orphans) > 0 {
-			if err := r.releaseOrphans(ctx, v); err != nil {
-				return v, plan, err
-			}
-			continue
+		decided, todo, err := r.decide(ctx, seen)
+		if err != nil {
+			return nil, plan.Plan{}, err
 		}
-		if plan, err = r.decide(ctx, v); err != nil {
-			return v, refusedPolicy(v, err), nil
+		if len(todo.lanes) == 0 {
+			return seen, decided, nil
 		}
-		if len(plan.Steps) == 0 {
-			return v, plan, nil
+		if conflict := r.execute(ctx, keyOf(seen), todo); conflict != nil {
+			return nil, plan.Plan{}, conflict
 		}
-		v.plan = plan
-		logSteps(ctx, plan)
-		if err := r.execute(ctx, v, plan); err != nil && !errors.Is(err, errLookAgain) {
-			return v, plan, err
+		if round == maxRounds-1 {
+			return seen, report.NotConverged(decided, maxRounds), nil
 		}
 	}
-	return v, plan, fmt.Errorf("after %d rounds it has not come to rest", maxRounds)
+	return nil, plan.Plan{}, nil
 }
 
 // decide asks for a plan, and once more when it waits for what is read only on demand.
-func (r *Reconciler) decide(ctx context.Context, v *view) (rotation.Plan, error) {
-	plan, err := rotation.Next(v.policy, v.observed)
-	if err != nil || !slices.ContainsFunc(plan.Blockers, func(b rotation.Blocker) bool { return b.Reason == rotation.SessionsUnknown }) {
-		return plan, err
+func (r *Reconciler) decide(ctx context.Context, s *snapshot.Snapshot) (plan.Plan, work, error) {
+	s.Observed.Failures = r.failures.of(keyOf(s))
+	decided, err := rotation.Next(s.Policy, s.Observed)
+	if err == nil && slices.ContainsFunc(decided.Blockers, func(b plan.Blocker) bool { return b.Reason == reason.SessionsUnknown }) {
+		r.gatherer.GatherSessions(ctx, s)
+		decided, err = rotation.Next(s.Policy, s.Observed)
 	}
-	r.observeSessions(ctx, v)
-	return rotation.Next(v.policy, v.observed)
+	if err != nil {
+		decided = refusedPolicy(s, err)
+	}
+	requests, err := request.Steps(s, r.options.ClusterDomain, func(desired, live client.Object) (bool, error) {
+		return kube.Differs(r.executor.Applier, desired, live)
+	})
+	if err != nil {
+		return plan.Plan{}, work{}, err
+	}
+	todo := r.workOf(s, decided, requests)
+	r.failures.keepOnly(keyOf(s), func(failed facts.Failure) bool { return todo.wants(decided, failed) })
+	return decided, todo, nil
+}
+
+// report writes the status, and sends the events.
+func (r *Reconciler) report(ctx context.Context, s *snapshot.Snapshot, decided plan.Plan) error {
+	said := report.Of(s, decided)
+	if _, err := r.executor.Applier.ApplyStatus(ctx, s.Cluster, said.Status, "tls"); err != nil {
+		return client.IgnoreNotFound(err)
+	}
+	for _, e := range said.Events {
+		r.executor.Events.Eventf(s.Cluster, nil, e.Type, e.Reason, e.Action, "%s", e.Message)
+	}
+	return nil
 }
 
 // refusedPolicy waits for the user: trying again would find the same.
-func refusedPolicy(v *view, err error) rotation.Plan {
-	return rotation.Plan{State: rotation.Waiting, Blockers: []rotation.Blocker{
-		{Party: v.cluster.Name, Reason: policyInvalid, Message: err.Error()},
+func refusedPolicy(s *snapshot.Snapshot, err error) plan.Plan {
+	return plan.Plan{State: plan.Waiting, Blockers: []plan.Blocker{
+		{Party: s.Cluster.Name, Reason: report.PolicyInvalid, Message: err.Error()},
 	}}
 }
 
-// logSteps says what is about to be done. A look is no news: a cluster that waits takes one after the other.
-func logSteps(ctx context.Context, plan rotation.Plan) {
-	for _, step := range plan.Steps {
-		level := 0
-		if step.Op == rotation.Prove {
-			level = 1
-		}
-		log.FromContext(ctx).V(level).Info("step", "step", step.String())
+// pause returns how long until the plan changes by itself, or a blocker, a failed step or a source is looked at again.
+func (r *Reconciler) pause(s *snapshot.Snapshot, decided plan.Plan) time.Duration {
+	pause := soonest(r.retries.after(keyOf(s), waitingFor(decided)), r.retryIn(keyOf(s)))
+	if report.Unwatched(s) {
+		pause = soonest(pause, retryMax)
 	}
-}
-
-// pause returns how long until the plan changes by itself or a blocker is looked at again.
-func (r *Reconciler) pause(cluster types.NamespacedName, plan rotation.Plan) time.Duration {
-	retry := r.retries.after(cluster, waitingFor(plan))
-	if plan.Wake.IsZero() {
-		return retry
+	if look := r.gatherer.Proofs.Look(keyOf(s)); !look.IsZero() {
+		pause = soonest(pause, max(look.Sub(r.options.Now()), time.Millisecond))
 	}
-	wake := max(plan.Wake.Sub(r.now()), time.Millisecond)
-	if retry == 0 {
-		return wake
+	if !decided.Wake.IsZero() {
+		pause = soonest(pause, max(decided.Wake.Sub(r.options.Now()), time.Millisecond))
 	}
-	return min(wake, retry)
+	return pause
 }
 
 // soonest returns the shorter of two pauses; 0 is none.
@@ -275,53 +282,13 @@ func soonest(a, b time.Duration) time.Duration {
 }
 
 // waitingFor names the blockers without what changes from one look to the next; "" when there are none.
-func waitingFor(plan rotation.Plan) string {
+func waitingFor(decided plan.Plan) string {
 	var text strings.Builder
-	for _, b := range plan.Blockers {
-		if b.Patient() {
-			continue // the plan says when it ends, or somebody does
+	for _, b := range decided.Blockers {
+		if b.Reason.Expected() || b.Reason == reason.StepFailed {
+			continue // when it is to be looked at again stands in the plan
 		}
 		fmt.Fprintf(&text, "%s %s\n", b.Party, b.Reason)
 	}
 	return text.String()
-}
-
-// releaseOrphans lets go of what an earlier cluster of the same name left.
-func (r *Reconciler) releaseOrphans(ctx context.Context, v *view) error {
-	for _, secret := range v.orphans {
-		if err := r.removeFinalizer(ctx, secret); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// letGo releases the Secrets of authorities whose cluster is gone, or goes when
-// they are gone; the garbage collector has deleted them and their finalizers hold them.
-func (r *Reconciler) letGo(ctx context.Context, name types.NamespacedName) error {
-	r.agents.KeepOnly(name, nil)
-	r.proofs.KeepOnly(name, nil)
-	r.sweeps.keepOnly(name, nil)
-	r.retries.after(name, "")
-	var secrets corev1.SecretList
-	if err := r.live.List(ctx, &secrets, client.InNamespace(name.Namespace),
-		client.MatchingLabels(desired.ComponentLabels(name.Name, desired.TLSComponent))); err != nil {
-		return fmt.Errorf("listing the Secrets of %s: %w", name, err)
-	}
-	var cluster v1beta1.PostgresCluster
-	err := r.live.Get(ctx, name, &cluster)
-	if client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("reading PostgresCluster %s: %w", name, err)
-	}
-	for i := range secrets.Items {
-		secret := &secrets.Items[i]
-		orphan := !secret.DeletionTimestamp.IsZero() && (apierrors.IsNotFound(err) || !cluster.DeletionTimestamp.IsZero() || !metav1.IsControlledBy(secret, &cluster))
-		if !orphan {
-			continue
-		}
-		if err := r.removeFinalizer(ctx, secret); err != nil {
-			return err
-		}
-	}
-	return nil
 }

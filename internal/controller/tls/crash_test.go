@@ -14,11 +14,13 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"pgtls.dev/pgtls/api/v1beta1"
 	"pgtls.dev/pgtls/internal/agentapi"
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/controller/tls/material"
+	"pgtls.dev/pgtls/internal/controller/tls/tlstest"
+	"pgtls.dev/pgtls/internal/rotation/plan"
+	"pgtls.dev/pgtls/internal/rotation/reason"
 )
 
 var errCrash = errors.New("the operator crashed")
@@ -73,7 +75,7 @@ func (h *house) stored() map[string]*corev1.Secret {
 	return out
 }
 
-var allSecrets = []string{"hippo-a-0-tls", "hippo-a-1-tls", "hippo-client-ca-g1", "hippo-operator-tls", "hippo-pgbouncer-tls", "hippo-server-ca-g1"}
+var allSecrets = []string{"hippo-a-0-tls", "hippo-a-1-tls", "hippo-client-ca-g1", "hippo-client-ca-g1-copy", "hippo-operator-tls", "hippo-pgbouncer-tls", "hippo-server-ca-g1", "hippo-server-ca-g1-copy"}
 
 // crashes runs a scene with a crash after its first write, its second, and so on until it needs no more.
 func crashes(t *testing.T, scene func(t *testing.T, n int) (crashed bool)) {
@@ -93,14 +95,14 @@ func TestACrashWhileAClusterIsMadeIsMadeGood(t *testing.T) {
 	crashes(t, func(t *testing.T, n int) bool {
 		h := newHouse(t)
 		crashed := h.crashAfter(n, nil)
-		_, err := h.r.Reconcile(t.Context(), ctrl.Request{NamespacedName: hippo})
+		_, err := h.r.Reconcile(t.Context(), ctrl.Request{NamespacedName: tlstest.Hippo})
 		if *crashed && !errors.Is(err, errCrash) {
 			t.Errorf("err = %v, want the crash", err)
 		}
 		before := h.stored()
 		h.ends()
 		after := h.stored()
-		if got := sortedKeys(after); !slices.Equal(got, allSecrets) {
+		if got := tlstest.SortedKeys(after); !slices.Equal(got, allSecrets) {
 			t.Errorf("Secrets = %v, want %v", got, allSecrets)
 		}
 		for name, secret := range before {
@@ -108,7 +110,7 @@ func TestACrashWhileAClusterIsMadeIsMadeGood(t *testing.T) {
 				t.Errorf("%s was good, and was made anew", name)
 			}
 		}
-		if c := h.cluster().Status.Conditions[0]; c.Reason != reasonNoEndpoint {
+		if c := h.cluster().Status.Conditions[0]; c.Reason != "NoEndpoint" {
 			t.Errorf("condition = %+v", c)
 		}
 		return *crashed
@@ -122,7 +124,7 @@ func TestACrashDuringARenewalIsMadeGood(t *testing.T) {
 		old := h.stored()
 		h.pass(21 * 24 * time.Hour) // every client leaf is due, no server leaf is
 		crashed := h.crashAfter(n, nil)
-		_, _ = h.r.Reconcile(t.Context(), ctrl.Request{NamespacedName: hippo}) // its error is the crash
+		_, _ = h.r.Reconcile(t.Context(), ctrl.Request{NamespacedName: tlstest.Hippo}) // its error is the crash
 		before := h.stored()
 		h.ends()
 		for name, secret := range h.stored() {
@@ -149,8 +151,8 @@ func TestACrashDuringARenewalIsMadeGood(t *testing.T) {
 func (h *house) keyStored(name string, key []byte) {
 	h.t.Helper()
 	stored := h.stored()
-	for _, name := range []string{name, name + copySuffix} {
-		if secret := stored[name]; secret != nil && cmp.Equal(secret.Data[authorityKey], key) {
+	for _, name := range []string{name, name + material.CopySuffix} {
+		if secret := stored[name]; secret != nil && cmp.Equal(secret.Data[material.AuthorityKey], key) {
 			return
 		}
 	}
@@ -158,28 +160,29 @@ func (h *house) keyStored(name string, key []byte) {
 }
 
 func TestACrashWhileADeletedAuthorityIsRestoredLosesNothing(t *testing.T) {
-	const name = "hippo-server-ca-g1"
+	const server, client = "hippo-server-ca-g1", "hippo-client-ca-g1"
 	crashes(t, func(t *testing.T, n int) bool {
 		h := newHouse(t)
 		h.reconcile()
-		original := h.secret(name)
-		h.delete(original)
-		crashed := h.crashAfter(n, func() { h.keyStored(name, original.Data[authorityKey]) })
-		_, _ = h.r.Reconcile(t.Context(), ctrl.Request{NamespacedName: hippo}) // its error is the crash
-		h.keyStored(name, original.Data[authorityKey])
+		originals := h.stored()
+		h.delete(h.secret(server))
+		h.delete(h.secret(client + material.CopySuffix))
+		crashed := h.crashAfter(n, func() { h.keyStored(server, originals[server].Data[material.AuthorityKey]) })
+		_, _ = h.r.Reconcile(t.Context(), ctrl.Request{NamespacedName: tlstest.Hippo}) // its error is the crash
 		h.ends()
-		if got := sortedKeys(h.stored()); !slices.Equal(got, allSecrets) {
+		if got := tlstest.SortedKeys(h.stored()); !slices.Equal(got, allSecrets) {
 			t.Errorf("Secrets = %v, want %v", got, allSecrets)
 		}
-		after := h.secret(name)
-		if !cmp.Equal(after.Data, original.Data) || !after.DeletionTimestamp.IsZero() ||
-			!slices.Equal(after.Finalizers, []string{authorityFinalizer}) || after.Immutable == nil || !*after.Immutable {
-			t.Errorf("the authority is not as it was: %+v", after.ObjectMeta)
+		for _, name := range []string{server, server + material.CopySuffix, client, client + material.CopySuffix} {
+			if after := h.secret(name); !cmp.Equal(after.Data, originals[name].Data) || len(after.Finalizers) > 0 || after.Immutable == nil || !*after.Immutable {
+				t.Errorf("%s is not as it was: %+v", name, after.ObjectMeta)
+			}
 		}
 		return *crashed
 	})
 }
 
+// Both at once: the operator remembers it, and stores it again.
 func TestBothSecretsOfAnAuthorityDeletedAtOnceLoseNothing(t *testing.T) {
 	const name = "hippo-client-ca-g1"
 	crashes(t, func(t *testing.T, n int) bool {
@@ -187,15 +190,11 @@ func TestBothSecretsOfAnAuthorityDeletedAtOnceLoseNothing(t *testing.T) {
 		h.reconcile()
 		original := h.secret(name)
 		h.delete(original)
-		h.crashAfter(1, nil)
-		_, _ = h.r.Reconcile(t.Context(), ctrl.Request{NamespacedName: hippo}) // the copy is stored
-		h.around = nil
-		h.delete(h.secret(name + copySuffix))
-		h.restart()
-		crashed := h.crashAfter(n, func() { h.keyStored(name, original.Data[authorityKey]) })
-		_, _ = h.r.Reconcile(t.Context(), ctrl.Request{NamespacedName: hippo}) // its error is the crash
+		h.delete(h.secret(name + material.CopySuffix))
+		crashed := h.crashAfter(n, func() { h.keyStored(name, original.Data[material.AuthorityKey]) })
+		_, _ = h.r.Reconcile(t.Context(), ctrl.Request{NamespacedName: tlstest.Hippo}) // its error is the crash
 		h.ends()
-		if got := sortedKeys(h.stored()); !slices.Equal(got, allSecrets) {
+		if got := tlstest.SortedKeys(h.stored()); !slices.Equal(got, allSecrets) {
 			t.Errorf("Secrets = %v, want %v", got, allSecrets)
 		}
 		if !cmp.Equal(h.secret(name).Data, original.Data) {
@@ -205,80 +204,176 @@ func TestBothSecretsOfAnAuthorityDeletedAtOnceLoseNothing(t *testing.T) {
 	})
 }
 
-func TestATwinThatHoldsSomethingElseIsNoReasonToLetGo(t *testing.T) {
+// replace puts another content under the name of an immutable Secret.
+func (h *house) replace(name string, data map[string][]byte) {
+	h.t.Helper()
+	secret := h.secret(name)
+	h.delete(secret)
+	secret.ResourceVersion, secret.UID, secret.Data = "", "", data
+	if err := h.client.Create(h.t.Context(), secret); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// Of two Secrets that hold different authorities the one counts that the bundles hold, and the other one is named.
+func TestTwinsThatDifferAreNamedAndTheBundlesDecide(t *testing.T) {
+	const name = "hippo-server-ca-g1"
+	for _, replaced := range []string{name, name + material.CopySuffix} {
+		t.Run(replaced, func(t *testing.T) {
+			h, other := newHouse(t), newHouse(t)
+			h.reconcile()
+			other.reconcile()
+			before := h.secret(instanceMaterial)
+			h.replace(replaced, other.secret(name).Data)
+			h.restart()
+			if _, writes := h.reconcile(); !slices.Equal(writes, []string{"apply status"}) {
+				t.Errorf("writes = %v", writes)
+			}
+			if !cmp.Equal(h.secret(instanceMaterial).Data, before.Data) {
+				t.Error("material was written")
+			}
+			if c := h.cluster().Status.Conditions[0]; c.Reason != "TwinDiffers" || !strings.Contains(c.Message, name) {
+				t.Errorf("condition = %+v, want it to name the Secrets", c)
+			}
+		})
+	}
+}
+
+func TestADamagedCopyIsNoLossWhileTheOperatorRemembers(t *testing.T) {
+	const name = "hippo-server-ca-g1"
 	h := newHouse(t)
 	h.reconcile()
-	original := h.secret("hippo-server-ca-g1")
-	twin := original.DeepCopy()
-	twin.Name, twin.ResourceVersion, twin.Data = original.Name+copySuffix, "", map[string][]byte{authorityKey: []byte("nonsense")}
-	if err := h.client.Create(t.Context(), twin); err != nil {
-		t.Fatal(err)
+	original := h.secret(name)
+	h.replace(name+material.CopySuffix, map[string][]byte{"ca.key": []byte("nonsense")})
+	h.delete(original)
+	h.reconcile()
+	if !cmp.Equal(h.secret(name).Data, original.Data) {
+		t.Error("the authority did not come back")
+	}
+}
+
+// What an earlier version of the operator held by a finalizer is held no longer.
+func TestOldFinalizersGo(t *testing.T) {
+	h := newHouse(t)
+	h.reconcile()
+	h.damage("hippo-server-ca-g1", func(s *corev1.Secret) { s.Finalizers = []string{material.AuthorityFinalizer, "theirs.example.org/x"} })
+	_, writes := h.reconcile()
+	if !slices.Equal(writes, []string{"patch hippo-server-ca-g1"}) || !slices.Equal(h.secret("hippo-server-ca-g1").Finalizers, []string{"theirs.example.org/x"}) {
+		t.Errorf("writes %v, finalizers %v", writes, h.secret("hippo-server-ca-g1").Finalizers)
+	}
+}
+
+// The twin says what was decided as well: it takes the place of the original.
+func TestTheTwinFollowsWhatIsDecided(t *testing.T) {
+	h := newHouse(t)
+	h.reconcile()
+	h.annotate(material.RotateRequestAnnotation, "server:1")
+	h.change(soaking("1h"))
+	h.reconcile()
+	original, twin := h.secret("hippo-server-ca-g2"), h.secret("hippo-server-ca-g2-copy")
+	if original.Annotations[material.SwitchedAnnotation] == "" || !cmp.Equal(material.MarksOf(original.Annotations), material.MarksOf(twin.Annotations)) {
+		t.Errorf("original %v, twin %v", original.Annotations, twin.Annotations)
 	}
 	h.delete(original)
-	_, err := h.r.Reconcile(t.Context(), ctrl.Request{NamespacedName: hippo})
-	if !errors.Is(err, errNotTheSame) {
-		t.Errorf("err = %v, want %v", err, errNotTheSame)
-	}
-	if !cmp.Equal(h.secret(original.Name).Data, original.Data) {
-		t.Error("the authority is gone")
-	}
-	if c := h.cluster().Status.Conditions[0]; c.Reason != reasonFailed || !strings.Contains(c.Message, original.Name) {
-		t.Errorf("condition = %+v, want it to name the Secret", c)
+	h.restart()
+	h.reconcile()
+	if got := h.secret("hippo-server-ca-g2"); !cmp.Equal(material.MarksOf(got.Annotations), material.MarksOf(original.Annotations)) {
+		t.Errorf("it came back with %v", got.Annotations)
 	}
 }
 
-func TestThatSomebodyElseWroteMeanwhileIsNoFailure(t *testing.T) {
+func TestAWriteConflictIsNoFailure(t *testing.T) {
+	refusal := apierrors.NewConflict(schema.GroupResource{Resource: "secrets"}, "x", errors.New("the object has been modified"))
+	for _, at := range []string{"create hippo-server-ca-g1", "create hippo-a-0-tls", "create hippo-ca", "apply status"} {
+		t.Run(at, func(t *testing.T) {
+			h := newHouse(t)
+			h.around = func(write string, do func() error) error {
+				if write == at {
+					return refusal
+				}
+				return do()
+			}
+			var pauses []time.Duration
+			for range 3 {
+				result, _ := h.reconcile() // which fails on an error
+				pauses = append(pauses, result.RequeueAfter)
+			}
+			if want := []time.Duration{100 * time.Millisecond, 200 * time.Millisecond, 400 * time.Millisecond}; !slices.Equal(pauses, want) {
+				t.Errorf("pauses = %v, want %v", pauses, want)
+			}
+			if conditions := h.cluster().Status.Conditions; len(conditions) > 0 {
+				t.Errorf("it was told as a failure: %+v", conditions)
+			}
+			h.ends()
+			if got := tlstest.SortedKeys(h.stored()); !slices.Equal(got, allSecrets) {
+				t.Errorf("Secrets = %v", got)
+			}
+		})
+	}
+}
+
+// Any other refusal stands in the status, however long it lasts, and the other parties get what they need.
+func TestARefusalForGoodIsReportedAndHoldsUpNothingElse(t *testing.T) {
 	resource := schema.GroupResource{Resource: "secrets"}
-	for name, refusal := range map[string]error{
-		"Conflict":      apierrors.NewConflict(resource, "x", errors.New("the object has been modified")),
-		"AlreadyExists": apierrors.NewAlreadyExists(resource, "x"),
-		"NotFound":      apierrors.NewNotFound(resource, "x"),
+	for cause, refusal := range map[string]error{
+		"AlreadyExists":   apierrors.NewAlreadyExists(resource, "x"),
+		"NotFound":        apierrors.NewNotFound(resource, "x"),
+		"QuotaExceeded":   apierrors.NewForbidden(resource, "x", errors.New("exceeded quota: few, requested: secrets=1, used: secrets=7, limited: secrets=7")),
+		"AdmissionDenied": apierrors.NewForbidden(resource, "x", errors.New("not today")),
+		"Unexplained":     errors.New("read tcp 10.0.0.1:50123: i/o timeout"),
 	} {
-		for _, at := range []string{"create hippo-server-ca-g1", "create hippo-a-0-tls", "apply", "apply status"} {
-			t.Run(name+" at "+at, func(t *testing.T) {
-				h := newHouse(t)
-				h.around = func(write string, do func() error) error {
-					if write == at {
-						return refusal
-					}
-					return do()
+		t.Run(cause, func(t *testing.T) {
+			h := newHouse(t)
+			h.around = func(write string, do func() error) error {
+				if write == "create hippo-a-0-tls" {
+					return refusal
 				}
-				var pauses []time.Duration
-				for range 3 {
-					result, _ := h.reconcile() // which fails on an error
-					pauses = append(pauses, result.RequeueAfter)
+				return do()
+			}
+			result, _ := h.reconcile()
+			if result.RequeueAfter != retryMin {
+				t.Errorf("tried again in %s", result.RequeueAfter)
+			}
+			c := h.cluster().Status.Conditions[0]
+			if want := "AlreadyExists"; cause == want { // the Get shows that there is none
+				cause = "NotFound"
+			}
+			if c.Reason != "StepFailed" || !strings.Contains(c.Message, "Publish hippo-a-0-tls") || !strings.Contains(c.Message, cause) || strings.Contains(c.Message, "50123") {
+				t.Errorf("condition = %+v", c)
+			}
+			for _, name := range allSecrets {
+				if name != "hippo-a-0-tls" {
+					h.secret(name)
 				}
-				if want := []time.Duration{100 * time.Millisecond, 200 * time.Millisecond, 400 * time.Millisecond}; !slices.Equal(pauses, want) {
-					t.Errorf("pauses = %v, want %v", pauses, want)
-				}
-				if conditions := h.cluster().Status.Conditions; len(conditions) > 0 {
-					t.Errorf("it was told as a failure: %+v", conditions)
-				}
-				h.ends()
-				if got := sortedKeys(h.stored()); !slices.Equal(got, allSecrets) {
-					t.Errorf("Secrets = %v", got)
-				}
-			})
-		}
+			}
+			h.events()
+			h.pass(time.Second)
+			if result, writes := h.reconcile(); !slices.Equal(writes, []string{"create hippo-a-0-tls"}) || result.RequeueAfter != 2*time.Second || len(h.events()) > 0 {
+				t.Errorf("tried again: %v, and again in %s", writes, result.RequeueAfter)
+			}
+			if _, writes := h.reconcile(); len(writes) > 0 {
+				t.Errorf("before the pause is over: %v", writes)
+			}
+			h.around = nil
+			h.pass(2 * time.Second)
+			h.reconcile()
+			if _, writes := h.reconcile(); len(writes) > 0 || h.cluster().Status.Conditions[0].Reason == "StepFailed" {
+				t.Errorf("the cause is gone: %v %+v", writes, h.cluster().Status.Conditions[0])
+			}
+		})
 	}
 }
 
-func TestAFailureIsToldAndReturned(t *testing.T) {
-	h := newHouse(t)
-	h.around = func(write string, do func() error) error {
-		if strings.HasPrefix(write, "create hippo-a-1") {
-			return errors.New("quota exceeded")
-		}
-		return do()
-	}
-	_, err := h.r.Reconcile(t.Context(), ctrl.Request{NamespacedName: hippo})
-	if err == nil || strings.Count(err.Error(), "quota exceeded") != 1 || !strings.Contains(err.Error(), "hippo-a-1-tls") {
-		t.Errorf("err = %v, want it to say once what failed", err)
-	}
-	if c := h.cluster().Status.Conditions[0]; c.Reason != reasonFailed || c.Status != metav1.ConditionFalse || c.Message != err.Error() {
+// A Secret of another owner where the next generation is to be made: its name and the remedy are in the status.
+func TestAForeignSecretUnderTheNextGenerationsNameIsNamed(t *testing.T) {
+	h := newHouse(t, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: tlstest.Hippo.Namespace, Name: "hippo-server-ca-g2"}})
+	h.reconcile()
+	h.annotate(material.RotateRequestAnnotation, "server:1")
+	h.reconcile()
+	c := h.cluster().Status.Conditions[0]
+	if c.Reason != "StepFailed" || !strings.Contains(c.Message, "hippo-server-ca-g2") || !strings.Contains(c.Message, "add the label") {
 		t.Errorf("condition = %+v", c)
 	}
-	h.ends()
 }
 
 func TestAnImpossiblePolicyIsABlockerAndNoError(t *testing.T) {
@@ -303,7 +398,7 @@ func TestAnImpossiblePolicyIsABlockerAndNoError(t *testing.T) {
 	if c := status.Conditions[0]; c.Reason != "PolicyInvalid" || !strings.Contains(c.Message, "renewBefore") {
 		t.Errorf("condition = %+v", c)
 	}
-	if status.TLS.State != string(rotation.Waiting) || len(status.TLS.Blockers) != 1 || status.TLS.Blockers[0].Party != hippo.Name {
+	if status.TLS.State != string(plan.Waiting) || len(status.TLS.Blockers) != 1 || status.TLS.Blockers[0].Party != tlstest.Hippo.Name {
 		t.Errorf("status = %+v", status.TLS)
 	}
 	if events := h.events(); len(events) != 1 || !strings.Contains(events[0], "PolicyInvalid") {
@@ -314,7 +409,7 @@ func TestAnImpossiblePolicyIsABlockerAndNoError(t *testing.T) {
 	}
 	spec("5h")
 	h.reconcile()
-	if c := h.cluster().Status.Conditions[0]; c.Reason != reasonNoEndpoint {
+	if c := h.cluster().Status.Conditions[0]; c.Reason != "NoEndpoint" {
 		t.Errorf("mended, and the condition is %+v", c)
 	}
 }
@@ -340,14 +435,14 @@ func TestAnAuthorityWithoutItsLabelsIsNotLost(t *testing.T) {
 }
 
 func TestASecretInTheAuthoritysPlaceIsNamedAndNotFoughtOver(t *testing.T) {
-	foreign := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: hippo.Namespace, Name: "hippo-server-ca-g1"}}
+	foreign := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: tlstest.Hippo.Namespace, Name: "hippo-server-ca-g1"}}
 	h := newHouse(t, foreign)
 	h.reconcile()
 	result, writes := h.reconcile()
 	if len(writes) > 0 || result.RequeueAfter < retryMin {
 		t.Errorf("writes %v, again in %s", writes, result.RequeueAfter)
 	}
-	if c := h.cluster().Status.Conditions[0]; c.Reason != string(rotation.AuthorityForeign) || !strings.Contains(c.Message, foreign.Name) {
+	if c := h.cluster().Status.Conditions[0]; c.Reason != string(reason.AuthorityForeign) || !strings.Contains(c.Message, foreign.Name) {
 		t.Errorf("condition = %+v", c)
 	}
 }
@@ -376,9 +471,9 @@ func TestMaterialThatCanNeitherBeWrittenNorGoIsTold(t *testing.T) {
 	h.damage(instanceMaterial, func(s *corev1.Secret) {
 		s.Immutable, s.Finalizers, s.Data = &immutable, []string{"somebody.else/holds"}, nil
 	})
-	_, err := h.r.Reconcile(t.Context(), ctrl.Request{NamespacedName: hippo})
-	if err == nil || !strings.Contains(err.Error(), "somebody.else/holds") {
-		t.Errorf("err = %v, want it to name the finalizer", err)
+	h.reconcile()
+	if c := h.cluster().Status.Conditions[0]; c.Reason != "StepFailed" || !strings.Contains(c.Message, "somebody.else/holds") || !strings.Contains(c.Message, "HeldImmutable") {
+		t.Errorf("condition = %+v, want it to name the finalizer", c)
 	}
 }
 
@@ -396,71 +491,86 @@ func TestWhatOthersNoteOnMaterialIsTheirs(t *testing.T) {
 	if after.Labels["team"] != "zoo" || after.Annotations["backup"] != "yes" || len(after.Finalizers) != 1 {
 		t.Errorf("metadata = %+v", after.ObjectMeta)
 	}
-	if after.Annotations[revisionAnnotation] != h.r.inspectByName(t, h, instanceMaterial).Revision {
+	if after.Annotations[material.RevisionAnnotation] != h.r.inspectByName(t, h, instanceMaterial).Revision {
 		t.Error("the annotation names another revision than the content")
 	}
 }
 
-// orphan makes an authority what the garbage collector leaves of an earlier cluster.
-func (h *house) orphan(name string) {
+// earlier makes everything that is stored an earlier cluster's of the same name.
+func (h *house) earlier() {
 	h.t.Helper()
-	h.damage(name, func(s *corev1.Secret) { s.OwnerReferences[0].UID = "an-earlier-hippo" })
-	h.delete(h.secret(name))
+	for name := range h.stored() {
+		h.damage(name, func(s *corev1.Secret) { s.OwnerReferences[0].UID = "an-earlier-hippo" })
+	}
+	h.delete(&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: tlstest.Hippo.Namespace, Name: "hippo-ca"}})
 }
 
+// A cluster that is made again under its name waits for the garbage collector, and takes nothing of the earlier one's.
 func TestAClusterMadeAgainUnderItsNameGetsItsOwnAuthority(t *testing.T) {
 	h := newHouse(t)
 	h.reconcile()
 	old := h.secret("hippo-server-ca-g1")
-	h.orphan("hippo-server-ca-g1")
-	h.orphan("hippo-client-ca-g1")
-	for _, name := range materials {
+	h.earlier()
+	h.restart()
+	if _, writes := h.reconcile(); slices.ContainsFunc(writes, func(w string) bool { return strings.Contains(w, "hippo-server-ca") }) {
+		t.Errorf("writes = %v", writes)
+	}
+	if c := h.cluster().Status.Conditions[0]; c.Reason != string(reason.AuthorityForeign) || !strings.Contains(c.Message, "earlier cluster") {
+		t.Errorf("condition = %+v", c)
+	}
+	for name := range h.stored() {
 		h.delete(h.secret(name))
 	}
 	h.reconcile()
 	if cmp.Equal(old.Data, h.secret("hippo-server-ca-g1").Data) {
 		t.Error("it uses the earlier cluster's key")
 	}
-	if got := sortedKeys(h.stored()); !slices.Equal(got, allSecrets) {
+	if got := tlstest.SortedKeys(h.stored()); !slices.Equal(got, allSecrets) {
 		t.Errorf("Secrets = %v", got)
 	}
 }
 
-func TestAuthoritiesAreLetGoOfWhileTheirClusterIsBeingDeleted(t *testing.T) {
+// What an earlier cluster left and another program's finalizer holds is named with the finalizer, and not fought over.
+func TestWhatAForeignFinalizerHoldsIsNamed(t *testing.T) {
 	h := newHouse(t)
 	h.reconcile()
-	cluster := h.cluster()
-	cluster.Finalizers = []string{"foregroundDeletion"} // it goes when what it owns has gone
-	if err := h.client.Update(t.Context(), cluster); err != nil {
-		t.Fatal(err)
+	h.earlier()
+	h.damage("hippo-server-ca-g1", func(s *corev1.Secret) { s.Finalizers = []string{"theirs.example.org/x"} })
+	h.restart()
+	for name := range h.stored() {
+		h.delete(h.secret(name))
 	}
-	h.delete(cluster)
-	if _, writes := h.reconcile(); len(writes) > 0 {
-		t.Errorf("nobody has deleted a Secret, and there were writes: %v", writes)
-	}
-	h.delete(h.secret("hippo-server-ca-g1"))
 	h.reconcile()
-	stored := h.stored()
-	if stored["hippo-server-ca-g1"] != nil || stored["hippo-client-ca-g1"] == nil {
-		t.Errorf("Secrets = %v, want the deleted one gone and the other kept", sortedKeys(stored))
+	if c := h.cluster().Status.Conditions[0]; c.Reason != string(reason.AuthorityForeign) || !strings.Contains(c.Message, "theirs.example.org/x") {
+		t.Errorf("condition = %+v", c)
+	}
+	if result, writes := h.reconcile(); len(writes) > 0 || result.RequeueAfter < retryMin {
+		t.Errorf("writes %v, again in %s", writes, result.RequeueAfter)
+	}
+	h.damage("hippo-server-ca-g1", func(s *corev1.Secret) { s.Finalizers = nil })
+	h.reconcile()
+	if got := tlstest.SortedKeys(h.stored()); !slices.Equal(got, allSecrets) {
+		t.Errorf("Secrets = %v", got)
 	}
 }
 
-func TestAConflictWhileLettingGoIsNoFailure(t *testing.T) {
-	h := newHouse(t)
-	h.reconcile()
-	h.delete(h.cluster())
-	h.delete(h.secret("hippo-server-ca-g1"))
-	h.around = func(string, func() error) error {
-		return apierrors.NewConflict(schema.GroupResource{Resource: "secrets"}, "x", errors.New("modified"))
-	}
-	if result, _ := h.reconcile(); result.RequeueAfter == 0 {
-		t.Error("it is not tried again")
-	}
-	h.around = nil
-	h.reconcile()
-	var gone corev1.Secret
-	if err := h.client.Get(t.Context(), client.ObjectKey{Namespace: hippo.Namespace, Name: "hippo-server-ca-g1"}, &gone); !apierrors.IsNotFound(err) {
-		t.Errorf("err = %v, want it gone", err)
+// Nothing of a cluster that is going away, or is gone, is held or written.
+func TestNothingIsHeldOfAClusterThatGoes(t *testing.T) {
+	for _, finalizers := range [][]string{nil, {"foregroundDeletion"}} {
+		h := newHouse(t)
+		h.reconcile()
+		cluster := h.cluster()
+		cluster.Finalizers = finalizers
+		if err := h.client.Update(t.Context(), cluster); err != nil {
+			t.Fatal(err)
+		}
+		h.delete(cluster)
+		h.delete(h.secret("hippo-server-ca-g1"))
+		if _, writes := h.reconcile(); len(writes) > 0 {
+			t.Errorf("writes = %v", writes)
+		}
+		if h.stored()["hippo-server-ca-g1"] != nil {
+			t.Error("it was held")
+		}
 	}
 }

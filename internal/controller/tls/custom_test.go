@@ -16,10 +16,16 @@ import (
 
 	"pgtls.dev/pgtls/api/v1beta1"
 	"pgtls.dev/pgtls/internal/agentapi"
+	"pgtls.dev/pgtls/internal/controller/tls/material"
+	"pgtls.dev/pgtls/internal/controller/tls/snapshot"
+	"pgtls.dev/pgtls/internal/controller/tls/tlstest"
+	"pgtls.dev/pgtls/internal/controller/tls/wanted"
 	"pgtls.dev/pgtls/internal/custom"
 	"pgtls.dev/pgtls/internal/desired"
 	"pgtls.dev/pgtls/internal/pki"
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/facts"
+	"pgtls.dev/pgtls/internal/rotation/plan"
+	"pgtls.dev/pgtls/internal/rotation/reason"
 )
 
 func TestACustomCertificateIsTrustedFirstAndThenPresentedPodByPod(t *testing.T) {
@@ -30,21 +36,21 @@ func TestACustomCertificateIsTrustedFirstAndThenPresentedPodByPod(t *testing.T) 
 		h.change(naming(serverSlot, brought))
 
 		h.onTheWay(pods)
-		if got := h.trusted(rotation.Server, theirs); got != "all" {
+		if got := h.trusted(facts.Server, theirs); got != "all" {
 			t.Errorf("%s of the bundles hold the company's authority", got)
 		}
-		if got := h.trusted(rotation.Client, theirs); got != "none" {
+		if got := h.trusted(facts.Client, theirs); got != "none" {
 			t.Errorf("%s of the bundles of the client domain hold an authority of servers", got)
 		}
 		if names := serversOf(pods, pair); len(names) > 0 {
 			t.Errorf("%v present it, and nobody had the time to take its authority", names)
 		}
-		h.wants(serverSlot.condition, metav1.ConditionFalse, reasonAdopting, "Secret company-tls", "Company CA", "clients that hold only the present issuer refuse the new one")
-		if status := h.cluster().Status; status.TLS.State != string(rotation.Steady) || status.Conditions[0].Status != metav1.ConditionTrue {
+		h.wants(serverSlot.Condition, metav1.ConditionFalse, "Adopting", "Secret company-tls", "Company CA", "clients that hold only the present issuer refuse the new one")
+		if status := h.cluster().Status; status.TLS.State != string(plan.Steady) || status.Conditions[0].Status != metav1.ConditionTrue {
 			t.Errorf("giving clients time is no trouble: %s, %+v", status.TLS.State, status.Conditions[0])
 		}
 		told := h.events()
-		if admitted := eventsOf(told, string(rotation.AdmitAnchor)); len(admitted) != 1 || !strings.Contains(admitted[0], "CN=Company CA is trusted from now on, in the server domain") {
+		if admitted := eventsOf(told, "AnchorAdmitted"); len(admitted) != 1 || !strings.Contains(admitted[0], "CN=Company CA is trusted from now on, in the server domain") {
 			t.Errorf("events = %v", admitted)
 		}
 
@@ -56,9 +62,9 @@ func TestACustomCertificateIsTrustedFirstAndThenPresentedPodByPod(t *testing.T) 
 		if names := serversOf(pods, pair); !slices.Equal(names, instancePods) {
 			t.Errorf("it is presented by %v", names)
 		}
-		h.wants(serverSlot.condition, metav1.ConditionTrue, reasonPresented, "Secret company-tls", "valid until")
+		h.wants(serverSlot.Condition, metav1.ConditionTrue, "Presented", "Secret company-tls", "valid until")
 		told = h.events()
-		if presented := eventsOf(told, reasonPresented); len(presented) != 1 || !strings.HasPrefix(presented[0], "Normal") {
+		if presented := eventsOf(told, "Presented"); len(presented) != 1 || !strings.HasPrefix(presented[0], "Normal") {
 			t.Errorf("events = %q, want one that it is presented", presented)
 		}
 
@@ -95,8 +101,8 @@ func TestHowLongClientsAreGivenIsTheUsersToSay(t *testing.T) {
 }
 
 func TestTheConditionSaysPresentedWhenThePodsPresentIt(t *testing.T) {
-	for _, s := range slots {
-		t.Run(string(s.role), func(t *testing.T) {
+	for _, s := range wanted.Slots() {
+		t.Run(string(s.Role), func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				h, pods := hippos(t)
 				h.bring(s, company(t, "Company CA"))
@@ -105,7 +111,7 @@ func TestTheConditionSaysPresentedWhenThePodsPresentIt(t *testing.T) {
 				h.follow()
 				for range 40 {
 					asked := h.asks(pods)
-					c := h.conditionOf(s.condition)
+					c := h.conditionOf(s.Condition)
 					if len(asked) == 0 && len(h.writes) == 0 {
 						break
 					}
@@ -116,7 +122,7 @@ func TestTheConditionSaysPresentedWhenThePodsPresentIt(t *testing.T) {
 						pods[name].install()
 					}
 				}
-				h.wants(s.condition, metav1.ConditionTrue, reasonPresented)
+				h.wants(s.Condition, metav1.ConditionTrue, "Presented")
 			})
 		})
 	}
@@ -132,8 +138,8 @@ func TestARenewalByTheSameIssuerWaitsForNobody(t *testing.T) {
 		if got := serversOf(pods, second); !slices.Equal(got, instancePods) || len(serversOf(pods, first)) > 0 {
 			t.Errorf("the new one is presented by %v", got)
 		}
-		h.wants(serverSlot.condition, metav1.ConditionTrue, reasonPresented)
-		if presented := eventsOf(h.events(), reasonPresented); len(presented) != 1 {
+		h.wants(serverSlot.Condition, metav1.ConditionTrue, "Presented")
+		if presented := eventsOf(h.events(), "Presented"); len(presented) != 1 {
 			t.Errorf("events = %q, want one", presented)
 		}
 	})
@@ -165,8 +171,8 @@ func TestWhatIsRefusedChangesNothing(t *testing.T) {
 			h.put(brought, map[string][]byte{"tls.crt": []byte("x"), "tls.key": []byte("y"), "ca.crt": []byte("z")})
 		}},
 		"emptied": {reason: custom.NoCertificate, says: "it is missing", how: func(h *house) { h.put(brought, nil) }},
-		"gone":    {reason: sourceMissing, says: "there is none in namespace zoo", how: func(h *house) { h.delete(h.secret(brought)) }},
-		"unreadable": {reason: sourceUnreadable, says: "the API server is away", how: func(h *house) {
+		"gone":    {reason: snapshot.SourceMissing, says: "there is none in namespace zoo", how: func(h *house) { h.delete(h.secret(brought)) }},
+		"unreadable": {reason: snapshot.SourceUnreadable, says: "Unexplained", how: func(h *house) {
 			h.reading = func(key client.ObjectKey, _ client.Object) error {
 				if key.Name == brought {
 					return errors.New("the API server is away")
@@ -174,13 +180,13 @@ func TestWhatIsRefusedChangesNothing(t *testing.T) {
 				return nil
 			}
 		}},
-		"the operator's own": {reason: sourceReserved, says: "the operator writes it", how: func(h *house) {
+		"the operator's own": {reason: snapshot.SourceReserved, says: "the operator writes it", how: func(h *house) {
 			h.change(naming(serverSlot, instanceMaterial))
 		}},
-		"named like an authority of the cluster": {reason: anchorReserved, says: "CN=hippo server ca g7", how: func(h *house) {
+		"named like an authority of the cluster": {reason: snapshot.AnchorReserved, says: "CN=hippo server ca g7", how: func(h *house) {
 			h.bring(serverSlot, company(t, "hippo server ca g7"))
 		}},
-		"named so in other letters": {reason: anchorReserved, says: "CN=Hippo Server  CA g7", how: func(h *house) {
+		"named so in other letters": {reason: snapshot.AnchorReserved, says: "CN=Hippo Server  CA g7", how: func(h *house) {
 			h.bring(serverSlot, company(t, "Hippo Server  CA g7"))
 		}},
 	}
@@ -191,7 +197,7 @@ func TestWhatIsRefusedChangesNothing(t *testing.T) {
 				before := h.recorded()
 				c.how(h)
 				h.onTheWay(pods)
-				h.wants(serverSlot.condition, metav1.ConditionFalse, string(c.reason), c.says, "goes on being presented")
+				h.wants(serverSlot.Condition, metav1.ConditionFalse, string(c.reason), c.says, "goes on being presented")
 				told := eventsOf(h.events(), string(c.reason))
 				if len(told) != 1 || !strings.HasPrefix(told[0], "Warning") {
 					t.Errorf("events = %q, want one warning", told)
@@ -206,10 +212,10 @@ func TestWhatIsRefusedChangesNothing(t *testing.T) {
 				if got := serversOf(pods, pair); !slices.Equal(got, instancePods) {
 					t.Errorf("the last good one is presented by %v", got)
 				}
-				if got := h.trusted(rotation.Server, theirs); got != "all" || !slices.Equal(before, h.recorded()) {
+				if got := h.trusted(facts.Server, theirs); got != "all" || !slices.Equal(before, h.recorded()) {
 					t.Errorf("%s of the bundles hold its authority, and recorded is %v", got, h.recorded())
 				}
-				if result, _ := h.reconcile(); c.reason == sourceUnreadable && (result.RequeueAfter == 0 || result.RequeueAfter > retryMax) {
+				if result, _ := h.reconcile(); c.reason == snapshot.SourceUnreadable && (result.RequeueAfter == 0 || result.RequeueAfter > retryMax) {
 					t.Errorf("it looks again after %s", result.RequeueAfter)
 				}
 				if told := eventsOf(h.events(), string(c.reason)); len(told) > 0 {
@@ -225,7 +231,7 @@ func TestWhatIsRefusedFromTheStartLeavesTheOwnCertificate(t *testing.T) {
 		h, pods := hippos(t)
 		h.change(naming(serverSlot, brought))
 		h.onTheWay(pods)
-		h.wants(serverSlot.condition, metav1.ConditionFalse, string(sourceMissing), "pgtls's own certificate is presented")
+		h.wants(serverSlot.Condition, metav1.ConditionFalse, string(snapshot.SourceMissing), "pgtls's own certificate is presented")
 		if c := h.cluster().Status.Conditions[0]; c.Status != metav1.ConditionTrue {
 			t.Errorf("everything else is well: %+v", c)
 		}
@@ -263,24 +269,24 @@ func TestWhatCannotBeReadTakesNoTrustAway(t *testing.T) {
 				h, pods, pair := adopted(t, serverSlot, theirs)
 				h.put(brought, filesOf(t, pair, theirs, next))
 				h.onTheWay(pods)
-				if got := h.trusted(rotation.Server, next); got != "all" {
+				if got := h.trusted(facts.Server, next); got != "all" {
 					t.Fatalf("%s of the bundles hold the second authority", got)
 				}
-				before := h.secret(desired.TrustRecord(hippo.Name))
+				before := h.secret(desired.TrustRecord(tlstest.Hippo.Name))
 				how(h)
 				h.onTheWay(pods)
 				h.pass(48 * time.Hour)
 				h.onTheWay(pods)
-				if got := h.trusted(rotation.Server, next); got != "all" {
+				if got := h.trusted(facts.Server, next); got != "all" {
 					t.Errorf("%s of the bundles hold what the Secret held", got)
 				}
-				if after := h.secret(desired.TrustRecord(hippo.Name)); after.ResourceVersion != before.ResourceVersion {
-					t.Errorf("the record was written: %v", sortedKeys(after.Data))
+				if after := h.secret(desired.TrustRecord(tlstest.Hippo.Name)); after.ResourceVersion != before.ResourceVersion {
+					t.Errorf("the record was written: %v", tlstest.SortedKeys(after.Data))
 				}
 				h.reading = nil
 				h.put(brought, filesOf(t, pair, theirs))
 				h.onTheWay(pods)
-				if got := h.trusted(rotation.Server, next); got != "none" {
+				if got := h.trusted(facts.Server, next); got != "none" {
 					t.Errorf("it is known to be wanted no longer, and %s of the bundles hold it", got)
 				}
 			})
@@ -319,7 +325,7 @@ func TestAClusterIsBornWithItsCustomCertificates(t *testing.T) {
 				t.Errorf("%s presents something else: nobody knows the cluster yet, and nobody is waited for", party)
 			}
 		}
-		if got := h.trusted(rotation.Server, theirs); got != "all" {
+		if got := h.trusted(facts.Server, theirs); got != "all" {
 			t.Errorf("%s of the bundles hold the authority", got)
 		}
 		if _, writes := h.reconcile(); len(writes) > 0 {
@@ -340,7 +346,7 @@ func TestAPoolerIsBornIntoARunningClusterWithItsCustomCertificate(t *testing.T) 
 		}
 		h.quiet()
 		pair := h.bring(poolerSlot, company(t, "Company CA"))
-		h.change(func(c *v1beta1.PostgresCluster) { c.Spec.Proxy = aCluster().Spec.Proxy })
+		h.change(func(c *v1beta1.PostgresCluster) { c.Spec.Proxy = tlstest.ACluster().Spec.Proxy })
 		h.change(naming(poolerSlot, brought))
 		h.onTheWay(pods)
 		pods["hippo-pgbouncer-x"] = h.aPod("hippo-pgbouncer-x", "hippo-pgbouncer-tls", desired.PoolerComponent, "")
@@ -349,22 +355,22 @@ func TestAPoolerIsBornIntoARunningClusterWithItsCustomCertificate(t *testing.T) 
 		if got := serversOf(pods, pair); !slices.Equal(got, []string{"hippo-pgbouncer-x"}) {
 			t.Errorf("it is presented by %v", got)
 		}
-		h.wants(poolerSlot.condition, metav1.ConditionTrue, reasonPresented)
+		h.wants(poolerSlot.Condition, metav1.ConditionTrue, "Presented")
 	})
 }
 
 func TestWhatThePoolerAndTheReplicasPresentIsBroughtToo(t *testing.T) {
-	for _, s := range []slot{poolerSlot, replicationSlot} {
-		t.Run(string(s.role), func(t *testing.T) {
+	for _, s := range []wanted.Slot{poolerSlot, replicationSlot} {
+		t.Run(string(s.Role), func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				theirs := company(t, "Company CA")
 				h, _, pair := adopted(t, s, theirs)
 				for _, party := range []string{"hippo-a-0-tls", "hippo-a-1-tls", "hippo-a-2-tls", "hippo-pgbouncer-tls"} {
-					if concerned := (party == "hippo-pgbouncer-tls") == (s.kind == rotation.Pooler); concerned != h.served(party, s, pair) {
+					if concerned := (party == "hippo-pgbouncer-tls") == (s.Kind == facts.Pooler); concerned != h.served(party, s, pair) {
 						t.Errorf("%s presents it: %v", party, !concerned)
 					}
 				}
-				if got := h.trusted(s.domain, theirs); got != "all" {
+				if got := h.trusted(s.Domain, theirs); got != "all" {
 					t.Errorf("%s of the bundles hold its authority", got)
 				}
 			})
@@ -373,8 +379,8 @@ func TestWhatThePoolerAndTheReplicasPresentIsBroughtToo(t *testing.T) {
 }
 
 func TestWithoutItTheOwnLeafComesBackAndTheTrustEnds(t *testing.T) {
-	for _, s := range slots {
-		t.Run(string(s.role), func(t *testing.T) {
+	for _, s := range wanted.Slots() {
+		t.Run(string(s.Role), func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				theirs := company(t, "Company CA")
 				h, pods, pair := adopted(t, s, theirs)
@@ -387,13 +393,13 @@ func TestWithoutItTheOwnLeafComesBackAndTheTrustEnds(t *testing.T) {
 				if !h.ownServed("hippo-a-0-tls", s) || !h.ownServed("hippo-pgbouncer-tls", s) {
 					t.Error("the own leaf is not what is presented")
 				}
-				if c := h.conditionOf(s.condition); c.Type != "" {
+				if c := h.conditionOf(s.Condition); c.Type != "" {
 					t.Errorf("the condition stays: %+v", c)
 				}
-				if got := h.trusted(s.domain, theirs); got != "all" {
+				if got := h.trusted(s.Domain, theirs); got != "all" {
 					t.Errorf("it soaks, and %s of the bundles hold the authority", got)
 				}
-				if keys := h.recorded(); len(keys) != 3 || !strings.HasSuffix(keys[2], unusedSuffix) {
+				if keys := h.recorded(); len(keys) != 3 || !strings.HasSuffix(keys[2], material.UnusedSuffix) {
 					t.Errorf("recorded: %v", keys)
 				}
 				result, _ := h.reconcile()
@@ -402,13 +408,13 @@ func TestWithoutItTheOwnLeafComesBackAndTheTrustEnds(t *testing.T) {
 				}
 				h.pass(time.Hour)
 				h.onTheWay(pods)
-				if got := h.trusted(s.domain, theirs); got != "none" || len(h.recorded()) > 0 {
+				if got := h.trusted(s.Domain, theirs); got != "none" || len(h.recorded()) > 0 {
 					t.Errorf("the soak is over: %s of the bundles hold the authority, recorded is %v", got, h.recorded())
 				}
 				told := h.events()
-				for _, reason := range []rotation.Op{rotation.NoteUnused, rotation.DropAnchor} {
-					if len(eventsOf(told, string(reason))) != 1 {
-						t.Errorf("events of %s: %q", reason, eventsOf(told, string(reason)))
+				for _, code := range []string{"AnchorUnused", "AnchorDropped"} {
+					if len(eventsOf(told, string(code))) != 1 {
+						t.Errorf("events of %s: %q", code, eventsOf(told, string(code)))
 					}
 				}
 			})
@@ -422,7 +428,7 @@ func TestAnotherCompanyTakesTheirPlace(t *testing.T) {
 		h, pods, _ := adopted(t, serverSlot, first)
 		pair := h.bring(serverSlot, second)
 		h.onTheWay(pods)
-		if h.trusted(rotation.Server, first) != "all" || h.trusted(rotation.Server, second) != "all" || len(serversOf(pods, pair)) > 0 {
+		if h.trusted(facts.Server, first) != "all" || h.trusted(facts.Server, second) != "all" || len(serversOf(pods, pair)) > 0 {
 			t.Error("both are to be trusted before anything changes")
 		}
 		h.follow()
@@ -430,7 +436,7 @@ func TestAnotherCompanyTakesTheirPlace(t *testing.T) {
 		if got := serversOf(pods, pair); !slices.Equal(got, instancePods) {
 			t.Errorf("it is presented by %v", got)
 		}
-		if h.trusted(rotation.Server, first) != "none" || h.trusted(rotation.Server, second) != "all" {
+		if h.trusted(facts.Server, first) != "none" || h.trusted(facts.Server, second) != "all" {
 			t.Error("there is no soak, and the first is still trusted")
 		}
 	})
@@ -482,23 +488,23 @@ func TestAPersonSaysWhenANewIssuersIsPresented(t *testing.T) {
 		if got := serversOf(pods, pair); len(got) > 0 {
 			t.Errorf("nobody has said so, and it is presented by %v", got)
 		}
-		content := contentOf(pair)
-		h.wants(serverSlot.condition, metav1.ConditionFalse, string(rotation.AwaitingApproval), content)
+		content := material.ContentOf(pair)
+		h.wants(serverSlot.Condition, metav1.ConditionFalse, string(reason.AwaitingApproval), content)
 		if c := h.cluster().Status.Conditions[0]; c.Status != metav1.ConditionTrue {
 			t.Errorf("to wait for a person is no trouble: %+v", c)
 		}
-		if told := eventsOf(h.events(), string(rotation.AwaitingApproval)); len(told) == 0 {
+		if told := eventsOf(h.events(), string(reason.AwaitingApproval)); len(told) == 0 {
 			t.Error("nobody was told")
 		}
-		h.annotate(adoptApprovedAnnotation, "another")
+		h.annotate(material.AdoptApprovedAnnotation, "another")
 		h.onTheWay(pods)
-		h.wants(serverSlot.condition, metav1.ConditionFalse, string(rotation.AwaitingApproval))
-		h.annotate(adoptApprovedAnnotation, "another, "+content)
+		h.wants(serverSlot.Condition, metav1.ConditionFalse, string(reason.AwaitingApproval))
+		h.annotate(material.AdoptApprovedAnnotation, "another, "+content)
 		h.onTheWay(pods)
 		if got := serversOf(pods, pair); len(got) != 3 {
 			t.Errorf("it was approved, and is presented by %v", got)
 		}
-		h.wants(serverSlot.condition, metav1.ConditionTrue, reasonPresented)
+		h.wants(serverSlot.Condition, metav1.ConditionTrue, "Presented")
 		renewed := h.bring(serverSlot, theirs)
 		h.onTheWay(pods)
 		if got := serversOf(pods, renewed); len(got) != 3 {
@@ -517,14 +523,14 @@ func TestEachSlotWaitsForItsOwnApproval(t *testing.T) {
 		h.change(adoption(v1beta1.AdoptManual))
 		h.change(naming(serverSlot, brought))
 		h.change(naming(replicationSlot, "replicas"))
-		h.annotate(adoptApprovedAnnotation, contentOf(server))
+		h.annotate(material.AdoptApprovedAnnotation, material.ContentOf(server))
 		h.onTheWay(pods)
-		h.wants(serverSlot.condition, metav1.ConditionFalse, reasonAdopting)
-		h.wants(replicationSlot.condition, metav1.ConditionFalse, string(rotation.AwaitingApproval), contentOf(client))
+		h.wants(serverSlot.Condition, metav1.ConditionFalse, "Adopting")
+		h.wants(replicationSlot.Condition, metav1.ConditionFalse, string(reason.AwaitingApproval), material.ContentOf(client))
 		h.follow()
 		h.onTheWay(pods)
-		h.wants(serverSlot.condition, metav1.ConditionTrue, reasonPresented)
-		h.wants(replicationSlot.condition, metav1.ConditionFalse, string(rotation.AwaitingApproval))
+		h.wants(serverSlot.Condition, metav1.ConditionTrue, "Presented")
+		h.wants(replicationSlot.Condition, metav1.ConditionFalse, string(reason.AwaitingApproval))
 	})
 }
 
@@ -543,7 +549,7 @@ func TestImmediateWaitsForNobody(t *testing.T) {
 		if got := serversOf(pods, pair); len(got) != 3 {
 			t.Errorf("without any time passing it is presented by %v", got)
 		}
-		h.wants(serverSlot.condition, metav1.ConditionTrue, reasonPresented)
+		h.wants(serverSlot.Condition, metav1.ConditionTrue, "Presented")
 	})
 }
 
@@ -567,7 +573,7 @@ func TestItemsSayWhichKeysAreMeant(t *testing.T) {
 		if got := serversOf(pods, pair); len(got) != 3 {
 			t.Errorf("without its authority it is presented by %v", got)
 		}
-		h.wants(serverSlot.condition, metav1.ConditionFalse, string(custom.UnknownAuthority), "db.crt")
+		h.wants(serverSlot.Condition, metav1.ConditionFalse, string(custom.UnknownAuthority), "db.crt")
 	})
 }
 
@@ -575,12 +581,12 @@ func TestAPublicAuthorityIsTrustedOnlyWhereTheSpecSaysSo(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h, pods := hippos(t)
 		public, unused := company(t, "Public Root"), company(t, "Another Public Root")
-		h.r.options.SystemRoots = func() []*x509.Certificate { return []*x509.Certificate{public.Certificate, unused.Certificate} }
+		h.r.gatherer.SystemRoots = func() []*x509.Certificate { return []*x509.Certificate{public.Certificate, unused.Certificate} }
 		pair := h.leafOf(public, serverSlot)
 		h.put(brought, filesOf(t, pair))
 		h.change(naming(serverSlot, brought))
 		h.onTheWay(pods)
-		h.wants(serverSlot.condition, metav1.ConditionFalse, string(custom.UnknownAuthority))
+		h.wants(serverSlot.Condition, metav1.ConditionFalse, string(custom.UnknownAuthority))
 		h.change(func(c *v1beta1.PostgresCluster) {
 			c.Spec.TLS = &v1beta1.TLSSpec{Server: &v1beta1.ServerTLSSpec{SystemRoots: true}}
 		})
@@ -590,7 +596,7 @@ func TestAPublicAuthorityIsTrustedOnlyWhereTheSpecSaysSo(t *testing.T) {
 		if got := serversOf(pods, pair); len(got) != 3 {
 			t.Errorf("it is presented by %v", got)
 		}
-		if h.trusted(rotation.Server, public) != "all" || h.trusted(rotation.Server, unused) != "none" {
+		if h.trusted(facts.Server, public) != "all" || h.trusted(facts.Server, unused) != "none" {
 			t.Error("the one that it leads to is to be trusted, and no other")
 		}
 	})
@@ -624,9 +630,9 @@ func TestNearItsEndTheOwnLeafTakesItsPlace(t *testing.T) {
 		if got := serversOf(pods, pair); len(got) > 0 {
 			t.Errorf("nine minutes before its end it is presented by %v", got)
 		}
-		h.wants(serverSlot.condition, metav1.ConditionFalse, string(rotation.CustomEnded), "pgtls's own certificate is presented")
+		h.wants(serverSlot.Condition, metav1.ConditionFalse, string(reason.CustomEnded), "pgtls's own certificate is presented")
 		h.pass(10 * time.Minute)
 		h.onTheWay(pods)
-		h.wants(serverSlot.condition, metav1.ConditionFalse, string(custom.Expired), "pgtls's own certificate is presented")
+		h.wants(serverSlot.Condition, metav1.ConditionFalse, string(custom.Expired), "pgtls's own certificate is presented")
 	})
 }

@@ -1,7 +1,6 @@
-// Package tls executes what rotation.Next decides: it observes a cluster's
-// authorities, material, pods, agents and what they serve, asks for a plan,
-// takes its steps, and tells in status and events.
+// Package tls keeps the certificates of PostgresClusters. Each reconciliation gathers what is the case (package gather), decides
+// (rotation.Next, and package request for cert-manager), acts (package act) until no step is due, and reports (package report).
+// No function does two of these, and no type.
 //
-// observe.go reads, package rotation decides, act.go writes; no function does two of these. What can be seen of pods is
-// gathered by package evidence.
+// A step that fails ends its lane only: it is tried again after a pause that grows, and what else can be done is done.
 package tls

@@ -24,6 +24,8 @@ import (
 
 	"pgtls.dev/pgtls/internal/agentapi"
 	"pgtls.dev/pgtls/internal/controller/tls/evidence/agenttest"
+	"pgtls.dev/pgtls/internal/controller/tls/material"
+	"pgtls.dev/pgtls/internal/controller/tls/tlstest"
 	"pgtls.dev/pgtls/internal/desired"
 	"pgtls.dev/pgtls/internal/pki"
 	"pgtls.dev/pgtls/internal/probe"
@@ -63,9 +65,9 @@ func (h *house) aPod(name, party, component, role string) *simPod {
 	}
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: hippo.Namespace, Name: name, UID: types.UID(name + "-uid"),
+			Namespace: tlstest.Hippo.Namespace, Name: name, UID: types.UID(name + "-uid"),
 			Labels: map[string]string{
-				desired.ClusterLabel: hippo.Name, desired.ComponentLabel: component,
+				desired.ClusterLabel: tlstest.Hippo.Name, desired.ComponentLabel: component,
 				desired.InstanceLabel: strings.TrimSuffix(party, "-tls"), desired.RoleLabel: role,
 			},
 		},
@@ -120,8 +122,8 @@ func (p *simPod) install() {
 	}
 	client := pairIn(agentapi.ClientCertificate, agentapi.ClientKey)
 	leafOf := func(pair *pki.KeyPair) *agentapi.Leaf {
-		facts := pki.Facts(pair.Leaf())
-		return &agentapi.Leaf{Serial: facts.Serial, NotAfter: facts.NotAfter}
+		details := pki.Facts(pair.Leaf())
+		return &agentapi.Leaf{Serial: details.Serial, NotAfter: details.NotAfter}
 	}
 	server := leafOf(p.agent.Pair())
 	p.agent.Say(func(r *agentapi.Report) {
@@ -129,14 +131,14 @@ func (p *simPod) install() {
 		r.RevocationLists = numbers
 		r.ServerLeaf, r.ClientLeaf = server, leafOf(client)
 		r.ServedLeaf, r.PresentedLeaf = leafOf(pairIn(agentapi.ServedCertificate, agentapi.ServedKey)), leafOf(pairIn(agentapi.PresentedCertificate, agentapi.PresentedKey))
-		r.ServerAnchors, r.ClientAnchors = fingerprints(servers), fingerprints(anchors)
+		r.ServerAnchors, r.ClientAnchors = material.Fingerprints(servers), material.Fingerprints(anchors)
 	})
 }
 
 func (p *simPod) object() *corev1.Pod {
 	p.h.t.Helper()
 	var pod corev1.Pod
-	if err := p.h.client.Get(p.h.t.Context(), types.NamespacedName{Namespace: hippo.Namespace, Name: p.name}, &pod); err != nil {
+	if err := p.h.client.Get(p.h.t.Context(), types.NamespacedName{Namespace: tlstest.Hippo.Namespace, Name: p.name}, &pod); err != nil {
 		p.h.t.Fatal(err)
 	}
 	return &pod
@@ -158,7 +160,7 @@ func (p *simPod) change(how func(*corev1.Pod)) {
 
 // asked reports whether the pod is asked for something that it does not use.
 func (p *simPod) asked() bool {
-	asked := p.object().Annotations[activateAnnotation]
+	asked := p.object().Annotations[material.ActivateAnnotation]
 	return asked != "" && asked != p.agent.Report().Active
 }
 
@@ -175,14 +177,14 @@ func (h *house) look(_ context.Context, target probe.Target) (probe.Served, erro
 	if p.mute != nil {
 		return probe.Served{}, p.mute
 	}
-	facts := p.facts
+	details := p.facts
 	if target.Protocol != probe.HTTPS {
-		facts = pki.Facts(p.process.Leaf())
+		details = pki.Facts(p.process.Leaf())
 	}
 	if certificate := target.ClientCertificate; certificate != nil && !h.accepts(p, certificate.Leaf) {
-		return probe.Served{Leaf: facts}, &probe.Error{Reason: probe.ClientRefused, Address: target.Address, Err: errors.New("unknown certificate authority")}
+		return probe.Served{Leaf: details}, &probe.Error{Reason: probe.ClientRefused, Address: target.Address, Err: errors.New("unknown certificate authority")}
 	}
-	return probe.Served{Leaf: facts}, nil
+	return probe.Served{Leaf: details}, nil
 }
 
 // accepts reports whether a pod has loaded the authority of a client's leaf.
@@ -248,7 +250,7 @@ func (h *house) asks(pods map[string]*simPod) []string {
 	synctest.Wait()
 	h.reconcile()
 	var asked []string
-	for _, name := range sortedKeys(pods) {
+	for _, name := range tlstest.SortedKeys(pods) {
 		if pods[name].asked() {
 			asked = append(asked, name)
 		}
@@ -259,7 +261,7 @@ func (h *house) asks(pods map[string]*simPod) []string {
 func (h *house) request(value string) {
 	h.t.Helper()
 	cluster := h.cluster()
-	metav1.SetMetaDataAnnotation(&cluster.ObjectMeta, renewRequestAnnotation, value)
+	metav1.SetMetaDataAnnotation(&cluster.ObjectMeta, material.RenewRequestAnnotation, value)
 	if err := h.client.Update(h.t.Context(), cluster); err != nil {
 		h.t.Fatal(err)
 	}
@@ -284,5 +286,5 @@ func bubble(t *testing.T, test func(*testing.T)) {
 }
 
 func (h *house) key(name string) client.ObjectKey {
-	return client.ObjectKey{Namespace: hippo.Namespace, Name: name}
+	return client.ObjectKey{Namespace: tlstest.Hippo.Namespace, Name: name}
 }

@@ -2,7 +2,6 @@ package tls
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -14,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
@@ -28,11 +28,14 @@ import (
 	"pgtls.dev/pgtls/internal/certmanager"
 	"pgtls.dev/pgtls/internal/controller/tls/evidence"
 	"pgtls.dev/pgtls/internal/controller/tls/evidence/agenttest"
+	"pgtls.dev/pgtls/internal/controller/tls/material"
+	"pgtls.dev/pgtls/internal/controller/tls/tlstest"
 	"pgtls.dev/pgtls/internal/desired"
 	"pgtls.dev/pgtls/internal/pki"
 	"pgtls.dev/pgtls/internal/postgres"
 	"pgtls.dev/pgtls/internal/probe"
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/facts"
+	"pgtls.dev/pgtls/internal/rotation/reason"
 )
 
 // house is a cluster in an API server that is a fake; the end-to-end stories show
@@ -69,8 +72,6 @@ func (h *house) write(what string, do func() error) error {
 	return do()
 }
 
-var hippo = types.NamespacedName{Namespace: "zoo", Name: "hippo"}
-
 func newHouse(t *testing.T, objects ...client.Object) *house {
 	t.Helper()
 	scheme := runtime.NewScheme()
@@ -82,7 +83,7 @@ func newHouse(t *testing.T, objects ...client.Object) *house {
 	h := &house{t: t, now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), wire: agenttest.NewWire(), pods: map[string]*simPod{}}
 	base := fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(&v1beta1.PostgresCluster{}, &corev1.Pod{}, &corev1.Service{}).
 		WithIndex(&v1beta1.PostgresCluster{}, referenceIndex, referencesIn).
-		WithObjects(append(objects, append(someServices(), aCluster())...)...).Build()
+		WithObjects(append(objects, append(tlstest.SomeServices(), tlstest.ACluster())...)...).Build()
 	h.client = interceptor.NewClient(base, interceptor.Funcs{
 		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, obj client.Object, opts ...client.GetOption) error {
 			if h.reading != nil {
@@ -91,6 +92,16 @@ func newHouse(t *testing.T, objects ...client.Object) *house {
 				}
 			}
 			return c.Get(ctx, key, obj, opts...)
+		},
+		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
+			if of, ok := list.(*unstructured.UnstructuredList); ok && h.reading != nil {
+				one := &unstructured.Unstructured{}
+				one.SetKind(strings.TrimSuffix(of.GetKind(), "List"))
+				if err := h.reading(client.ObjectKey{}, one); err != nil {
+					return err
+				}
+			}
+			return c.List(ctx, list, opts...)
 		},
 		Create: func(ctx context.Context, c client.WithWatch, obj client.Object, opts ...client.CreateOption) error {
 			return h.write("create "+obj.GetName(), func() error { return c.Create(ctx, obj, opts...) })
@@ -131,13 +142,11 @@ func (h *house) restart() {
 	now := h.clock
 	ctx, stop := context.WithCancel(h.t.Context())
 	h.stop, h.told = stop, events.NewFakeRecorder(1000)
-	h.r = &Reconciler{
-		client: h.client, live: h.client, events: h.told, options: Options{ClusterDomain: "cluster.local", Now: now},
-		applier: newApplier(h.client),
-		agents:  evidence.NewAgents(ctx, now, func(types.NamespacedName) {}, h.wire.Dial), proofs: evidence.NewProofs(h.probe), nudges: newNudges(), retries: newRetries(), sweeps: newSweeps(),
-	}
-	h.r.sessions = func(context.Context, postgres.Server) ([]postgres.Session, error) { return h.sessions, nil }
-	h.r.endSessions = h.endSessions
+	h.r = newReconciler(Options{ClusterDomain: "cluster.local", Now: now}, connections{
+		cached: h.client, direct: h.client, recorder: h.told, dial: h.probe, end: h.endSessions,
+		agents:   evidence.NewAgents(ctx, now, func(types.NamespacedName) {}, h.wire.Dial),
+		sessions: func(context.Context, postgres.Server) ([]postgres.Session, error) { return h.sessions, nil },
+	})
 }
 
 // probe is the operator's handshake, as the test has it.
@@ -174,35 +183,11 @@ func (h *house) events() []string {
 	}
 }
 
-func aCluster() *v1beta1.PostgresCluster {
-	two, one := int32(2), int32(1)
-	return &v1beta1.PostgresCluster{
-		ObjectMeta: metav1.ObjectMeta{Namespace: hippo.Namespace, Name: hippo.Name, UID: "hippo-uid"},
-		Spec: v1beta1.PostgresClusterSpec{
-			PostgresVersion: 17,
-			Instances:       []v1beta1.InstanceSetSpec{{Name: "a", Replicas: &two}},
-			Proxy:           &v1beta1.ProxySpec{PGBouncer: &v1beta1.PGBouncerSpec{Replicas: &one}},
-		},
-	}
-}
-
-// someServices are those that lead to the parties; the cluster controller makes them.
-func someServices() []client.Object {
-	var services []client.Object
-	for i, name := range []string{"hippo-primary", "hippo-replicas", "hippo-pgbouncer"} {
-		services = append(services, &corev1.Service{
-			ObjectMeta: metav1.ObjectMeta{Namespace: hippo.Namespace, Name: name, Labels: desired.ClusterLabels(hippo.Name)},
-			Spec:       corev1.ServiceSpec{ClusterIP: fmt.Sprintf("10.96.0.%d", i+1)},
-		})
-	}
-	return services
-}
-
 // reconcile runs one reconciliation that must go well, and returns the writes that it took.
 func (h *house) reconcile() (ctrl.Result, []string) {
 	h.t.Helper()
 	h.writes = nil
-	result, err := h.r.Reconcile(h.t.Context(), ctrl.Request{NamespacedName: hippo})
+	result, err := h.r.Reconcile(h.t.Context(), ctrl.Request{NamespacedName: tlstest.Hippo})
 	if err != nil {
 		h.t.Fatalf("reconciling: %v", err)
 	}
@@ -212,7 +197,7 @@ func (h *house) reconcile() (ctrl.Result, []string) {
 func (h *house) secret(name string) *corev1.Secret {
 	h.t.Helper()
 	var secret corev1.Secret
-	if err := h.client.Get(h.t.Context(), types.NamespacedName{Namespace: hippo.Namespace, Name: name}, &secret); err != nil {
+	if err := h.client.Get(h.t.Context(), types.NamespacedName{Namespace: tlstest.Hippo.Namespace, Name: name}, &secret); err != nil {
 		h.t.Fatalf("Secret %s: %v", name, err)
 	}
 	return &secret
@@ -230,7 +215,7 @@ func (h *house) damage(name string, how func(*corev1.Secret)) {
 func (h *house) cluster() *v1beta1.PostgresCluster {
 	h.t.Helper()
 	var cluster v1beta1.PostgresCluster
-	if err := h.client.Get(h.t.Context(), hippo, &cluster); err != nil {
+	if err := h.client.Get(h.t.Context(), tlstest.Hippo, &cluster); err != nil {
 		h.t.Fatal(err)
 	}
 	return &cluster
@@ -243,10 +228,10 @@ var materials = []string{"hippo-a-0-tls", "hippo-a-1-tls", "hippo-operator-tls",
 func TestANewClusterGetsAuthoritiesAndMaterialAndThenRest(t *testing.T) {
 	h := newHouse(t)
 	result, _ := h.reconcile()
-	for _, name := range []string{"hippo-server-ca-g1", "hippo-client-ca-g1"} {
+	for _, name := range []string{"hippo-server-ca-g1", "hippo-client-ca-g1", "hippo-server-ca-g1-copy", "hippo-client-ca-g1-copy"} {
 		secret := h.secret(name)
-		if secret.Immutable == nil || !*secret.Immutable || !slices.Contains(secret.Finalizers, authorityFinalizer) {
-			t.Errorf("%s: want it immutable and held by a finalizer, got %+v", name, secret.ObjectMeta)
+		if secret.Immutable == nil || !*secret.Immutable || len(secret.Finalizers) > 0 {
+			t.Errorf("%s: want it immutable and held by nothing, got %+v", name, secret.ObjectMeta)
 		}
 	}
 	for _, name := range materials {
@@ -269,13 +254,13 @@ func TestANewClusterGetsAuthoritiesAndMaterialAndThenRest(t *testing.T) {
 	}
 }
 
-func (r *Reconciler) inspectByName(t *testing.T, h *house, name string) rotation.Material {
+func (r *Reconciler) inspectByName(t *testing.T, h *house, name string) facts.Material {
 	t.Helper()
-	v, err := r.observe(t.Context(), h.cluster())
+	v, err := h.r.gatherer.Gather(t.Context(), h.cluster())
 	if err != nil {
 		t.Fatal(err)
 	}
-	party := v.party(name)
+	party := v.Party(name)
 	if party == nil {
 		t.Fatalf("no party %s", name)
 	}
@@ -285,7 +270,7 @@ func (r *Reconciler) inspectByName(t *testing.T, h *house, name string) rotation
 func TestAPartyIsIssuedForOnceItsAddressesAreKnown(t *testing.T) {
 	h := newHouse(t)
 	var primary corev1.Service
-	if err := h.client.Get(t.Context(), types.NamespacedName{Namespace: hippo.Namespace, Name: "hippo-primary"}, &primary); err != nil {
+	if err := h.client.Get(t.Context(), types.NamespacedName{Namespace: tlstest.Hippo.Namespace, Name: "hippo-primary"}, &primary); err != nil {
 		t.Fatal(err)
 	}
 	if err := h.client.Delete(t.Context(), &primary); err != nil {
@@ -361,7 +346,7 @@ func TestARenewalIsAskedForOncePerValue(t *testing.T) {
 	serial := func() string { return h.r.inspectByName(t, h, instanceMaterial).Leaves[0].Serial }
 	ask := func(value string) {
 		cluster := h.cluster()
-		cluster.Annotations = map[string]string{renewRequestAnnotation: value}
+		cluster.Annotations = map[string]string{material.RenewRequestAnnotation: value}
 		if err := h.client.Update(t.Context(), cluster); err != nil {
 			t.Fatal(err)
 		}
@@ -397,7 +382,7 @@ func TestALeafIsRenewedAtItsTime(t *testing.T) {
 }
 
 func TestASecretOfSomebodyElseIsLeftAloneAndTheRestGoesOn(t *testing.T) {
-	foreign := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: hippo.Namespace, Name: instanceMaterial},
+	foreign := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: tlstest.Hippo.Namespace, Name: instanceMaterial},
 		Data: map[string][]byte{"precious": []byte("yes")}}
 	h := newHouse(t, foreign)
 	h.reconcile()
@@ -406,7 +391,7 @@ func TestASecretOfSomebodyElseIsLeftAloneAndTheRestGoesOn(t *testing.T) {
 	}
 	h.secret("hippo-a-1-tls") // was made all the same
 	condition := h.cluster().Status.Conditions[0]
-	if condition.Status != metav1.ConditionFalse || condition.Reason != string(rotation.ForeignSecret) || !strings.Contains(condition.Message, instanceMaterial) {
+	if condition.Status != metav1.ConditionFalse || condition.Reason != string(reason.ForeignSecret) || !strings.Contains(condition.Message, instanceMaterial) {
 		t.Errorf("condition = %+v, want it to name the Secret", condition)
 	}
 }
@@ -423,28 +408,12 @@ func TestADeletedAuthorityIsRestoredWithTheSameKey(t *testing.T) {
 	if !after.DeletionTimestamp.IsZero() || !cmp.Equal(before.Data, after.Data) {
 		t.Error("the authority did not come back as it was")
 	}
-	var secrets corev1.SecretList
-	if err := h.client.List(t.Context(), &secrets); err != nil {
-		t.Fatal(err)
-	}
-	for _, s := range secrets.Items {
-		if strings.HasSuffix(s.Name, copySuffix) {
-			t.Errorf("%s was left behind", s.Name)
-		}
-	}
 }
 
 func TestAnAuthorityThatIsLostIsNeverMadeASecondTime(t *testing.T) {
 	h := newHouse(t)
 	h.reconcile()
-	lost := h.secret("hippo-server-ca-g1")
-	lost.Finalizers = nil
-	if err := h.client.Update(t.Context(), lost); err != nil {
-		t.Fatal(err)
-	}
-	if err := h.client.Delete(t.Context(), lost); err != nil {
-		t.Fatal(err)
-	}
+	h.lose("hippo-server-ca-g1")
 	_, writes := h.reconcile()
 	if slices.Contains(writes, "create hippo-server-ca-g1") || !slices.Contains(writes, "create hippo-server-ca-g2") {
 		t.Errorf("wrote %q: the next generation is to take the place of the lost one", writes)
@@ -457,33 +426,15 @@ func TestAnAuthorityThatIsLostIsNeverMadeASecondTime(t *testing.T) {
 	}
 }
 
-func TestAuthoritiesGoWithTheirClusterAndNotBefore(t *testing.T) {
-	h := newHouse(t)
-	h.reconcile()
-	if err := h.client.Delete(t.Context(), h.cluster()); err != nil {
-		t.Fatal(err)
-	}
-	h.reconcile() // nothing has deleted the Secret yet
-	authority := h.secret("hippo-server-ca-g1")
-	if err := h.client.Delete(t.Context(), authority); err != nil {
-		t.Fatal(err)
-	}
-	h.reconcile()
-	var gone corev1.Secret
-	if err := h.client.Get(t.Context(), client.ObjectKeyFromObject(authority), &gone); client.IgnoreNotFound(err) != nil || err == nil {
-		t.Errorf("the authority is still there: %v", err)
-	}
-}
-
 func TestPublicTrustFollowsTheAuthority(t *testing.T) {
 	h := newHouse(t)
 	h.reconcile()
 	var config corev1.ConfigMap
-	key := types.NamespacedName{Namespace: hippo.Namespace, Name: desired.CAConfigMap(hippo.Name)}
+	key := types.NamespacedName{Namespace: tlstest.Hippo.Namespace, Name: desired.CAConfigMap(tlstest.Hippo.Name)}
 	if err := h.client.Get(t.Context(), key, &config); err != nil {
 		t.Fatal(err)
 	}
-	want := string(h.secret("hippo-server-ca-g1").Data[authorityCertificate])
+	want := string(h.secret("hippo-server-ca-g1").Data[material.AuthorityCertificate])
 	if config.Data["ca.crt"] != want {
 		t.Errorf("ca.crt = %q, want the server authority", config.Data["ca.crt"])
 	}
@@ -497,29 +448,11 @@ func TestPublicTrustFollowsTheAuthority(t *testing.T) {
 	}
 }
 
-func TestDefaultLivesAreThoseOfTheDesign(t *testing.T) {
-	got := map[string]rotation.CertificatePolicy{}
-	for _, p := range partiesOf(aCluster(), "cluster.local", nil) {
-		for _, w := range p.Wants {
-			got[p.Name+" "+string(w.Domain)] = w.CertificatePolicy
-		}
-	}
-	server := rotation.CertificatePolicy{Life: 90 * 24 * time.Hour, RenewBefore: 30 * 24 * time.Hour, Algorithm: pki.ECDSAP256}
-	client := rotation.CertificatePolicy{Life: 30 * 24 * time.Hour, RenewBefore: 10 * 24 * time.Hour, Algorithm: pki.ECDSAP256}
-	want := map[string]rotation.CertificatePolicy{
-		"hippo-a-0-tls server": server, "hippo-a-1-tls server": server, "hippo-pgbouncer-tls server": server,
-		"hippo-a-0-tls client": client, "hippo-a-1-tls client": client, "hippo-pgbouncer-tls client": client, "hippo-operator-tls client": client,
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("policies (-want +got):\n%s", diff)
-	}
-}
-
 func TestMaterialOfAnInstanceThatIsGoneIsDiscarded(t *testing.T) {
 	h := newHouse(t)
 	h.reconcile()
 	const material = "hippo-a-1-tls"
-	set := &appsv1.StatefulSet{ObjectMeta: metav1.ObjectMeta{Namespace: hippo.Namespace, Name: "hippo-a-1"}}
+	set := &appsv1.StatefulSet{ObjectMeta: metav1.ObjectMeta{Namespace: tlstest.Hippo.Namespace, Name: "hippo-a-1"}}
 	if err := h.client.Create(t.Context(), set); err != nil {
 		t.Fatal(err)
 	}
@@ -535,7 +468,7 @@ func TestMaterialOfAnInstanceThatIsGoneIsDiscarded(t *testing.T) {
 	}
 	h.reconcile()
 	var gone corev1.Secret
-	key := types.NamespacedName{Namespace: hippo.Namespace, Name: material}
+	key := types.NamespacedName{Namespace: tlstest.Hippo.Namespace, Name: material}
 	if err := h.client.Get(t.Context(), key, &gone); !apierrors.IsNotFound(err) {
 		t.Errorf("the key of an instance that is gone is still stored: %v", err)
 	}

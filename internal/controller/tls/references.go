@@ -3,7 +3,6 @@ package tls
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -18,39 +17,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"pgtls.dev/pgtls/api/v1beta1"
-)
-
-// A spec names Secrets and ConfigMaps of others: they have no labels of ours and no owner. All of a namespace are watched
-// by their metadata, of which only the name is kept; the content of those that are named is read live. An index of the
-// clusters by what they name says whom a change concerns.
-
-// Kinds of what a spec may name.
-const (
-	secretKind    = "Secret"
-	configMapKind = "ConfigMap"
+	"pgtls.dev/pgtls/internal/controller/tls/wanted"
 )
 
 // referenceIndex is the name of the index.
 const referenceIndex = "pgtls.references"
-
-// referenceKey is an entry of the index.
-func referenceKey(kind, name string) string { return kind + "/" + name }
-
-// referencesOf are what a cluster's spec names, sorted.
-func referencesOf(cluster *v1beta1.PostgresCluster) (keys []string) {
-	for _, s := range slots {
-		if projection := s.source(cluster); projection != nil {
-			keys = append(keys, referenceKey(secretKind, projection.Name))
-		}
-	}
-	spec := specOf(cluster)
-	for _, trust := range slices.Concat(spec.server.AdditionalTrust, spec.client.AdditionalTrust) {
-		kind, key := trustKey(trust)
-		keys = append(keys, referenceKey(kind, key.Name))
-	}
-	slices.Sort(keys)
-	return slices.Compact(keys)
-}
 
 // referencesIn is the index.
 func referencesIn(object client.Object) []string {
@@ -58,17 +29,7 @@ func referencesIn(object client.Object) []string {
 	if !ok {
 		return nil
 	}
-	return referencesOf(cluster)
-}
-
-func trustKey(trust v1beta1.TrustSource) (kind string, key v1beta1.TrustKey) {
-	if trust.ConfigMap != nil {
-		return configMapKind, *trust.ConfigMap
-	}
-	if trust.Secret != nil {
-		return secretKind, *trust.Secret
-	}
-	return secretKind, v1beta1.TrustKey{}
+	return wanted.References(cluster)
 }
 
 // watchReferences has a controller look at a cluster again when something that it names changes.
@@ -81,7 +42,7 @@ func watchReferences(ctx context.Context, mgr manager.Manager, namespaces []stri
 	if err != nil {
 		return err
 	}
-	for _, kind := range []string{secretKind, configMapKind} {
+	for _, kind := range []string{wanted.SecretKind, wanted.ConfigMapKind} {
 		b.WatchesRawSource(source.Kind(names, metadataOf(kind), handler.TypedEnqueueRequestsFromMapFunc(
 			func(ctx context.Context, object *metav1.PartialObjectMetadata) []ctrl.Request {
 				return referencing(ctx, mgr.GetClient(), kind, object)
@@ -135,7 +96,7 @@ func onlyName(object any) (any, error) {
 func referencing(ctx context.Context, reader client.Reader, kind string, object client.Object) (requests []ctrl.Request) {
 	var clusters v1beta1.PostgresClusterList
 	if err := reader.List(ctx, &clusters, client.InNamespace(object.GetNamespace()),
-		client.MatchingFields{referenceIndex: referenceKey(kind, object.GetName())}); err != nil {
+		client.MatchingFields{referenceIndex: wanted.ReferenceKey(kind, object.GetName())}); err != nil {
 		ctrl.LoggerFrom(ctx).Error(err, "looking for the clusters that name it", "kind", kind, "name", object.GetName())
 		return nil
 	}

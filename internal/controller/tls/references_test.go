@@ -15,7 +15,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"pgtls.dev/pgtls/api/v1beta1"
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/controller/tls/tlstest"
+	"pgtls.dev/pgtls/internal/controller/tls/wanted"
+	"pgtls.dev/pgtls/internal/rotation/facts"
 )
 
 func TestWhatASpecNamesIsIndexed(t *testing.T) {
@@ -27,8 +29,8 @@ func TestWhatASpecNamesIsIndexed(t *testing.T) {
 		"nothing":             {nil, nil},
 		"three Secrets":       {[]func(*v1beta1.PostgresCluster){naming(serverSlot, "s"), naming(replicationSlot, "r"), naming(poolerSlot, "p")}, []string{"Secret/p", "Secret/r", "Secret/s"}},
 		"one Secret twice":    {[]func(*v1beta1.PostgresCluster){naming(serverSlot, "s"), naming(poolerSlot, "s")}, []string{"Secret/s"}},
-		"trust of both kinds": {[]func(*v1beta1.PostgresCluster){trusting(rotation.Server, inSecret, inConfigMap)}, []string{"ConfigMap/bundle", "Secret/partners"}},
-		"trust of clients":    {[]func(*v1beta1.PostgresCluster){trusting(rotation.Client, inConfigMap)}, []string{"ConfigMap/bundle"}},
+		"trust of both kinds": {[]func(*v1beta1.PostgresCluster){trusting(facts.Server, inSecret, inConfigMap)}, []string{"ConfigMap/bundle", "Secret/partners"}},
+		"trust of clients":    {[]func(*v1beta1.PostgresCluster){trusting(facts.Client, inConfigMap)}, []string{"ConfigMap/bundle"}},
 		"issuers": {[]func(*v1beta1.PostgresCluster){func(c *v1beta1.PostgresCluster) {
 			c.Spec.TLS = &v1beta1.TLSSpec{Server: &v1beta1.ServerTLSSpec{IssuerRef: issuer}, Client: &v1beta1.ClientTLSSpec{IssuerRef: issuer}}
 		}}, []string{"Secret/hippo-instances-cert", "Secret/hippo-pgbouncer-cert", "Secret/hippo-replication-cert"}},
@@ -39,7 +41,7 @@ func TestWhatASpecNamesIsIndexed(t *testing.T) {
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			cluster := aCluster()
+			cluster := tlstest.ACluster()
 			for _, how := range c.how {
 				how(cluster)
 			}
@@ -57,24 +59,24 @@ func TestAChangeConcernsTheClustersThatNameTheObject(t *testing.T) {
 	h := newHouse(t)
 	h.change(naming(serverSlot, "shared"))
 	add := func(namespace, name string, how func(*v1beta1.PostgresCluster)) {
-		cluster := aCluster()
+		cluster := tlstest.ACluster()
 		cluster.Namespace, cluster.Name, cluster.UID = namespace, name, types.UID(namespace+name)
 		how(cluster)
 		if err := h.client.Create(t.Context(), cluster); err != nil {
 			t.Fatal(err)
 		}
 	}
-	add(hippo.Namespace, "rhino", naming(poolerSlot, "shared"))
-	add(hippo.Namespace, "zebra", naming(poolerSlot, "other"))
+	add(tlstest.Hippo.Namespace, "rhino", naming(poolerSlot, "shared"))
+	add(tlstest.Hippo.Namespace, "zebra", naming(poolerSlot, "other"))
 	add("elsewhere", "hippo", naming(serverSlot, "shared"))
-	object := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: hippo.Namespace, Name: "shared"}}
-	got := referencing(t.Context(), h.client, secretKind, object)
+	object := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: tlstest.Hippo.Namespace, Name: "shared"}}
+	got := referencing(t.Context(), h.client, wanted.SecretKind, object)
 	slices.SortFunc(got, func(a, b ctrl.Request) int { return len(b.Name) - len(a.Name) })
-	want := map[types.NamespacedName]bool{hippo: true, {Namespace: hippo.Namespace, Name: "rhino"}: true}
+	want := map[types.NamespacedName]bool{tlstest.Hippo: true, {Namespace: tlstest.Hippo.Namespace, Name: "rhino"}: true}
 	if len(got) != 2 || !want[got[0].NamespacedName] || !want[got[1].NamespacedName] {
 		t.Errorf("a change of the Secret concerns %v", got)
 	}
-	if got := referencing(t.Context(), h.client, configMapKind, object); len(got) > 0 {
+	if got := referencing(t.Context(), h.client, wanted.ConfigMapKind, object); len(got) > 0 {
 		t.Errorf("a change of the ConfigMap of that name concerns %v", got)
 	}
 	away := interceptor.NewClient(h.client.(client.WithWatch), interceptor.Funcs{
@@ -82,13 +84,13 @@ func TestAChangeConcernsTheClustersThatNameTheObject(t *testing.T) {
 			return errors.New("away")
 		},
 	})
-	if got := referencing(t.Context(), away, secretKind, object); len(got) > 0 {
+	if got := referencing(t.Context(), away, wanted.SecretKind, object); len(got) > 0 {
 		t.Errorf("it cannot be looked up, and concerns %v", got)
 	}
 }
 
 func TestOfSecretsOnlyTheNameIsKept(t *testing.T) {
-	whole := metadataOf(secretKind)
+	whole := metadataOf(wanted.SecretKind)
 	whole.Namespace, whole.Name, whole.UID, whole.ResourceVersion = "zoo", "s", "u", "7"
 	want := whole.DeepCopy()
 	whole.Labels, whole.Annotations = map[string]string{"a": "b"}, map[string]string{"kubectl.kubernetes.io/last-applied-configuration": "the whole Secret"}

@@ -11,14 +11,20 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"pgtls.dev/pgtls/api/v1beta1"
 	"pgtls.dev/pgtls/internal/agentapi"
+	"pgtls.dev/pgtls/internal/controller/tls/material"
+	"pgtls.dev/pgtls/internal/controller/tls/snapshot"
+	"pgtls.dev/pgtls/internal/controller/tls/tlstest"
 	"pgtls.dev/pgtls/internal/pki"
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/facts"
+	"pgtls.dev/pgtls/internal/rotation/plan"
+	"pgtls.dev/pgtls/internal/rotation/reason"
 )
 
 // annotate changes the cluster as a user does with kubectl.
@@ -48,7 +54,7 @@ func aRekey(t *testing.T, domain string) *house {
 	h := newHouse(t)
 	h.reconcile()
 	h.change(soaking("0s"))
-	h.annotate(rotateRequestAnnotation, domain+":1")
+	h.annotate(material.RotateRequestAnnotation, domain+":1")
 	return h
 }
 
@@ -62,19 +68,19 @@ func TestACrashDuringARekeyIsMadeGood(t *testing.T) {
 				var key []byte
 				crashed := h.crashAfter(n, func() {
 					if secret := h.stored()[name]; secret != nil {
-						key = secret.Data[authorityKey]
+						key = secret.Data[material.AuthorityKey]
 					}
 				})
-				_, err := h.r.Reconcile(t.Context(), ctrl.Request{NamespacedName: hippo})
+				_, err := h.r.Reconcile(t.Context(), ctrl.Request{NamespacedName: tlstest.Hippo})
 				if *crashed && !errors.Is(err, errCrash) {
 					t.Errorf("err = %v, want the crash", err)
 				}
 				h.ends()
 				after := h.stored()
 				if after[name] == nil || after["hippo-"+domain+"-ca-g1"] != nil {
-					t.Fatalf("Secrets = %v", sortedKeys(after))
+					t.Fatalf("Secrets = %v", tlstest.SortedKeys(after))
 				}
-				if key != nil && !bytes.Equal(key, after[name].Data[authorityKey]) {
+				if key != nil && !bytes.Equal(key, after[name].Data[material.AuthorityKey]) {
 					t.Error("the generation has a second key")
 				}
 				for secret, issuer := range issuersOf(t, after, domain) {
@@ -133,7 +139,7 @@ func TestWhoHoldsTheOldAuthorityIsLedToTheNew(t *testing.T) {
 		if generation == 4 {
 			return
 		}
-		h.annotate(rotateRequestAnnotation, "server:"+strings.Repeat("x", generation))
+		h.annotate(material.RotateRequestAnnotation, "server:"+strings.Repeat("x", generation))
 		h.reconcile()
 	}
 }
@@ -175,21 +181,21 @@ func TestARollBackIsNotTriedAgain(t *testing.T) {
 	h := aRekey(t, "server")
 	h.change(soaking("1h"))
 	h.reconcile()
-	h.annotate(rollbackAnnotation, "server:1")
+	h.annotate(material.RollbackAnnotation, "server:1")
 	h.reconcile()
-	if got := sortedKeys(h.stored()); !slices.Equal(got, allSecrets) {
+	if got := tlstest.SortedKeys(h.stored()); !slices.Equal(got, allSecrets) {
 		t.Errorf("Secrets = %v, want %v", got, allSecrets)
 	}
-	if !slices.ContainsFunc(h.events(), func(e string) bool { return strings.Contains(e, "RollBack") && strings.Contains(e, "Warning") }) {
+	if !slices.ContainsFunc(h.events(), func(e string) bool { return strings.Contains(e, "RolledBack") && strings.Contains(e, "Warning") }) {
 		t.Error("no event tells of it")
 	}
 	if _, writes := h.reconcile(); len(writes) > 0 {
 		t.Errorf("wrote %q after it", writes)
 	}
-	h.annotate(rotateRequestAnnotation, "server:2")
+	h.annotate(material.RotateRequestAnnotation, "server:2")
 	h.reconcile()
 	if stored := h.stored(); stored["hippo-server-ca-g3"] == nil || stored["hippo-server-ca-g2"] != nil {
-		t.Errorf("Secrets = %v, want g3 next", sortedKeys(stored))
+		t.Errorf("Secrets = %v, want g3 next", tlstest.SortedKeys(stored))
 	}
 }
 
@@ -197,13 +203,13 @@ func TestATaintedAuthorityGoesWithoutBridgeAndSoak(t *testing.T) {
 	h := newHouse(t)
 	h.reconcile()
 	old := h.secret("hippo-a-0-tls").Data[agentapi.ServerBundle]
-	h.annotate(taintAnnotation, "server-g1")
+	h.annotate(material.TaintAnnotation, "server-g1")
 	h.reconcile()
 	stored := h.stored()
 	if stored["hippo-server-ca-g1"] != nil || stored["hippo-server-ca-g2"] == nil {
-		t.Fatalf("Secrets = %v", sortedKeys(stored))
+		t.Fatalf("Secrets = %v", tlstest.SortedKeys(stored))
 	}
-	if stored["hippo-server-ca-g2"].Data[forwardBridge] != nil {
+	if stored["hippo-server-ca-g2"].Data[material.ForwardBridge] != nil {
 		t.Error("the tainted authority vouches for its successor")
 	}
 	pair, err := pki.ParseKeyPair(stored["hippo-a-0-tls"].Data[agentapi.ServerCertificate], stored["hippo-a-0-tls"].Data[agentapi.ServerKey])
@@ -220,17 +226,15 @@ func TestATaintedAuthorityGoesWithoutBridgeAndSoak(t *testing.T) {
 	}
 }
 
-// lose is kubectl delete by somebody who takes the finalizer away as well.
+// lose deletes both Secrets of an authority while no operator runs.
 func (h *house) lose(name string) {
 	h.t.Helper()
-	secret := h.secret(name)
-	secret.Finalizers = nil
-	if err := h.client.Update(h.t.Context(), secret); err != nil {
-		h.t.Fatal(err)
+	for _, name := range []string{name, name + material.CopySuffix} {
+		if h.stored()[name] != nil {
+			h.delete(h.secret(name))
+		}
 	}
-	if err := h.client.Delete(h.t.Context(), secret); err != nil {
-		h.t.Fatal(err)
-	}
+	h.restart()
 }
 
 // TestALostAuthorityIsTrustedUntilItIsDropped: the last leaf of it was published anew, and its pod serves the old one until it
@@ -240,19 +244,19 @@ func TestALostAuthorityIsTrustedUntilItIsDropped(t *testing.T) {
 	crashes(t, func(t *testing.T, n int) bool {
 		h := aRekey(t, "server")
 		crashed := h.crashAfter(n, nil)
-		_, _ = h.r.Reconcile(t.Context(), ctrl.Request{NamespacedName: hippo})
+		_, _ = h.r.Reconcile(t.Context(), ctrl.Request{NamespacedName: tlstest.Hippo})
 		h.around = nil
 		h.restart()
 		before := h.stored()
-		if before["hippo-server-ca-g1"] == nil || before["hippo-server-ca-g2"] == nil || before["hippo-server-ca-g2"].Annotations[retiredAnnotation] != "" {
+		if before["hippo-server-ca-g1"] == nil || before["hippo-server-ca-g2"] == nil || before["hippo-server-ca-g2"].Annotations[material.RetiredAnnotation] != "" {
 			return *crashed
 		}
 		h.lose("hippo-server-ca-g1")
-		v, err := h.r.observe(t.Context(), h.cluster())
+		v, err := h.r.gatherer.Gather(t.Context(), h.cluster())
 		if err != nil {
 			t.Fatal(err)
 		}
-		if a := v.authority(rotation.Step{Domain: rotation.Server, Generation: 1}); a == nil || a.facts.Problem != rotation.AuthorityLost {
+		if a := v.Authority(facts.Server, 1); a == nil || a.Facts.Problem != reason.AuthorityLost {
 			t.Errorf("g1 is forgotten: %+v", a)
 		}
 		issuers := slices.Collect(maps.Values(issuersOf(t, before, "server")))
@@ -263,5 +267,76 @@ func TestALostAuthorityIsTrustedUntilItIsDropped(t *testing.T) {
 	})
 	if moments == 0 {
 		t.Error("at no moment was every leaf the new authority's and the old one not dropped: this test shows nothing")
+	}
+}
+
+// What is one letter off is named, with what may stand there, and goes when it is mended.
+func TestARequestThatIsNotUnderstoodIsNamed(t *testing.T) {
+	for annotation, value := range map[string]string{
+		material.TaintAnnotation: "g1", material.RotateRequestAnnotation: "2026-11-27", material.RollbackAnnotation: "x",
+		material.RetireApprovedAnnotation: "server:g1", "pgtls.dev/taints": "server-g1",
+	} {
+		t.Run(annotation, func(t *testing.T) {
+			h := newHouse(t)
+			h.reconcile()
+			h.events()
+			h.annotate(annotation, value)
+			h.reconcile()
+			h.wants("RequestsValid", metav1.ConditionFalse, "RequestInvalid", annotation, value, "write ")
+			if told := eventsOf(h.events(), "RequestInvalid"); len(told) != 1 {
+				t.Errorf("events = %v", told)
+			}
+			if got := tlstest.SortedKeys(h.stored()); !slices.Equal(got, allSecrets) {
+				t.Errorf("Secrets = %v", got)
+			}
+			if _, writes := h.reconcile(); len(writes) > 0 || len(h.events()) > 0 {
+				t.Errorf("then there were writes: %v", writes)
+			}
+			h.annotate(annotation, "")
+			h.change(func(c *v1beta1.PostgresCluster) { delete(c.Annotations, annotation) })
+			h.reconcile()
+			if c := h.conditionOf("RequestsValid"); c.Type != "" {
+				t.Errorf("the condition stays: %+v", c)
+			}
+		})
+	}
+}
+
+// stale takes what a second operator decides, which has observed the cluster before the first one acted.
+func (h *house) stale(s *snapshot.Snapshot, step plan.Step) error {
+	h.t.Helper()
+	return h.r.executor.Begin(s).Take(h.t.Context(), step)
+}
+
+// Two operators that decide on different facts: what the first one wrote, the second one does not overwrite.
+func TestAStalledOperatorWritesNothingOld(t *testing.T) {
+	h := aRekey(t, "server")
+	before, err := h.r.gatherer.Gather(t.Context(), h.cluster())
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.change(soaking("1h"))
+	h.reconcile()
+	bundle := h.public()
+	old := before.Observed.PublicTrust.Anchors
+	// The invariants of the second operator see what it observed: they do not help.
+	if err := h.stale(before, plan.PublishTrust{Anchors: old, Reason: reason.TrustChanged}); !apierrors.IsConflict(err) {
+		t.Errorf("an old bundle: %v", err)
+	}
+	if h.public() != bundle {
+		t.Error("the old bundle was written")
+	}
+	late, err := h.r.gatherer.Gather(t.Context(), h.cluster())
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.annotate(material.RollbackAnnotation, "server:1")
+	// One operator rolls back while the other drops: both are noted on g2.
+	rollBack := plan.RollBack{Domain: facts.Server, Generation: 2, To: 1, Reason: reason.RolledBack}
+	if err := h.stale(late, rollBack); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.stale(late, plan.DropOld{Domain: facts.Server, Generation: 1, Active: 2, Reason: reason.Unused}); !apierrors.IsConflict(err) {
+		t.Errorf("it is dropped after it was rolled back to: %v", err)
 	}
 }

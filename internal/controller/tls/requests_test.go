@@ -16,6 +16,7 @@ import (
 
 	"pgtls.dev/pgtls/api/v1beta1"
 	"pgtls.dev/pgtls/internal/certmanager"
+	"pgtls.dev/pgtls/internal/controller/tls/snapshot"
 )
 
 // issuedBy has the spec name issuers; "": none.
@@ -125,7 +126,7 @@ func TestWhatAnIssuerIssuesIsPresentedLikeAnyOther(t *testing.T) {
 		h.change(issuedBy("company", ""))
 		h.onTheWay(pods)
 		certificate := h.certificate("hippo-instances-cert")
-		h.wants(serverSlot.condition, metav1.ConditionFalse, string(awaitingIssuer), "hippo-instances-cert", "company has not issued it yet", "kubectl describe certificate")
+		h.wants(serverSlot.Condition, metav1.ConditionFalse, string(snapshot.AwaitingIssuer), "hippo-instances-cert", "company has not issued it yet", "kubectl describe certificate")
 		condition := map[string]any{"type": "Issuing", "status": "True", "reason": "Pending", "message": "the order waits for its challenge"}
 		if err := unstructured.SetNestedSlice(certificate.Object, []any{condition}, "status", "conditions"); err != nil {
 			t.Fatal(err)
@@ -137,7 +138,7 @@ func TestWhatAnIssuerIssuesIsPresentedLikeAnyOther(t *testing.T) {
 		if result.RequeueAfter == 0 || result.RequeueAfter > retryMax {
 			t.Errorf("nothing tells of a Certificate, and it looks again after %s", result.RequeueAfter)
 		}
-		h.wants(serverSlot.condition, metav1.ConditionFalse, string(awaitingIssuer), "Pending: the order waits for its challenge")
+		h.wants(serverSlot.Condition, metav1.ConditionFalse, string(snapshot.AwaitingIssuer), "Pending: the order waits for its challenge")
 		theirs := company(t, "Company CA")
 		pair := h.leafOf(theirs, serverSlot)
 		h.put("hippo-instances-cert", filesOf(t, pair, theirs))
@@ -147,7 +148,7 @@ func TestWhatAnIssuerIssuesIsPresentedLikeAnyOther(t *testing.T) {
 		if got := serversOf(pods, pair); !slices.Equal(got, instancePods) {
 			t.Errorf("it is presented by %v", got)
 		}
-		h.wants(serverSlot.condition, metav1.ConditionTrue, reasonPresented, "Secret hippo-instances-cert")
+		h.wants(serverSlot.Condition, metav1.ConditionTrue, "Presented", "Secret hippo-instances-cert")
 	})
 }
 
@@ -169,13 +170,13 @@ func TestWithoutCertManagerTheOwnCertificateIsPresented(t *testing.T) {
 		}
 		h.change(issuedBy("company", ""))
 		h.onTheWay(pods)
-		h.wants(serverSlot.condition, metav1.ConditionFalse, string(issuerUnavailable), "Issuer company", "install cert-manager", "pgtls's own certificate is presented")
+		h.wants(serverSlot.Condition, metav1.ConditionFalse, string(snapshot.IssuerUnavailable), "Issuer company", "install cert-manager", "pgtls's own certificate is presented")
 		if result, _ := h.reconcile(); result.RequeueAfter == 0 || result.RequeueAfter > retryMax {
 			t.Errorf("it looks again after %s", result.RequeueAfter)
 		}
 		h.change(issuedBy("", ""))
 		h.onTheWay(pods)
-		if c := h.conditionOf(serverSlot.condition); c.Type != "" {
+		if c := h.conditionOf(serverSlot.Condition); c.Type != "" {
 			t.Errorf("the condition stays: %+v", c)
 		}
 	})
@@ -202,7 +203,7 @@ func TestAnIssuerThatCannotBeAskedHoldsUpNothingElse(t *testing.T) {
 				for range 3 {
 					h.asks(pods)
 				}
-				h.wants(serverSlot.condition, metav1.ConditionFalse, string(awaitingIssuer), "Certificate hippo-instances-cert", "the operator tries again")
+				h.wants(serverSlot.Condition, metav1.ConditionFalse, string(snapshot.AwaitingIssuer), "Certificate hippo-instances-cert", "ApplyCertificate")
 				h.request("monday")
 				var order []string
 				for range 20 {
@@ -218,6 +219,7 @@ func TestAnIssuerThatCannotBeAskedHoldsUpNothingElse(t *testing.T) {
 					t.Errorf("it looks again after %s", result.RequeueAfter)
 				}
 				h.around = nil
+				h.pass(retryMax)
 				h.asks(pods)
 				if h.certificate("hippo-instances-cert") == nil {
 					t.Error("it answers again, and was not asked")
@@ -239,13 +241,14 @@ func TestACertificateThatCannotBeTakenBackIsNotForgotten(t *testing.T) {
 	}
 	h.change(issuedBy("", ""))
 	result, _ := h.reconcile()
-	h.wants(replicationSlot.condition, metav1.ConditionFalse, string(awaitingIssuer), "Certificate hippo-replication-cert", "not now")
+	h.wants(replicationSlot.Condition, metav1.ConditionFalse, string(snapshot.AwaitingIssuer), "Certificate hippo-replication-cert", "Unexplained")
 	if result.RequeueAfter == 0 || result.RequeueAfter > retryMax {
 		t.Errorf("it looks again after %s", result.RequeueAfter)
 	}
 	h.around = nil
+	h.pass(retryMax)
 	h.reconcile()
-	if h.certificate("hippo-replication-cert") != nil || h.conditionOf(replicationSlot.condition).Type != "" {
+	if h.certificate("hippo-replication-cert") != nil || h.conditionOf(replicationSlot.Condition).Type != "" {
 		t.Error("it can be taken back now, and is still there")
 	}
 }
@@ -272,9 +275,9 @@ func TestWhatWasIssuedStaysWhileTheIssuerIsAway(t *testing.T) {
 		if got := serversOf(pods, pair); len(got) != 5 {
 			t.Errorf("it is presented by %v", got)
 		}
-		h.wants(poolerSlot.condition, metav1.ConditionTrue, reasonPresented, "warning: Certificate hippo-pgbouncer-cert", "timeout")
+		h.wants(poolerSlot.Condition, metav1.ConditionTrue, "Presented", "warning: Certificate hippo-pgbouncer-cert", "Unexplained")
 		h.delete(h.secret("hippo-instances-cert"))
 		h.onTheWay(pods)
-		h.wants(serverSlot.condition, metav1.ConditionFalse, string(awaitingIssuer), "timeout", "goes on being presented")
+		h.wants(serverSlot.Condition, metav1.ConditionFalse, string(snapshot.AwaitingIssuer), "Unexplained", "goes on being presented")
 	})
 }

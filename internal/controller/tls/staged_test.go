@@ -1,7 +1,6 @@
 package tls
 
 import (
-	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -16,10 +15,11 @@ import (
 	"pgtls.dev/pgtls/api/v1beta1"
 	"pgtls.dev/pgtls/internal/agentapi"
 	"pgtls.dev/pgtls/internal/controller/tls/evidence/agenttest"
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/controller/tls/material"
+	"pgtls.dev/pgtls/internal/controller/tls/wanted"
+	"pgtls.dev/pgtls/internal/rotation/plan"
+	"pgtls.dev/pgtls/internal/rotation/reason"
 )
-
-func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
 // inOrder is canary, replica, poolers, primary.
 var inOrder = []string{"hippo-a-1-0", "hippo-a-2-0", "hippo-pgbouncer-x", "hippo-pgbouncer-y", "hippo-a-0-0"}
@@ -41,7 +41,7 @@ func TestPodsAreAskedOneByOneAndEachIsProvenBeforeTheNext(t *testing.T) {
 			t.Errorf("all have answered, and asked are %v", got)
 		}
 		h.quiet()
-		if c := h.cluster().Status.Conditions[0]; c.Status != metav1.ConditionTrue || c.Reason != reasonProven {
+		if c := h.cluster().Status.Conditions[0]; c.Status != metav1.ConditionTrue || c.Reason != "Proven" {
 			t.Errorf("condition = %+v", c)
 		}
 	})
@@ -60,11 +60,11 @@ func TestAPodThatAgreesButServesTheOldStopsTheStage(t *testing.T) {
 			t.Fatalf("the canary serves the old leaf, and asked are %v", got)
 		}
 		blockers := h.cluster().Status.TLS.Blockers
-		if len(blockers) == 0 || blockers[0].Party != canary.name || blockers[0].Reason != string(rotation.StillServingOld) {
+		if len(blockers) == 0 || blockers[0].Party != canary.name || blockers[0].Reason != string(reason.StillServingOld) {
 			t.Fatalf("blockers = %+v", blockers)
 		}
 		for _, e := range h.cluster().Status.TLS.Endpoints {
-			if want := map[bool]string{true: string(rotation.StillServingOld)}[e.Name == "hippo-a-1-0:postgres"]; want != "" && e.Reason != want {
+			if want := map[bool]string{true: string(reason.StillServingOld)}[e.Name == "hippo-a-1-0:postgres"]; want != "" && e.Reason != want {
 				t.Errorf("%s: reason %q, want %q", e.Name, e.Reason, want)
 			}
 		}
@@ -80,21 +80,21 @@ func TestAPodThatAgreesButServesTheOldStopsTheStage(t *testing.T) {
 func TestAPodThatDoesNotConfirmStopsTheStageAndIsNamed(t *testing.T) {
 	cases := map[string]struct {
 		how    func(p *simPod)
-		reason rotation.Reason
+		reason reason.Code
 		says   string
 	}{
-		"silent": {how: func(*simPod) {}, reason: rotation.AwaitingActivation, says: "hippo-a-1-0"},
-		"refuses": {reason: rotation.AgentRefused, says: "does not parse", how: func(p *simPod) {
+		"silent": {how: func(*simPod) {}, reason: reason.AwaitingActivation, says: "hippo-a-1-0"},
+		"refuses": {reason: reason.AgentRefused, says: "does not parse", how: func(p *simPod) {
 			p.agent.Say(func(r *agentapi.Report) {
 				r.Problem = &agentapi.Problem{Reason: agentapi.MaterialInvalid, Message: "server.crt does not parse"}
 			})
 		}},
-		"gone": {reason: rotation.AgentUnreachable, says: "hippo-a-1-0", how: func(p *simPod) { p.agent.Close() }},
-		"crashed": {reason: rotation.AgentUnreachable, says: "hippo-a-1-0", how: func(p *simPod) {
+		"gone": {reason: reason.AgentUnreachable, says: "hippo-a-1-0", how: func(p *simPod) { p.agent.Close() }},
+		"crashed": {reason: reason.AgentUnreachable, says: "hippo-a-1-0", how: func(p *simPod) {
 			p.agent.Close()
 			p.change(func(pod *corev1.Pod) { pod.Status.InitContainerStatuses[0].Started = ptr.To(false) })
 		}},
-		"cannot be dialed": {reason: rotation.NotProven, says: "connection refused", how: func(p *simPod) {
+		"cannot be dialed": {reason: reason.NotProven, says: "connection refused", how: func(p *simPod) {
 			p.mute = agenttest.ErrNobodyListens
 			p.install()
 		}},
@@ -105,7 +105,7 @@ func TestAPodThatDoesNotConfirmStopsTheStageAndIsNamed(t *testing.T) {
 				h, pods := hippos(t)
 				before := map[string]string{}
 				for name, p := range pods {
-					before[name] = p.object().Annotations[activateAnnotation]
+					before[name] = p.object().Annotations[material.ActivateAnnotation]
 				}
 				h.request("monday")
 				h.asks(pods)
@@ -115,7 +115,7 @@ func TestAPodThatDoesNotConfirmStopsTheStageAndIsNamed(t *testing.T) {
 					h.pass(retryMax)
 				}
 				for name, p := range pods {
-					if got := p.object().Annotations[activateAnnotation]; name != "hippo-a-1-0" && got != before[name] {
+					if got := p.object().Annotations[material.ActivateAnnotation]; name != "hippo-a-1-0" && got != before[name] {
 						t.Errorf("%s was asked although the canary has not confirmed", name)
 					}
 				}
@@ -129,7 +129,7 @@ func TestAPodThatDoesNotConfirmStopsTheStageAndIsNamed(t *testing.T) {
 				if condition := status.Conditions[0]; condition.Status != metav1.ConditionFalse || condition.Reason != string(c.reason) {
 					t.Errorf("condition = %+v, want %s", condition, c.reason)
 				}
-				if status.TLS.State != string(rotation.Waiting) {
+				if status.TLS.State != string(plan.Waiting) {
 					t.Errorf("state = %s, want Waiting", status.TLS.State)
 				}
 			})
@@ -242,7 +242,7 @@ func TestTheStatusSaysWhatIsServed(t *testing.T) {
 			p := pods[pod]
 			return v1beta1.EndpointStatus{
 				Name: pod + ":" + port, Serial: p.facts.Serial, Issuer: "CN=hippo server ca g1",
-				NotAfter: &metav1.Time{Time: p.facts.NotAfter.Local()}, Revision: h.secret(p.party).Annotations[revisionAnnotation],
+				NotAfter: &metav1.Time{Time: p.facts.NotAfter.Local()}, Revision: h.secret(p.party).Annotations[material.RevisionAnnotation],
 				ProvenSince: &metav1.Time{Time: h.now.Local()},
 			}
 		}
@@ -256,7 +256,7 @@ func TestTheStatusSaysWhatIsServed(t *testing.T) {
 		var authorities []string
 		for _, a := range status.Authorities {
 			authorities = append(authorities, a.Name)
-			if left := a.NotAfter.Sub(h.now); left != authorityLife {
+			if left := a.NotAfter.Sub(h.now); left != wanted.AuthorityLife {
 				t.Errorf("%s ends in %s", a.Name, left)
 			}
 		}
@@ -267,7 +267,7 @@ func TestTheStatusSaysWhatIsServed(t *testing.T) {
 		if err != nil || next.Sub(h.now) > 20*24*time.Hour || next.Sub(h.now) < 17*24*time.Hour {
 			t.Errorf("next renewal %s, %v", status.NextRenewal, err)
 		}
-		if status.State != string(rotation.Steady) || len(status.Blockers) > 0 {
+		if status.State != string(plan.Steady) || len(status.Blockers) > 0 {
 			t.Errorf("state %s, blockers %v", status.State, status.Blockers)
 		}
 	})
@@ -334,6 +334,33 @@ func TestUrgencyPassesAStoppedStage(t *testing.T) {
 		}
 		if b := h.cluster().Status.TLS.Blockers; len(b) == 0 || b[0].Party != "hippo-a-1-0" {
 			t.Errorf("the broken pod is not named any more: %+v", b)
+		}
+	})
+}
+
+// A handshake of long ago is no evidence: it is made again after some minutes, and takes no write when nothing has changed.
+func TestAProofGrowsOld(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		h, pods := hippos(t)
+		looks := 0
+		h.probed = countingDial(&looks, h.look)
+		result, _ := h.reconcile()
+		if looks > 0 || result.RequeueAfter == 0 || result.RequeueAfter > 15*time.Minute {
+			t.Errorf("%d handshakes at once, and a look after %s", looks, result.RequeueAfter)
+		}
+		h.pass(result.RequeueAfter)
+		result, writes := h.reconcile()
+		if looks != 5+3*2+2*1 || len(writes) > 0 || len(h.events()) > 0 { // agents; patroni and PostgreSQL; PgBouncer
+			t.Errorf("%d handshakes, and writes %v", looks, writes)
+		}
+		pods["hippo-a-1-0"].mute = agenttest.ErrNobodyListens
+		if h.reconcile(); h.cluster().Status.Conditions[0].Reason != "Proven" {
+			t.Errorf("before its time: %+v", h.cluster().Status.Conditions[0])
+		}
+		h.pass(result.RequeueAfter)
+		h.reconcile()
+		if c := h.cluster().Status.Conditions[0]; c.Reason != string(reason.NotProven) || !strings.Contains(c.Message, "hippo-a-1-0") {
+			t.Errorf("condition = %+v", c)
 		}
 	})
 }

@@ -15,15 +15,19 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"pgtls.dev/pgtls/api/v1beta1"
+	"pgtls.dev/pgtls/internal/controller/tls/material"
+	"pgtls.dev/pgtls/internal/controller/tls/snapshot"
+	"pgtls.dev/pgtls/internal/controller/tls/tlstest"
 	"pgtls.dev/pgtls/internal/custom"
 	"pgtls.dev/pgtls/internal/desired"
 	"pgtls.dev/pgtls/internal/pki"
 	"pgtls.dev/pgtls/internal/postgres"
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/facts"
+	"pgtls.dev/pgtls/internal/rotation/reason"
 )
 
 // record is the Secret of what is trusted from elsewhere.
-var record = desired.TrustRecord(hippo.Name)
+var record = desired.TrustRecord(tlstest.Hippo.Name)
 
 // lost are the ways in which a record is no record any more.
 var lost = map[string]func(h *house){
@@ -45,14 +49,14 @@ func TestALostRecordIsMadeAgainAndNothingIsDropped(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				theirs := company(t, "Company CA")
 				h, pods, pair := adopted(t, serverSlot, theirs)
-				before := slices.DeleteFunc(h.recorded(), func(key string) bool { return !strings.HasSuffix(key, anchorSuffix) })
+				before := slices.DeleteFunc(h.recorded(), func(key string) bool { return !strings.HasSuffix(key, material.AnchorSuffix) })
 				lose(h)
 				h.onTheWay(pods)
 				if got := h.recorded(); !slices.Contains(got, before[0]) {
 					t.Errorf("recorded: %v", got)
 				}
-				if got := serversOf(pods, pair); len(got) != 3 || h.trusted(rotation.Server, theirs) != "all" {
-					t.Errorf("presented by %v, trusted by %s", got, h.trusted(rotation.Server, theirs))
+				if got := serversOf(pods, pair); len(got) != 3 || h.trusted(facts.Server, theirs) != "all" {
+					t.Errorf("presented by %v, trusted by %s", got, h.trusted(facts.Server, theirs))
 				}
 				if got, _ := pki.ParseBundle(h.secret(record).Data[before[0]]); len(got) != 1 || !got[0].Equal(theirs.Certificate) {
 					t.Errorf("the record holds %d certificates under %s", len(got), before[0])
@@ -75,8 +79,8 @@ func TestALostRecordIsNoReasonToDropWhatIsPresented(t *testing.T) {
 				h.onTheWay(pods)
 				h.pass(48 * time.Hour)
 				h.onTheWay(pods)
-				if got := serversOf(pods, pair); len(got) != 3 || h.trusted(rotation.Server, theirs) != "all" {
-					t.Errorf("presented by %v, trusted by %s", got, h.trusted(rotation.Server, theirs))
+				if got := serversOf(pods, pair); len(got) != 3 || h.trusted(facts.Server, theirs) != "all" {
+					t.Errorf("presented by %v, trusted by %s", got, h.trusted(facts.Server, theirs))
 				}
 			})
 		})
@@ -123,7 +127,7 @@ func TestARecordThatIsLostOnTheWayChangesNoOutcome(t *testing.T) {
 					}
 					h.change(naming(serverSlot, ""))
 					through()
-					if got := h.trusted(rotation.Server, theirs); got != "none" || len(h.recorded()) > 0 {
+					if got := h.trusted(facts.Server, theirs); got != "none" || len(h.recorded()) > 0 {
 						t.Errorf("in the end %s of the bundles hold the authority, recorded is %v", got, h.recorded())
 					}
 				})
@@ -144,12 +148,12 @@ func TestASoakThatNobodyRemembersBeginsAnew(t *testing.T) {
 		h.onTheWay(pods)
 		h.pass(50 * time.Minute)
 		h.onTheWay(pods)
-		if got := h.trusted(rotation.Server, theirs); got != "all" {
+		if got := h.trusted(facts.Server, theirs); got != "all" {
 			t.Errorf("%s of the bundles hold the authority", got)
 		}
 		h.pass(10 * time.Minute)
 		h.onTheWay(pods)
-		if got := h.trusted(rotation.Server, theirs); got != "none" {
+		if got := h.trusted(facts.Server, theirs); got != "none" {
 			t.Errorf("%s of the bundles hold the authority", got)
 		}
 	})
@@ -159,14 +163,14 @@ func TestASoakThatNobodyRemembersBeginsAnew(t *testing.T) {
 func TestAForeignSecretInThePlaceOfTheRecordStopsNothingElse(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h, pods := hippos(t)
-		foreign := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: hippo.Namespace, Name: record}, Data: map[string][]byte{"precious": []byte("yes")}}
+		foreign := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: tlstest.Hippo.Namespace, Name: record}, Data: map[string][]byte{"precious": []byte("yes")}}
 		if err := h.client.Create(t.Context(), foreign); err != nil {
 			t.Fatal(err)
 		}
 		pair := h.bring(serverSlot, company(t, "Company CA"))
 		h.change(naming(serverSlot, brought))
 		h.onTheWay(pods)
-		h.wants(serverSlot.condition, metav1.ConditionFalse, string(rotation.ForeignSecret), "Secret hippo-trust", "rename or delete it", "pgtls's own certificate is presented")
+		h.wants(serverSlot.Condition, metav1.ConditionFalse, string(reason.ForeignSecret), "Secret hippo-trust", "rename or delete it", "pgtls's own certificate is presented")
 		h.request("monday")
 		if order := h.onTheWay(pods); !slices.Equal(order, inOrder) {
 			t.Errorf("renewed meanwhile: %v", order)
@@ -188,10 +192,14 @@ func TestAForeignSecretInThePlaceOfTheRecordStopsNothingElse(t *testing.T) {
 }
 
 // trusting names keys of a Secret, of a ConfigMap, or of both, in a domain.
-func trusting(domain rotation.Domain, sources ...v1beta1.TrustSource) func(*v1beta1.PostgresCluster) {
+func trustCondition(domain facts.Domain) string {
+	return map[facts.Domain]string{facts.Server: "AdditionalTrustServer", facts.Client: "AdditionalTrustClient"}[domain]
+}
+
+func trusting(domain facts.Domain, sources ...v1beta1.TrustSource) func(*v1beta1.PostgresCluster) {
 	return func(c *v1beta1.PostgresCluster) {
 		adoption("")(c)
-		if domain == rotation.Server {
+		if domain == facts.Server {
 			c.Spec.TLS.Server = &v1beta1.ServerTLSSpec{AdditionalTrust: sources}
 		} else {
 			c.Spec.TLS.Client = &v1beta1.ClientTLSSpec{AdditionalTrust: sources}
@@ -207,7 +215,7 @@ var (
 // bundle is a ConfigMap as trust-manager keeps it.
 func (h *house) bundle(authorities ...*pki.Authority) *corev1.ConfigMap {
 	h.t.Helper()
-	config := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: hippo.Namespace, Name: "bundle"}, Data: map[string]string{}}
+	config := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: tlstest.Hippo.Namespace, Name: "bundle"}, Data: map[string]string{}}
 	for _, a := range authorities {
 		config.Data["trust.pem"] += string(a.EncodeCertificate())
 	}
@@ -218,7 +226,7 @@ func (h *house) bundle(authorities ...*pki.Authority) *corev1.ConfigMap {
 }
 
 func TestWhatTheSpecTrustsBesidesJoinsTheBundlesOfItsDomain(t *testing.T) {
-	for _, domain := range rotation.Domains() {
+	for _, domain := range facts.Domains() {
 		t.Run(string(domain), func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				h, pods := hippos(t)
@@ -227,20 +235,20 @@ func TestWhatTheSpecTrustsBesidesJoinsTheBundlesOfItsDomain(t *testing.T) {
 				config := h.bundle(two, both)
 				h.change(trusting(domain, inSecret, inConfigMap))
 				h.onTheWay(pods)
-				other := map[rotation.Domain]rotation.Domain{rotation.Server: rotation.Client, rotation.Client: rotation.Server}[domain]
+				other := map[facts.Domain]facts.Domain{facts.Server: facts.Client, facts.Client: facts.Server}[domain]
 				for _, a := range []*pki.Authority{one, two, both} {
 					if h.trusted(domain, a) != "all" || h.trusted(other, a) != "none" {
 						t.Errorf("%s: %s of the bundles, and %s of the other domain's", a.Certificate.Subject, h.trusted(domain, a), h.trusted(other, a))
 					}
 				}
-				h.wants(trustConditions[domain], metav1.ConditionTrue, reasonAccepted)
+				h.wants(trustCondition(domain), metav1.ConditionTrue, "Accepted")
 				// One is gone: what it held before is held.
 				h.delete(config)
 				h.onTheWay(pods)
 				h.pass(48 * time.Hour)
 				h.onTheWay(pods)
-				h.wants(trustConditions[domain], metav1.ConditionFalse, string(sourceMissing), "ConfigMap bundle", "goes on being trusted")
-				if told := eventsOf(h.events(), string(sourceMissing)); len(told) != 1 {
+				h.wants(trustCondition(domain), metav1.ConditionFalse, string(snapshot.SourceMissing), "ConfigMap bundle", "goes on being trusted")
+				if told := eventsOf(h.events(), string(snapshot.SourceMissing)); len(told) != 1 {
 					t.Errorf("events = %q, want one", told)
 				}
 				if h.trusted(domain, two) != "all" || h.trusted(domain, one) != "all" {
@@ -264,14 +272,14 @@ func TestASourceOfTrustThatIsRefusedHoldsWhatWasTrusted(t *testing.T) {
 		reason custom.Reason
 	}{
 		"nonsense":        {reason: custom.NotPEM, how: func(h *house) { h.put("partners", map[string][]byte{"ca.crt": []byte("x")}) }},
-		"without the key": {reason: sourceMissing, how: func(h *house) { h.put("partners", map[string][]byte{"other": []byte("x")}) }},
-		"the operator's": {reason: sourceReserved, how: func(h *house) {
-			h.change(trusting(rotation.Client, v1beta1.TrustSource{ConfigMap: &v1beta1.TrustKey{Name: "hippo-ca", Key: "ca.crt"}}))
+		"without the key": {reason: snapshot.SourceMissing, how: func(h *house) { h.put("partners", map[string][]byte{"other": []byte("x")}) }},
+		"the operator's": {reason: snapshot.SourceReserved, how: func(h *house) {
+			h.change(trusting(facts.Client, v1beta1.TrustSource{ConfigMap: &v1beta1.TrustKey{Name: "hippo-ca", Key: "ca.crt"}}))
 		}},
-		"named like its own": {reason: anchorReserved, how: func(h *house) {
+		"named like its own": {reason: snapshot.AnchorReserved, how: func(h *house) {
 			h.put("partners", map[string][]byte{"ca.crt": company(t, "hippo client ca g2").EncodeCertificate()})
 		}},
-		"unreadable": {reason: sourceUnreadable, how: func(h *house) {
+		"unreadable": {reason: snapshot.SourceUnreadable, how: func(h *house) {
 			h.reading = func(key client.ObjectKey, _ client.Object) error {
 				if key.Name == "partners" {
 					return errors.New("the API server is away")
@@ -285,18 +293,18 @@ func TestASourceOfTrustThatIsRefusedHoldsWhatWasTrusted(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				h, pods := hippos(t)
 				h.put("partners", map[string][]byte{"ca.crt": one.EncodeCertificate()})
-				h.change(trusting(rotation.Client, inSecret))
+				h.change(trusting(facts.Client, inSecret))
 				h.onTheWay(pods)
 				before := h.secret(record).ResourceVersion
 				c.how(h)
 				h.onTheWay(pods)
 				h.pass(48 * time.Hour)
 				h.onTheWay(pods)
-				h.wants(trustConditions[rotation.Client], metav1.ConditionFalse, string(c.reason))
-				if h.trusted(rotation.Client, one) != "all" || h.secret(record).ResourceVersion != before {
+				h.wants("AdditionalTrustClient", metav1.ConditionFalse, string(c.reason))
+				if h.trusted(facts.Client, one) != "all" || h.secret(record).ResourceVersion != before {
 					t.Error("what was trusted is to be held, and nothing is to be noted")
 				}
-				if result, _ := h.reconcile(); c.reason == sourceUnreadable && (result.RequeueAfter == 0 || result.RequeueAfter > retryMax) {
+				if result, _ := h.reconcile(); c.reason == snapshot.SourceUnreadable && (result.RequeueAfter == 0 || result.RequeueAfter > retryMax) {
 					t.Errorf("it looks again after %s", result.RequeueAfter)
 				}
 			})
@@ -310,7 +318,7 @@ func TestWhatSoaksIsNotAdmittedAnew(t *testing.T) {
 		h, pods := hippos(t)
 		one, two := company(t, "One CA"), company(t, "Two CA")
 		h.put("partners", map[string][]byte{"ca.crt": append(one.EncodeCertificate(), two.EncodeCertificate()...)})
-		h.change(trusting(rotation.Server, inSecret))
+		h.change(trusting(facts.Server, inSecret))
 		h.change(func(c *v1beta1.PostgresCluster) { c.Spec.TLS.Rotation = nil }) // 24 hours
 		h.onTheWay(pods)
 		h.put("partners", map[string][]byte{"ca.crt": one.EncodeCertificate()})
@@ -319,16 +327,16 @@ func TestWhatSoaksIsNotAdmittedAnew(t *testing.T) {
 		h.put("partners", nil)
 		h.onTheWay(pods)
 		if after := h.secret(record).Data; !maps.EqualFunc(before, after, slices.Equal) {
-			t.Errorf("the record is another: %v", sortedKeys(after))
+			t.Errorf("the record is another: %v", tlstest.SortedKeys(after))
 		}
 		h.pass(15 * 24 * time.Hour)
 		h.onTheWay(pods)
-		if got := h.trusted(rotation.Server, two); got != "all" {
+		if got := h.trusted(facts.Server, two); got != "all" {
 			t.Errorf("nobody knows what the source holds, and %s of the bundles hold what it held", got)
 		}
 		h.put("partners", map[string][]byte{"ca.crt": one.EncodeCertificate()})
 		h.onTheWay(pods)
-		if got := h.trusted(rotation.Server, two); got != "none" {
+		if got := h.trusted(facts.Server, two); got != "none" {
 			t.Errorf("the soak is over, and %s of the bundles hold it", got)
 		}
 	})
@@ -339,33 +347,33 @@ func TestASessionHoldsUpTheEndOfAForeignClientAuthority(t *testing.T) {
 		h, pods := hippos(t)
 		one := company(t, "One CA")
 		h.put("partners", map[string][]byte{"ca.crt": one.EncodeCertificate()})
-		h.change(trusting(rotation.Client, inSecret))
+		h.change(trusting(facts.Client, inSecret))
 		h.onTheWay(pods)
 		h.sessions = []postgres.Session{{User: "ann", Address: "10.9.9.9", IssuerDN: "/CN=One CA"}}
-		h.change(trusting(rotation.Client))
+		h.change(trusting(facts.Client))
 		h.onTheWay(pods)
 		h.pass(48 * time.Hour)
 		h.onTheWay(pods)
-		if got := h.trusted(rotation.Client, one); got != "all" {
+		if got := h.trusted(facts.Client, one); got != "all" {
 			t.Errorf("ann is connected, and %s of the bundles hold her authority", got)
 		}
 		blockers := h.cluster().Status.TLS.Blockers
 		if !slices.ContainsFunc(blockers, func(b v1beta1.BlockerStatus) bool {
-			return b.Reason == string(rotation.StillInUse) && strings.Contains(b.Message, "user ann") && strings.Contains(b.Message, "CN=One CA")
+			return b.Reason == string(reason.StillInUse) && strings.Contains(b.Message, "user ann") && strings.Contains(b.Message, "CN=One CA")
 		}) {
 			t.Errorf("blockers = %+v", blockers)
 		}
-		h.r.sessions = func(context.Context, postgres.Server) ([]postgres.Session, error) {
+		h.r.gatherer.Sessions = func(context.Context, postgres.Server) ([]postgres.Session, error) {
 			return nil, errors.New("no answer")
 		}
 		h.reconcile()
-		if blockers := h.cluster().Status.TLS.Blockers; len(blockers) == 0 || blockers[0].Reason != string(rotation.SessionsUnknown) {
+		if blockers := h.cluster().Status.TLS.Blockers; len(blockers) == 0 || blockers[0].Reason != string(reason.SessionsUnknown) {
 			t.Errorf("blockers = %+v", blockers)
 		}
 		h.restart()
 		h.sessions = []postgres.Session{{User: "ann", Address: "10.9.9.9", IssuerDN: "/CN=hippo client ca g1"}}
 		h.onTheWay(pods)
-		if got := h.trusted(rotation.Client, one); got != "none" || len(h.recorded()) > 0 {
+		if got := h.trusted(facts.Client, one); got != "none" || len(h.recorded()) > 0 {
 			t.Errorf("she is gone, and %s of the bundles hold her authority", got)
 		}
 	})
@@ -387,7 +395,7 @@ func TestACrashDuringAnAdoptionIsMadeGood(t *testing.T) {
 				h.change(naming(serverSlot, ""))
 			}
 			crashed := h.crashAfter(n, func() { h.trustedBeforePresented(theirs) })
-			_, err := h.r.Reconcile(t.Context(), ctrl.Request{NamespacedName: hippo})
+			_, err := h.r.Reconcile(t.Context(), ctrl.Request{NamespacedName: tlstest.Hippo})
 			if *crashed && !errors.Is(err, errCrash) {
 				t.Errorf("err = %v, want the crash", err)
 			}
@@ -397,7 +405,7 @@ func TestACrashDuringAnAdoptionIsMadeGood(t *testing.T) {
 			if end {
 				want, keys = "none", 0
 			}
-			if got := h.trusted(rotation.Server, theirs); got != want || len(h.recorded()) != keys {
+			if got := h.trusted(facts.Server, theirs); got != want || len(h.recorded()) != keys {
 				t.Errorf("%s of the bundles hold the authority, recorded is %v", got, h.recorded())
 			}
 			for _, party := range []string{"hippo-a-0-tls", "hippo-a-1-tls"} {

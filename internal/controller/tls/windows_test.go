@@ -11,7 +11,10 @@ import (
 
 	"pgtls.dev/pgtls/api/v1beta1"
 	"pgtls.dev/pgtls/internal/agentapi"
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/controller/tls/tlstest"
+	"pgtls.dev/pgtls/internal/controller/tls/wanted"
+	"pgtls.dev/pgtls/internal/rotation/facts"
+	"pgtls.dev/pgtls/internal/rotation/plan"
 )
 
 func window(schedule, length, zone string) v1beta1.MaintenanceWindow {
@@ -23,15 +26,15 @@ func rotationOf(spec v1beta1.RotationSpec) func(*v1beta1.PostgresCluster) {
 }
 
 func TestWindowsComeFromTheSpec(t *testing.T) {
-	policy := func(spec v1beta1.RotationSpec) rotation.Policy {
-		cluster := aCluster()
+	policy := func(spec v1beta1.RotationSpec) facts.Policy {
+		cluster := tlstest.ACluster()
 		rotationOf(spec)(cluster)
-		return policyOf(cluster)
+		return wanted.Policy(cluster)
 	}
-	if p := policyOf(aCluster()); p.Windows != nil || p.WindowsInvalid != "" || p.UrgentBefore != 0 {
+	if p := wanted.Policy(tlstest.ACluster()); p.Windows != nil || p.WindowsInvalid != "" || p.UrgentBefore != 0 {
 		t.Errorf("nothing is said of windows, and the policy is %+v", p)
 	}
-	if p := policy(v1beta1.RotationSpec{Windows: []v1beta1.MaintenanceWindow{}, UrgentBefore: duration("72h")}); p.Windows != nil || p.UrgentBefore != 72*time.Hour {
+	if p := policy(v1beta1.RotationSpec{Windows: []v1beta1.MaintenanceWindow{}, UrgentBefore: tlstest.Duration("72h")}); p.Windows != nil || p.UrgentBefore != 72*time.Hour {
 		t.Errorf("no window means any time, and the policy is %+v", p)
 	}
 	p := policy(v1beta1.RotationSpec{Windows: []v1beta1.MaintenanceWindow{window("0 2 * * 6", "4h", "Europe/Berlin"), window("30 2 * * 6", "30m", "")}})
@@ -57,7 +60,7 @@ func (h *house) serials() map[string]string {
 	out := map[string]string{}
 	for _, name := range materials {
 		for _, leaf := range h.r.inspectByName(h.t, h, name).Leaves {
-			if leaf.Domain == rotation.Client {
+			if leaf.Domain == facts.Client {
 				out[name] = leaf.Serial
 			}
 		}
@@ -85,7 +88,7 @@ func TestARenewalWaitsForItsWindow(t *testing.T) {
 	if diff := cmp.Diff([]v1beta1.BlockerStatus{want}, status.TLS.Blockers); diff != "" {
 		t.Errorf("blockers (-want +got):\n%s", diff)
 	}
-	if status.TLS.State != string(rotation.Steady) {
+	if status.TLS.State != string(plan.Steady) {
 		t.Errorf("state %s: a wait as planned is no trouble", status.TLS.State)
 	}
 	if events := h.events(); slices.ContainsFunc(events, func(e string) bool { return strings.Contains(e, "Warning") }) {

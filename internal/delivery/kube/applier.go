@@ -50,8 +50,8 @@ const (
 
 // Apply makes the object on the API server what obj says. Fields that obj leaves out belong to others. obj must carry a controller owner
 // reference. A live object of its name that another controller owns, or that is not labelled, is never touched; one that is labelled and
-// has no controller is taken back, and written by the next Apply, for which the caller has seen what it holds. Status is left out;
-// see ApplyStatus.
+// has no controller is taken back, and written by the next Apply, for which the caller has seen what it holds. An obj with a resource version
+// is written over exactly that version. Status is left out; see ApplyStatus.
 //
 // Errors: *OwnershipError (also for an object that is being deleted and differs), and *ObjectError with those of the API server.
 func (a *Applier) Apply(ctx context.Context, obj client.Object) (Outcome, error) {
@@ -80,6 +80,8 @@ func (a *Applier) Apply(ctx context.Context, obj client.Object) (Outcome, error)
 		}
 		// The object that was looked at, not one that was made under the same name since.
 		desired.SetUID(live.GetUID())
+		// Where the caller decided on an observed version, only over that one.
+		desired.SetResourceVersion(obj.GetResourceVersion())
 	}
 	if err := a.Permit(ctx, obj.GetNamespace()); err != nil {
 		return "", err

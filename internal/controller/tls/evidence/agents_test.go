@@ -20,7 +20,7 @@ import (
 	"pgtls.dev/pgtls/internal/agentapi"
 	"pgtls.dev/pgtls/internal/controller/tls/evidence/agenttest"
 	"pgtls.dev/pgtls/internal/pki"
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/facts"
 )
 
 // watchtower is one operator that follows one agent.
@@ -40,11 +40,11 @@ type watchtower struct {
 // identityOf is who has a client leaf of that name.
 func identityOf(t *testing.T, a agenttest.Authorities, commonName, revision string) *Identity {
 	t.Helper()
-	bundle, err := pki.ParseBundle(a[rotation.Server].EncodeCertificate())
+	bundle, err := pki.ParseBundle(a[facts.Server].EncodeCertificate())
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &Identity{Certificate: a.Leaf(t, rotation.Client, commonName).TLS(), Anchors: bundle, Revision: revision}
+	return &Identity{Certificate: a.Leaf(t, facts.Client, commonName).TLS(), Anchors: bundle, Revision: revision}
 }
 
 const (
@@ -64,7 +64,7 @@ func newWatchtower(t *testing.T) *watchtower {
 		defer w.mu.Unlock()
 		w.news = append(w.news, cluster)
 	}, w.wire.Dial)
-	server := w.world.Leaf(t, rotation.Server, "hippo-a-0", podHost)
+	server := w.world.Leaf(t, facts.Server, "hippo-a-0", podHost)
 	w.agent = agenttest.NewAgent("hippo-a-0-0", time.Now, w.world.Material(t, server, nil))
 	w.caller = identityOf(t, w.world, agentapi.OperatorIdentity, "r1")
 	return w
@@ -233,14 +233,14 @@ func TestAReportThatCannotBeTrustedIsUnknown(t *testing.T) {
 			blackhole(w.t, w.wire, agentAddress, true)
 		},
 		"certificate for another name": func(w *watchtower) {
-			w.agent.Use(w.world.Material(w.t, w.world.Leaf(w.t, rotation.Server, "x", "hippo-a-1-0.hippo-pods.zoo.svc"), nil))
+			w.agent.Use(w.world.Material(w.t, w.world.Leaf(w.t, facts.Server, "x", "hippo-a-1-0.hippo-pods.zoo.svc"), nil))
 		},
 		"certificate of another authority": func(w *watchtower) {
 			other := agenttest.NewAuthorities(w.t, hippo.Name, time.Now())
-			w.agent.Use(other.Material(w.t, other.Leaf(w.t, rotation.Server, "x", podHost), nil))
+			w.agent.Use(other.Material(w.t, other.Leaf(w.t, facts.Server, "x", podHost), nil))
 		},
 		"client certificate": func(w *watchtower) {
-			leaf, err := w.world[rotation.Server].Issue(pki.LeafRequest{CommonName: "x", DNSNames: []string{podHost}, Usage: pki.ClientAuth,
+			leaf, err := w.world[facts.Server].Issue(pki.LeafRequest{CommonName: "x", DNSNames: []string{podHost}, Usage: pki.ClientAuth,
 				NotBefore: time.Now(), NotAfter: time.Now().Add(time.Hour)})
 			if err != nil {
 				w.t.Fatal(err)

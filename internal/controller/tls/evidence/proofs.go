@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"net"
 	"strconv"
 	"strings"
@@ -14,13 +15,19 @@ import (
 
 	"pgtls.dev/pgtls/internal/pki"
 	"pgtls.dev/pgtls/internal/probe"
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/facts"
 )
 
 const (
 	proofTimeout  = 3 * time.Second
 	proofPauseMin = time.Second      // before a failed handshake is tried again
 	proofPauseMax = 30 * time.Second // at most
+
+	// A handshake is evidence of an instant. One that went well is made again at the first look after proofFresh, and there is a
+	// look after proofAge at the latest, less a part that differs from cluster to cluster.
+	proofFresh  = 10 * time.Minute
+	proofAge    = 15 * time.Minute
+	proofSpread = 3 * time.Minute
 )
 
 // Endpoint is a port of a pod that serves TLS.
@@ -31,12 +38,12 @@ type Endpoint struct {
 	User     string // to log in as, where a client certificate is to be accepted
 }
 
-// process reports whether the process beside the agent serves an endpoint: it may present a custom certificate.
-func (e Endpoint) process() bool { return e.Protocol != probe.HTTPS }
+// Process reports whether the process beside the agent serves an endpoint: it may present a custom certificate.
+func (e Endpoint) Process() bool { return e.Protocol != probe.HTTPS }
 
 // Published is the fingerprint of the server leaf that an endpoint of a party is to serve, "" if there is none.
-func (e Endpoint) Published(party *rotation.Party) string {
-	return party.Served(&rotation.Proof{Port: e.Name, Process: e.process()})
+func (e Endpoint) Published(party *facts.Party) string {
+	return party.Served(&facts.Proof{Port: e.Name, Process: e.Process()})
 }
 
 // Proof is the last handshake with an endpoint.
@@ -74,23 +81,46 @@ func NewProofs(dial Probe) *Proofs {
 
 // Of returns the proofs of a pod as facts. One that did not show the published
 // leaf is forgotten after a pause, so that it is tried again.
-func (p *Proofs) Of(uid types.UID, endpoints []Endpoint, now time.Time) []rotation.Proof {
+func (p *Proofs) Of(uid types.UID, endpoints []Endpoint, now time.Time) []facts.Proof {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	out := make([]rotation.Proof, 0, len(endpoints))
+	out := make([]facts.Proof, 0, len(endpoints))
 	for _, e := range endpoints {
 		last, ok := p.seen[proofKey{uid, e.Name}]
-		fact := rotation.Proof{Port: e.Name, Process: e.process()}
-		if ok && (last.failures == 0 || now.Before(last.at.Add(last.pause()))) {
-			fact = rotation.Proof{Port: e.Name, Process: e.process(), Fingerprint: last.Facts.Fingerprint, Revision: last.Revision, Problem: last.Problem}
+		fact := facts.Proof{Port: e.Name, Process: e.Process()}
+		if ok && now.Before(last.at.Add(last.pause())) {
+			fact = facts.Proof{Port: e.Name, Process: e.Process(), Fingerprint: last.Facts.Fingerprint, Revision: last.Revision, Problem: last.Problem}
 		}
 		out = append(out, fact)
 	}
 	return out
 }
 
+// pause is how long a handshake counts before it is made again.
 func (p Proof) pause() time.Duration {
+	if p.failures == 0 {
+		return proofFresh
+	}
 	return min(proofPauseMin<<min(max(p.failures-1, 0), 5), proofPauseMax)
+}
+
+// Look returns when the oldest handshake of a cluster that went well is to be made again at the latest; zero: there is none.
+func (p *Proofs) Look(cluster types.NamespacedName) (at time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for key, last := range p.seen {
+		if due := last.at.Add(proofAge - spread(cluster)); p.cluster[key.uid] == cluster && last.failures == 0 && (at.IsZero() || due.Before(at)) {
+			at = due
+		}
+	}
+	return at
+}
+
+// spread is a part of proofSpread that differs from cluster to cluster.
+func spread(cluster types.NamespacedName) time.Duration {
+	hash := fnv.New32a()
+	_, _ = hash.Write([]byte(cluster.String())) // it never fails
+	return time.Duration(hash.Sum32()) % proofSpread
 }
 
 // Last returns what is known of an endpoint, for the status.
@@ -142,7 +172,7 @@ type Request struct {
 	Endpoints  []Endpoint
 	Identity   *Identity
 	Revision   string
-	Party      *rotation.Party // whose leaves are to be served
+	Party      *facts.Party // whose leaves are to be served
 	Now        time.Time
 	Revoked    *pki.KeyPair // that a PostgreSQL is to refuse; nil: there is none
 }
@@ -179,7 +209,7 @@ func (p *Proofs) remember(request Request, results []Proof) (serial string) {
 		}
 		p.seen[key] = result
 		proven = proven && result.failures == 0
-		if serial == "" || e.process() {
+		if serial == "" || e.Process() {
 			serial = result.Facts.Serial
 		}
 	}
@@ -254,7 +284,7 @@ func targetOf(request Request, e Endpoint) probe.Target {
 	target := probe.Target{
 		Address:    net.JoinHostPort(request.Run.Address, strconv.Itoa(int(e.Port))),
 		ServerName: nameToVerify(request.ServerName, e), Protocol: e.Protocol,
-		Anchors: request.Identity.Anchors, At: request.Now, Foreign: e.process(),
+		Anchors: request.Identity.Anchors, At: request.Now, Foreign: e.Process(),
 	}
 	if e.User != "" {
 		target.User, target.Database = e.User, "postgres"
@@ -265,7 +295,7 @@ func targetOf(request Request, e Endpoint) probe.Target {
 // nameToVerify is none where a custom certificate may be served: it names Services, or what users call them, and no pods. Which
 // certificate it is, and not only whose, is compared afterwards.
 func nameToVerify(serverName string, e Endpoint) string {
-	if e.process() {
+	if e.Process() {
 		return ""
 	}
 	return serverName

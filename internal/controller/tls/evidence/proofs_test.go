@@ -18,7 +18,7 @@ import (
 	"pgtls.dev/pgtls/internal/controller/tls/evidence/agenttest"
 	"pgtls.dev/pgtls/internal/pki"
 	"pgtls.dev/pgtls/internal/probe"
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/facts"
 )
 
 // stand is a pod with real listeners on loopback, and an operator that proves it.
@@ -55,7 +55,7 @@ func newStand(t *testing.T) *stand {
 
 // renewed is another leaf of the pod.
 func (s *stand) renewed() *pki.KeyPair {
-	return s.world.Leaf(s.t, rotation.Server, "hippo-a-0", podHost)
+	return s.world.Leaf(s.t, facts.Server, "hippo-a-0", podHost)
 }
 
 func (s *stand) serve(pair *pki.KeyPair) {
@@ -115,7 +115,7 @@ func (s *stand) endpoints() []Endpoint {
 }
 
 // prove handshakes now, wanting this leaf, and returns what is known after it.
-func (s *stand) prove(revision string, want *pki.KeyPair) (string, []rotation.Proof) {
+func (s *stand) prove(revision string, want *pki.KeyPair) (string, []facts.Proof) {
 	s.t.Helper()
 	serial := s.proofs.Prove(s.t.Context(), Request{
 		Run: s.run, Cluster: hippo, ServerName: podHost, Endpoints: s.endpoints(),
@@ -126,37 +126,44 @@ func (s *stand) prove(revision string, want *pki.KeyPair) (string, []rotation.Pr
 }
 
 // serving is a party whose own leaf is served on every port.
-func serving(pair *pki.KeyPair) *rotation.Party {
-	leaf := rotation.Leaf{Domain: rotation.Server, CertificateFacts: pki.Facts(pair.Leaf())}
-	return &rotation.Party{Material: rotation.Material{Leaves: []rotation.Leaf{leaf}}}
+func serving(pair *pki.KeyPair) *facts.Party {
+	leaf := facts.Leaf{Domain: facts.Server, CertificateFacts: pki.Facts(pair.Leaf())}
+	return &facts.Party{Material: facts.Material{Leaves: []facts.Leaf{leaf}}}
 }
 
-func (s *stand) known() []rotation.Proof { return s.proofs.Of(s.run.UID, s.endpoints(), s.now) }
+func (s *stand) known() []facts.Proof { return s.proofs.Of(s.run.UID, s.endpoints(), s.now) }
 
 func TestAProofIsWhatThePortsServe(t *testing.T) {
 	s := newStand(t)
-	facts := pki.Facts(s.leaf.Leaf())
+	details := pki.Facts(s.leaf.Leaf())
 	serial, got := s.prove("r1", s.leaf)
-	if serial != facts.Serial {
-		t.Errorf("serial = %s, want %s", serial, facts.Serial)
+	if serial != details.Serial {
+		t.Errorf("serial = %s, want %s", serial, details.Serial)
 	}
-	want := []rotation.Proof{
-		{Port: "agent", Fingerprint: facts.Fingerprint, Revision: "r1"},
-		{Port: "patroni", Fingerprint: facts.Fingerprint, Revision: "r1"},
-		{Port: "postgres", Process: true, Fingerprint: facts.Fingerprint, Revision: "r1"},
+	want := []facts.Proof{
+		{Port: "agent", Fingerprint: details.Fingerprint, Revision: "r1"},
+		{Port: "patroni", Fingerprint: details.Fingerprint, Revision: "r1"},
+		{Port: "postgres", Process: true, Fingerprint: details.Fingerprint, Revision: "r1"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("proofs (-want +got):\n%s", diff)
 	}
-	s.now = s.now.Add(1000 * time.Hour)
+	s.now = s.now.Add(proofFresh - time.Second)
 	if diff := cmp.Diff(want, s.known()); diff != "" {
-		t.Errorf("a proof of what is wanted does not fade (-want +got):\n%s", diff)
+		t.Errorf("a proof of what is wanted counts for a while (-want +got):\n%s", diff)
+	}
+	s.now = s.now.Add(time.Second)
+	for i := range want {
+		want[i].Fingerprint, want[i].Revision = "", ""
+	}
+	if diff := cmp.Diff(want, s.known()); diff != "" {
+		t.Errorf("then it is unknown (-want +got):\n%s", diff)
 	}
 }
 
 func TestNothingIsKnownOfWhatWasNeverSeen(t *testing.T) {
 	s := newStand(t)
-	want := []rotation.Proof{{Port: "agent"}, {Port: "patroni"}, {Port: "postgres", Process: true}}
+	want := []facts.Proof{{Port: "agent"}, {Port: "patroni"}, {Port: "postgres", Process: true}}
 	if diff := cmp.Diff(want, s.known()); diff != "" {
 		t.Errorf("before any handshake (-want +got):\n%s", diff)
 	}
@@ -211,7 +218,7 @@ func TestAFailureIsTriedAgainAfterPausesThatGrow(t *testing.T) {
 	for _, pause := range []time.Duration{1, 2, 4, 8, 16, 30, 30, 30} {
 		pause *= time.Second
 		serial, known := s.prove("r1", s.leaf)
-		if want := (rotation.Proof{Port: "agent", Revision: "r1", Problem: "no route"}); serial != "" || known[0] != want {
+		if want := (facts.Proof{Port: "agent", Revision: "r1", Problem: "no route"}); serial != "" || known[0] != want {
 			t.Fatalf("serial %q, known %+v, want %+v", serial, known[0], want)
 		}
 		s.now = s.now.Add(pause - time.Nanosecond)
@@ -219,7 +226,7 @@ func TestAFailureIsTriedAgainAfterPausesThatGrow(t *testing.T) {
 			t.Errorf("forgotten before %s have passed", pause)
 		}
 		s.now = s.now.Add(time.Nanosecond)
-		if known := s.known(); known[0] != (rotation.Proof{Port: "agent"}) {
+		if known := s.known(); known[0] != (facts.Proof{Port: "agent"}) {
 			t.Errorf("after %s it is still known: %+v", pause, known[0])
 		}
 	}
@@ -256,9 +263,9 @@ func TestOnePortThatFailsIsNoProof(t *testing.T) {
 func TestACertificateThatDoesNotVerifyIsNoProof(t *testing.T) {
 	for name, leaf := range map[string]func(s *stand) *pki.KeyPair{
 		"another authority": func(s *stand) *pki.KeyPair {
-			return agenttest.NewAuthorities(s.t, hippo.Name, s.now).Leaf(s.t, rotation.Server, "hippo-a-0", podHost)
+			return agenttest.NewAuthorities(s.t, hippo.Name, s.now).Leaf(s.t, facts.Server, "hippo-a-0", podHost)
 		},
-		"another name": func(s *stand) *pki.KeyPair { return s.world.Leaf(s.t, rotation.Server, "hippo-a-0", "elsewhere") },
+		"another name": func(s *stand) *pki.KeyPair { return s.world.Leaf(s.t, facts.Server, "hippo-a-0", "elsewhere") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newStand(t)
@@ -341,7 +348,7 @@ func TestProofsAreAsStrictAsTheEndpoint(t *testing.T) {
 		return probe.Served{}, nil
 	})
 	p.Prove(t.Context(), Request{
-		Identity: &Identity{}, Party: &rotation.Party{}, Now: time.Now(),
+		Identity: &Identity{}, Party: &facts.Party{}, Now: time.Now(),
 		Endpoints: []Endpoint{{Name: "agent", Protocol: probe.HTTPS}, {Name: "postgres", Protocol: probe.Postgres}, {Name: "pgbouncer", Protocol: probe.PGBouncer}},
 	})
 	want := map[probe.Protocol]bool{probe.HTTPS: false, probe.Postgres: true, probe.PGBouncer: true}

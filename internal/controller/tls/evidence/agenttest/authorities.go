@@ -6,17 +6,17 @@ import (
 
 	"pgtls.dev/pgtls/internal/agentapi"
 	"pgtls.dev/pgtls/internal/pki"
-	"pgtls.dev/pgtls/internal/rotation"
+	"pgtls.dev/pgtls/internal/rotation/facts"
 )
 
 // Authorities of both domains, to issue from.
-type Authorities map[rotation.Domain]*pki.Authority
+type Authorities map[facts.Domain]*pki.Authority
 
 // NewAuthorities makes the first generation of a cluster's.
 func NewAuthorities(t *testing.T, cluster string, now time.Time) Authorities {
 	t.Helper()
 	out := Authorities{}
-	for _, domain := range rotation.Domains() {
+	for _, domain := range facts.Domains() {
 		authority, err := pki.NewAuthority(pki.AuthorityRequest{
 			CommonName: cluster + " " + string(domain) + " ca g1", NotBefore: now.Add(-time.Hour), NotAfter: now.Add(1000 * time.Hour),
 		})
@@ -29,10 +29,10 @@ func NewAuthorities(t *testing.T, cluster string, now time.Time) Authorities {
 }
 
 // Leaf of a domain.
-func (a Authorities) Leaf(t *testing.T, domain rotation.Domain, commonName string, names ...string) *pki.KeyPair {
+func (a Authorities) Leaf(t *testing.T, domain facts.Domain, commonName string, names ...string) *pki.KeyPair {
 	t.Helper()
 	authority := a[domain]
-	usage := map[rotation.Domain]pki.Usage{rotation.Server: pki.ServerAuth, rotation.Client: pki.ClientAuth}[domain]
+	usage := map[facts.Domain]pki.Usage{facts.Server: pki.ServerAuth, facts.Client: pki.ClientAuth}[domain]
 	pair, err := authority.Issue(pki.LeafRequest{
 		CommonName: commonName, DNSNames: names, Usage: usage,
 		NotBefore: authority.Certificate.NotBefore, NotAfter: authority.Certificate.NotBefore.Add(100 * time.Hour),
@@ -47,8 +47,8 @@ func (a Authorities) Leaf(t *testing.T, domain rotation.Domain, commonName strin
 func (a Authorities) Material(t *testing.T, server, client *pki.KeyPair) map[string][]byte {
 	t.Helper()
 	data := map[string][]byte{
-		agentapi.ServerBundle: a[rotation.Server].EncodeCertificate(),
-		agentapi.ClientBundle: a[rotation.Client].EncodeCertificate(),
+		agentapi.ServerBundle: a[facts.Server].EncodeCertificate(),
+		agentapi.ClientBundle: a[facts.Client].EncodeCertificate(),
 	}
 	put := func(pair *pki.KeyPair, certificate, key string) {
 		if pair == nil {

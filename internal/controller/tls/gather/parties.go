@@ -1,0 +1,91 @@
+package gather
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"pgtls.dev/pgtls/internal/controller/tls/material"
+	"pgtls.dev/pgtls/internal/controller/tls/wanted"
+	"pgtls.dev/pgtls/internal/desired"
+	"pgtls.dev/pgtls/internal/rotation/facts"
+)
+
+// gatherUnwanted finds the material of parties that are gone. What still has a StatefulSet, a Deployment or a
+// pod is on its way out and needs it.
+func gatherUnwanted(ctx context.Context, v *look) error {
+	for i := range v.secrets {
+		secret := &v.secrets[i]
+		holder, isMaterial := strings.CutSuffix(secret.Name, desired.MaterialSecret(""))
+		if !isMaterial || secret.Labels[material.DomainLabel] != "" || v.Party(secret.Name) != nil || !v.belongs(secretKind, secret) {
+			continue
+		}
+		isMaterial = !v.held[secret.Name] && secret.DeletionTimestamp.IsZero()
+		key := client.ObjectKey{Namespace: v.Cluster.Namespace, Name: holder}
+		for _, object := range []client.Object{&appsv1.StatefulSet{}, &appsv1.Deployment{}} {
+			err := v.Live.Get(ctx, key, object)
+			if client.IgnoreNotFound(err) != nil {
+				return fmt.Errorf("looking for who uses Secret %s: %w", secret.Name, err)
+			}
+			isMaterial = isMaterial && apierrors.IsNotFound(err)
+		}
+		if !isMaterial {
+			v.Observed.Leftovers = append(v.Observed.Leftovers, material.Leftovers(secret)...)
+		} else {
+			v.Observed.Unwanted = append(v.Observed.Unwanted, secret.Name)
+			v.Material[secret.Name] = secret
+		}
+	}
+	return nil
+}
+
+// gatherParties reads the material of the parties that the spec wants.
+func gatherParties(ctx context.Context, v *look) error {
+	var services corev1.ServiceList
+	if err := v.Cached.List(ctx, &services, client.InNamespace(v.Cluster.Namespace),
+		client.MatchingLabels(desired.ClusterLabels(v.Cluster.Name))); err != nil {
+		return fmt.Errorf("listing the Services of %s: %w", v.Cluster.Name, err)
+	}
+	for _, party := range wanted.Parties(v.Cluster, v.ClusterDomain, services.Items) {
+		secret, _, err := findSecret(ctx, v, party.Name)
+		switch {
+		case err != nil:
+			return err
+		case secret == nil && !servicesExist(v.Cluster.Name, party.Kind, services.Items):
+			continue // its addresses are not known yet: a leaf of now would lack names in a moment
+		case secret == nil:
+			party.Material.State = facts.Missing
+		case !v.belongs(secretKind, secret):
+			party.Material.State = facts.Foreign
+		default:
+			v.Material[party.Name] = secret
+			party.Material = material.InspectParty(&party, secret, v.Observed.Now)
+		}
+		v.Observed.Parties = append(v.Observed.Parties, party)
+	}
+	return nil
+}
+
+// servicesExist reports whether the Services that lead to a party are there, with their addresses.
+func servicesExist(cluster string, kind facts.Kind, services []corev1.Service) bool {
+	var names []string
+	switch kind {
+	case facts.Instance:
+		names = []string{desired.PrimaryService(cluster), desired.ReplicaService(cluster)}
+	case facts.Pooler:
+		names = []string{desired.PoolerName(cluster)}
+	case facts.Operator, facts.Application:
+	}
+	for _, name := range names {
+		if !slices.ContainsFunc(services, func(s corev1.Service) bool { return s.Name == name }) {
+			return false
+		}
+	}
+	return true
+}

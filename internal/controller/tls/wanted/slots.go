@@ -1,0 +1,89 @@
+package wanted
+
+import (
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"pgtls.dev/pgtls/api/v1beta1"
+	"pgtls.dev/pgtls/internal/certmanager"
+	"pgtls.dev/pgtls/internal/custom"
+	"pgtls.dev/pgtls/internal/desired"
+	"pgtls.dev/pgtls/internal/rotation/facts"
+)
+
+// Slot is a place for a custom certificate.
+type Slot struct {
+	Role       custom.Role
+	Kind       facts.Kind
+	Domain     facts.Domain
+	Condition  string
+	Issued     certmanager.Role // where an issuer fills it
+	projection func(*v1beta1.PostgresCluster) *corev1.SecretProjection
+}
+
+// Slots are all of them. The server's comes before the replicas', who may lean on its ca.crt.
+func Slots() []Slot {
+	return []Slot{
+		{custom.Instance, facts.Instance, facts.Server, "CustomCertificateServer", certmanager.InstancesRole, func(c *v1beta1.PostgresCluster) *corev1.SecretProjection {
+			return c.Spec.CustomTLSSecret
+		}},
+		{custom.Replication, facts.Instance, facts.Client, "CustomCertificateReplication", certmanager.ReplicationRole, func(c *v1beta1.PostgresCluster) *corev1.SecretProjection {
+			return c.Spec.CustomReplicationTLSSecret
+		}},
+		{custom.Pooler, facts.Pooler, facts.Server, "CustomCertificatePGBouncer", certmanager.PGBouncerRole, func(c *v1beta1.PostgresCluster) *corev1.SecretProjection {
+			if pooler := desired.Pooler(c); pooler != nil {
+				return pooler.CustomTLSSecret
+			}
+			return nil
+		}},
+	}
+}
+
+// RenewBefore is how long before its end a certificate should have a successor: as long as one of the cluster's own would. An
+// issuer that was asked for short lives renews by itself, so its own window is meant.
+func RenewBefore(s Slot, spec Spec) time.Duration {
+	switch s.Role {
+	case custom.Instance:
+		return ServerPolicy(spec.Server.Instances).RenewBefore / 2
+	case custom.Pooler:
+		return ServerPolicy(spec.Server.PGBouncer).RenewBefore / 2
+	default:
+		return certificatePolicy(spec.Client.Replication, clientLeafLife, 3).RenewBefore / 2
+	}
+}
+
+// HostsOf are the hosts that clients are given, and those by which they may go besides. Who says by which names clients go
+// (dnsNames) means these: a public issuer knows no name of a Service.
+func HostsOf(spec *v1beta1.ServerCertificateSpec, cluster *v1beta1.PostgresCluster, services ...string) (given, others []string) {
+	for _, service := range services {
+		given = append(given, desired.ServiceHost(service, cluster.Namespace))
+	}
+	if spec != nil && len(spec.DNSNames) > 0 {
+		return spec.DNSNames, given
+	}
+	return given[:1], given[1:]
+}
+
+// Source is the Secret that a slot is filled from; nil: none.
+func (s Slot) Source(cluster *v1beta1.PostgresCluster) *corev1.SecretProjection {
+	if projection := s.projection(cluster); projection != nil {
+		return projection
+	}
+	if s.Issuer(cluster) == nil {
+		return nil
+	}
+	return &corev1.SecretProjection{LocalObjectReference: corev1.LocalObjectReference{Name: certmanager.Name(cluster.Name, s.Issued)}}
+}
+
+// Issuer is who is to fill a slot; nil: nobody, or the user names a Secret.
+func (s Slot) Issuer(cluster *v1beta1.PostgresCluster) *v1beta1.IssuerReference {
+	if s.projection(cluster) != nil || s.Kind == facts.Pooler && desired.Pooler(cluster) == nil {
+		return nil
+	}
+	spec := Of(cluster)
+	if s.Domain == facts.Client {
+		return spec.Client.IssuerRef
+	}
+	return spec.Server.IssuerRef
+}

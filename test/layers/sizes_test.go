@@ -1,0 +1,148 @@
+package layers
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// What a reader can hold in the head at once.
+const (
+	maxMethods = 15   // of a type
+	maxLines   = 2000 // of a package, tests left out
+)
+
+// tooLarge are the types and packages that are larger, each with how large it may be and why. The list only ever gets shorter.
+var tooLarge = map[string]struct {
+	size    int
+	because string
+}{
+	"internal/agent":                    {2200, "the follower of logs is to be a package of its own"},
+	"internal/agent.Agent":              {28, "the follower of logs is to be a package of its own"},
+	"internal/controller/cluster":       {2760, "its kinds of objects are to be files of a package below"},
+	"internal/controller/cluster.round": {39, "its kinds of objects are to be files of a package below"},
+	"internal/custom.report":            {29, "each method is one check; they are to be functions in a list"},
+	"internal/rotation/rekey.engine":    {24, "each method is one transition; they are to be functions"},
+	"internal/rotation/rollout.rollout": {33, "each method is one question about a pod; they are to be functions"},
+}
+
+func TestTypesAndPackagesAreSmall(t *testing.T) {
+	used := map[string]bool{}
+	for name, size := range productSizes(t) {
+		limit := maxLines
+		if strings.Contains(filepath.Base(name), ".") {
+			limit = maxMethods
+		}
+		if exception, ok := tooLarge[name]; ok {
+			used[name] = size > limit
+			limit = exception.size
+		}
+		if size > limit {
+			t.Errorf("%s has %d (lines of a package, methods of a type), and %d are allowed", name, size, limit)
+		}
+	}
+	for name := range tooLarge {
+		if !used[name] {
+			t.Errorf("%s is small: take it out of the list", name)
+		}
+	}
+}
+
+// productSizes returns the lines of each package and the methods of each type ("package.Type").
+func productSizes(t *testing.T) map[string]int {
+	t.Helper()
+	sizes := map[string]int{}
+	for _, tree := range []string{"api", "internal", "cmd"} {
+		files, err := goFiles(filepath.Join(root(t), tree))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			place, err := filepath.Rel(root(t), filepath.Dir(file))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !strings.Contains(filepath.Base(file), "zz_generated") {
+				count(t, sizes, place, file)
+			}
+		}
+	}
+	if sizes["internal/pki"] == 0 {
+		t.Fatal("found no package: is the place of the sources another one?")
+	}
+	return sizes
+}
+
+func count(t *testing.T, sizes map[string]int, place, file string) {
+	t.Helper()
+	content, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sizes[place] += strings.Count(string(content), "\n")
+	parsed, err := parser.ParseFile(token.NewFileSet(), file, content, parser.SkipObjectResolution)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, declaration := range parsed.Decls {
+		if method, ok := declaration.(*ast.FuncDecl); ok && method.Recv != nil {
+			sizes[place+"."+receiver(method.Recv.List[0].Type)]++
+		}
+	}
+}
+
+func receiver(expression ast.Expr) string {
+	switch typed := expression.(type) {
+	case *ast.StarExpr:
+		return receiver(typed.X)
+	case *ast.IndexExpr:
+		return receiver(typed.X)
+	case *ast.Ident:
+		return typed.Name
+	}
+	return "?"
+}
+
+// TestGatherHasNoWriter: what observes a cluster cannot change it.
+func TestGatherHasNoWriter(t *testing.T) {
+	files, err := goFiles(filepath.Join(root(t), "internal", "controller", "tls", "gather"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(files) == 0 {
+		t.Fatal("found no file")
+	}
+	for _, file := range files {
+		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(parsed, func(node ast.Node) bool {
+			if writer := writerNamed(node); writer != "" {
+				t.Errorf("%s names %s", filepath.Base(file), writer)
+			}
+			return true
+		})
+	}
+}
+
+// writerNamed returns what a node names that can write, "" when it names none.
+func writerNamed(node ast.Node) string {
+	selector, ok := node.(*ast.SelectorExpr)
+	if !ok {
+		return ""
+	}
+	from, ok := selector.X.(*ast.Ident)
+	if !ok {
+		return ""
+	}
+	switch name := from.Name + "." + selector.Sel.Name; name {
+	case "client.Client", "client.Writer", "client.StatusWriter", "client.SubResourceWriter", "client.New", "kube.Applier", "events.EventRecorder":
+		return name
+	}
+	return ""
+}
