@@ -191,7 +191,7 @@ func TestAnInstanceHasTimeToStopByItsMemory(t *testing.T) {
 		limit, request string
 		want           int64
 	}{
-		{"", "", 30}, {"1Gi", "", 34}, {"", "1Gi", 34}, {"4Gi", "1Gi", 46}, {"64Gi", "", 286}, {"2Ti", "", 600},
+		{"", "", 20}, {"1Gi", "", 24}, {"", "1Gi", 24}, {"4Gi", "1Gi", 36}, {"64Gi", "", 276}, {"2Ti", "", 600},
 	} {
 		requirements := corev1.ResourceRequirements{Limits: corev1.ResourceList{}, Requests: corev1.ResourceList{}}
 		for list, text := range map[*corev1.ResourceList]string{&requirements.Limits: c.limit, &requirements.Requests: c.request} {

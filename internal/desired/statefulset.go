@@ -71,7 +71,7 @@ func instancePod(cluster *v1beta1.PostgresCluster, instance Instance, settings S
 }
 
 const (
-	leastStopSeconds = 30
+	leastStopSeconds = 20
 	mostStopSeconds  = 600
 	stopRate         = 256 << 20 // bytes of memory for which a second more is given
 )

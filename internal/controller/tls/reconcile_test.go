@@ -104,7 +104,11 @@ func newHouse(t *testing.T, objects ...client.Object) *house {
 			return c.List(ctx, list, opts...)
 		},
 		Create: func(ctx context.Context, c client.WithWatch, obj client.Object, opts ...client.CreateOption) error {
-			return h.write("create "+obj.GetName(), func() error { return c.Create(ctx, obj, opts...) })
+			name := "create " + obj.GetName()
+			if obj.GetObjectKind().GroupVersionKind().Kind == certmanager.CertificateKind {
+				name = "apply Certificate" // what is made is posted
+			}
+			return h.write(name, func() error { return c.Create(ctx, obj, opts...) })
 		},
 		Update: func(ctx context.Context, c client.WithWatch, obj client.Object, opts ...client.UpdateOption) error {
 			return h.write("update "+obj.GetName(), func() error { return c.Update(ctx, obj, opts...) })
