@@ -94,7 +94,7 @@ func (s *story) withoutBridges(c *living) {
 // kubelet brings it within a minute and a half.
 const deletedSoak = v1beta1.SoakDuration("100s")
 
-// Somebody deletes authorities. One whose key survives is restored; one that is gone with its finalizer is replaced, and
+// Authorities are deleted. One whose key survives is restored; one that is gone with its copy while no operator runs is replaced, and
 // nobody who follows the ConfigMap notices.
 func authorityDeleted(s *story) {
 	c := s.born(s.cluster().WithInstances(2).WithPoolers(1).With(func(spec *v1beta1.PostgresClusterSpec) {
@@ -125,16 +125,17 @@ func (s *story) authorityKey(c *living, domain string, generation int) client.Ob
 	return client.ObjectKey{Namespace: c.Namespace, Name: fmt.Sprintf("%s-%s-ca-g%d", c.Name, domain, generation)}
 }
 
-// loses an authority for good. The operator is away for the moment, or it would copy the key before the finalizer is gone.
+// loses an authority for good: both its Secrets go while no operator runs that remembers it.
 func (s *story) loses(c *living, domain string, generation int) {
 	s.Helper()
 	s.must(kube.ScaleOperator(s.Context(), 0))
-	var secret corev1.Secret
-	s.must(kube.Get(s.Context(), s.authorityKey(c, domain, generation), &secret))
-	before := secret.DeepCopy()
-	secret.Finalizers = nil
-	s.must(kube.Patch(s.Context(), &secret, client.MergeFrom(before)))
-	s.must(kube.Delete(s.Context(), &secret))
+	for _, suffix := range []string{"", "-copy"} {
+		key := s.authorityKey(c, domain, generation)
+		key.Name += suffix
+		var secret corev1.Secret
+		s.must(kube.Get(s.Context(), key, &secret))
+		s.must(kube.Delete(s.Context(), &secret))
+	}
 	s.must(kube.ScaleOperator(s.Context(), 1))
 }
 
