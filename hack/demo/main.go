@@ -56,6 +56,6 @@ func prepare(ctx context.Context) (err error) {
 	if err := machine.Inside(ctx, images, self, inside); err != nil {
 		return errors.New("it did not go as it should: see above")
 	}
-	printNext(os.Stdout, machine.Own(), os.Getenv("KEEP") != "")
+	printNext(os.Stdout, machine.Kubernetes(), os.Getenv("KEEP") != "")
 	return nil
 }

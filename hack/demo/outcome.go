@@ -12,6 +12,7 @@ import (
 
 	"pgtls.dev/pgtls/test/harness"
 	"pgtls.dev/pgtls/test/loadgen/record"
+	"pgtls.dev/pgtls/test/platform"
 )
 
 // An outcome is what was measured while every leaf was renewed.
@@ -99,16 +100,12 @@ func (o *outcome) verdict() error {
 }
 
 // printNext ends with what to try.
-func printNext(w io.Writer, own, kept bool) {
+func printNext(w io.Writer, kubernetes platform.Kubernetes, kept bool) {
 	fmt.Fprintln(w, "\nWhat to try next:")
 	if !kept {
 		fmt.Fprintln(w, "  make demo KEEP=1      the same, and everything stays for you to play with (make down ends it)")
 		fmt.Fprintln(w, "  make e2e STORY=hand-damage      what happens when somebody lays hands on the Secrets")
 		return
-	}
-	prefix := ""
-	if own {
-		prefix = "go run ./hack/devcluster exec -- "
 	}
 	for _, command := range []string{
 		"kubectl -n " + namespace + " get postgrescluster",
@@ -117,9 +114,9 @@ func printNext(w io.Writer, own, kept bool) {
 		"kubectl -n " + namespace + " delete secret " + name + "-pgbouncer-tls",
 		"kubectl -n " + namespace + " exec -it " + name + "-client -- loadgen connect --duration 10s --target pooled=" + name + "-pgbouncer." + namespace + ".svc:5432",
 	} {
-		fmt.Fprintln(w, "  "+prefix+command)
+		fmt.Fprintln(w, "  "+strings.Join(kubernetes.Exec(command), " "))
 	}
-	if own {
+	if kubernetes.Throwaway() {
 		fmt.Fprintln(w, "  make down      ends it all")
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"pgtls.dev/pgtls/test/harness"
 	"pgtls.dev/pgtls/test/loadgen/record"
+	"pgtls.dev/pgtls/test/platform"
 )
 
 func goodOutcome() *outcome {
@@ -73,10 +74,11 @@ func TestVerdict(t *testing.T) {
 }
 
 func TestWhatToTryNext(t *testing.T) {
+	t.Setenv(platform.ContextVariable, "")
 	var kept, gone bytes.Buffer
-	printNext(&kept, true, true)
-	printNext(&gone, true, false)
-	if !strings.Contains(kept.String(), "devcluster exec -- kubectl -n pgtls-demo get postgrescluster") {
+	printNext(&kept, platform.New("/pgtls"), true)
+	printNext(&gone, platform.New("/pgtls"), false)
+	if !strings.Contains(kept.String(), "/pgtls/bin/devcluster exec -- kubectl -n pgtls-demo get postgrescluster") {
 		t.Errorf("a kept cluster comes without a command to look at it:\n%s", kept.String())
 	}
 	if strings.Contains(gone.String(), "kubectl") {

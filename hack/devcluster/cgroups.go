@@ -11,15 +11,18 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"pgtls.dev/pgtls/hack/devcluster/mounts"
+	"pgtls.dev/pgtls/hack/devcluster/process"
 )
 
 // cgroupMounts are the hierarchies on this machine: several with version 1, one with version 2.
-func cgroupMounts() ([]mount, error) {
-	mounts, err := readMounts()
+func cgroupMounts() ([]mounts.Mount, error) {
+	all, err := mounts.Read()
 	if err != nil {
 		return nil, err
 	}
-	return slices.DeleteFunc(mounts, func(m mount) bool { return m.fstype != "cgroup" && m.fstype != "cgroup2" }), nil
+	return slices.DeleteFunc(all, func(m mounts.Mount) bool { return m.Type != "cgroup" && m.Type != "cgroup2" }), nil
 }
 
 // makeCgroups makes the parent cgroup of a node's pods, which the kubelet wants to find.
@@ -29,12 +32,12 @@ func makeCgroups(n node) error {
 		return err
 	}
 	for _, m := range mounts {
-		if err := os.MkdirAll(filepath.Join(m.point, n.cgroup()), 0o755); err != nil {
+		if err := os.MkdirAll(filepath.Join(m.Point, n.cgroup()), 0o755); err != nil {
 			return fmt.Errorf("making cgroup: %w", err)
 		}
-		if m.fstype == "cgroup2" {
-			delegateControllers(m.point)
-			delegateControllers(filepath.Join(m.point, cgroupRoot))
+		if m.Type == "cgroup2" {
+			delegateControllers(m.Point)
+			delegateControllers(filepath.Join(m.Point, cgroupRoot))
 		}
 	}
 	return nil
@@ -53,8 +56,8 @@ func delegateControllers(dir string) {
 }
 
 // podProcesses are all processes in the cluster's cgroups: those of its containers.
-func podProcesses() ([]identity, error) {
-	found := map[identity]bool{}
+func podProcesses() ([]process.ID, error) {
+	found := map[process.ID]bool{}
 	err := eachCgroup(func(dir string) error {
 		content, err := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
 		if err != nil {
@@ -65,13 +68,13 @@ func podProcesses() ([]identity, error) {
 			if err != nil {
 				return fmt.Errorf("pid %q in %s: %w", field, dir, err)
 			}
-			if id, err := identify(pid); err == nil && pid > 1 { // 0 stands for one in another pid namespace
+			if id, err := process.Of(pid); err == nil && pid > 1 { // 0 stands for one in another pid namespace
 				found[id] = true
 			}
 		}
 		return nil
 	})
-	var all []identity
+	var all []process.ID
 	for id := range found {
 		all = append(all, id)
 	}
@@ -80,7 +83,7 @@ func podProcesses() ([]identity, error) {
 
 // removeCgroups removes the cluster's cgroups once their processes have ended.
 func removeCgroups(ctx context.Context) error {
-	return poll(ctx, 10*time.Second, func(context.Context) error {
+	return process.Poll(ctx, 10*time.Second, func(context.Context) error {
 		var dirs []string
 		err := eachCgroup(func(dir string) error {
 			dirs = append(dirs, dir)
@@ -101,7 +104,7 @@ func eachCgroup(visit func(dir string) error) error {
 		return err
 	}
 	for _, m := range mounts {
-		err := filepath.WalkDir(filepath.Join(m.point, cgroupRoot), func(path string, entry fs.DirEntry, err error) error {
+		err := filepath.WalkDir(filepath.Join(m.Point, cgroupRoot), func(path string, entry fs.DirEntry, err error) error {
 			if err != nil {
 				return ignoreMissing(err)
 			}

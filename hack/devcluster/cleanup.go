@@ -12,6 +12,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"pgtls.dev/pgtls/hack/devcluster/mounts"
+	"pgtls.dev/pgtls/hack/devcluster/process"
 )
 
 // destroy ends and removes everything of a cluster, whole or half-made. It
@@ -21,7 +24,7 @@ func destroy(ctx context.Context, l layout) error {
 		return err
 	}
 	strays := findStrays(l)
-	if err := unmountBelow(l.state); err != nil {
+	if err := mounts.UnmountBelow(l.state); err != nil {
 		return err
 	}
 	if err := restoreSysctls(l); err != nil {
@@ -45,13 +48,13 @@ func endProcesses(ctx context.Context, l layout) error {
 	if err != nil {
 		return err
 	}
-	var all []identity
+	var all []process.ID
 	for _, id := range daemons {
 		all = append(all, id)
 	}
-	for _, find := range []func() ([]identity, error){
-		func() ([]identity, error) { return nil, nil },
-		func() ([]identity, error) { return shims(l) },
+	for _, find := range []func() ([]process.ID, error){
+		func() ([]process.ID, error) { return nil, nil },
+		func() ([]process.ID, error) { return shims(l) },
 		podProcesses,
 	} {
 		more, err := find()
@@ -60,21 +63,21 @@ func endProcesses(ctx context.Context, l layout) error {
 		}
 		all = append(all, more...)
 		for _, id := range all {
-			if err := id.kill(); err != nil {
+			if err := id.Kill(); err != nil {
 				return err
 			}
 		}
 	}
-	return waitGone(ctx, all)
+	return process.WaitGone(ctx, all)
 }
 
 // shims are the containerd shims of this cluster: they bear its socket's path in their arguments.
-func shims(l layout) ([]identity, error) {
+func shims(l layout) ([]process.ID, error) {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return nil, err
 	}
-	var found []identity
+	var found []process.ID
 	for _, entry := range entries {
 		pid, err := strconv.Atoi(entry.Name())
 		if err != nil {
@@ -84,7 +87,7 @@ func shims(l layout) ([]identity, error) {
 		if err != nil || !isShim(cmdline, l.path("nodes")) {
 			continue
 		}
-		if id, err := identify(pid); err == nil {
+		if id, err := process.Of(pid); err == nil {
 			found = append(found, id)
 		}
 	}
@@ -171,4 +174,4 @@ func devicePluginFiles() []string {
 	return []string{dir + "kubelet.sock", dir + "kubelet_internal_checkpoint"}
 }
 
-var errNotRunning = errors.New("no cluster runs: start one with `go run ./hack/devcluster up`")
+var errNotRunning = errors.New("no cluster runs: start one with `make up`")

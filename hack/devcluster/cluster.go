@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"pgtls.dev/pgtls/hack/buildcache"
+	"pgtls.dev/pgtls/hack/devcluster/process"
 )
 
 // cluster is what every command works on.
@@ -89,7 +90,7 @@ func dead(l layout, nodes []node) ([]daemon, error) {
 	}
 	return slices.DeleteFunc(daemons(l, nodes), func(d daemon) bool {
 		id, known := processes[d.name]
-		return known && id.alive()
+		return known && id.Alive()
 	}), nil
 }
 
@@ -100,7 +101,7 @@ func (c cluster) answers(ctx context.Context, nodes []node) error {
 	if err != nil {
 		return err
 	}
-	return poll(ctx, time.Minute, func(ctx context.Context) error {
+	return process.Poll(ctx, time.Minute, func(ctx context.Context) error {
 		if err := api.ready(ctx); err != nil {
 			return fmt.Errorf("asking the API server: %w", err)
 		}
@@ -145,8 +146,8 @@ func (c cluster) status(ctx context.Context) error {
 	stopped := 0
 	for _, d := range daemons(c.layout, nodes) {
 		state := "down"
-		if id, known := processes[d.name]; known && id.alive() {
-			state = fmt.Sprintf("up, pid %d", id.pid)
+		if id, known := processes[d.name]; known && id.Alive() {
+			state = fmt.Sprintf("up, pid %d", id.PID)
 		} else {
 			stopped++
 		}
@@ -174,18 +175,18 @@ func (c cluster) stop(ctx context.Context, names []string) error {
 	if err != nil {
 		return err
 	}
-	var ended []identity
+	var ended []process.ID
 	for _, name := range names {
 		id, known := processes[name]
 		if !known {
 			return fmt.Errorf("no process is called %q: see `status`", name)
 		}
-		if err := id.kill(); err != nil {
+		if err := id.Kill(); err != nil {
 			return err
 		}
 		ended = append(ended, id)
 	}
-	return waitGone(ctx, ended)
+	return process.WaitGone(ctx, ended)
 }
 
 // startAgain starts daemons that were stopped, by the names that status prints.
@@ -242,7 +243,7 @@ func (c cluster) exec(argv []string) error {
 			env = append(env, pair)
 		}
 	}
-	return execve(inNetns(controlPlane.netns(), argv...), env)
+	return process.Exec(inNetns(controlPlane.netns(), argv...), env)
 }
 
 // assets gives the directory that envtest takes as KUBEBUILDER_ASSETS.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"net"
 	"time"
+
+	"pgtls.dev/pgtls/hack/devcluster/process"
 )
 
 func containerdDaemon(l layout, n node) daemon {
@@ -45,6 +47,6 @@ func ctr(l layout, n node, args ...string) []string {
 }
 
 func importArchive(ctx context.Context, l layout, n node, archive string) error {
-	_, err := run(ctx, ctr(l, n, "images", "import", archive)...)
+	_, err := process.Run(ctx, ctr(l, n, "images", "import", archive)...)
 	return err
 }

@@ -8,6 +8,8 @@ import (
 
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+
+	"pgtls.dev/pgtls/hack/devcluster/provisioner"
 )
 
 const masters = "system:masters"
@@ -28,7 +30,7 @@ func users(nodes []node) []user {
 		{"kube-proxy", "system:kube-proxy", nil},
 		// These two are parts of the throwaway cluster itself: roles of their own would protect nobody.
 		{"coredns", "devcluster-coredns", []string{masters}},
-		{"provisioner", provisionerName, []string{masters}},
+		{"provisioner", provisioner.Name, []string{masters}},
 	}
 	for _, n := range nodes {
 		all = append(all, user{n.daemon("kubelet"), "system:node:" + n.name(), []string{"system:nodes"}})

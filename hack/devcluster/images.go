@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+
+	"pgtls.dev/pgtls/hack/devcluster/process"
 )
 
 // load copies an image to every node, unless that very image is there. image
@@ -67,7 +69,7 @@ func copyImage(ctx context.Context, l layout, nodes []node, image, id string) er
 	if err := os.Remove(archive.Name()); err != nil {
 		return err
 	}
-	if _, err := run(ctx, "buildah", "push", "--quiet", image, "docker-archive:"+archive.Name()+":"+image); err != nil {
+	if _, err := process.Run(ctx, "buildah", "push", "--quiet", image, "docker-archive:"+archive.Name()+":"+image); err != nil {
 		return err
 	}
 	return importEverywhere(ctx, l, nodes, archive.Name(), image, id)

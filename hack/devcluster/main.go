@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"pgtls.dev/pgtls/hack/buildcache"
+	"pgtls.dev/pgtls/hack/devcluster/provisioner"
 )
 
 func main() {
@@ -137,7 +138,7 @@ func becomeDaemonCommand() *cobra.Command {
 func provisionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "provision KUBECONFIG DIRECTORY", Hidden: true, Args: cobra.ExactArgs(2),
-		RunE: func(cmd *cobra.Command, args []string) error { return provision(cmd.Context(), args[0], args[1]) },
+		RunE: func(cmd *cobra.Command, args []string) error { return provisioner.Run(cmd.Context(), args[0], args[1]) },
 	}
 }
 

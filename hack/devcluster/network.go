@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"pgtls.dev/pgtls/hack/devcluster/process"
 )
 
 const netnsDir = "/run/netns"
@@ -126,7 +128,7 @@ func loadBridgeFilter(ctx context.Context) error {
 		return nil
 	}
 	if _, err := exec.LookPath("modprobe"); err == nil {
-		_, _ = run(ctx, "modprobe", "br_netfilter") // the next look tells whether it helped
+		_, _ = process.Run(ctx, "modprobe", "br_netfilter") // the next look tells whether it helped
 	}
 	if _, err := os.Stat(proof); err != nil {
 		return fmt.Errorf("this kernel has no bridge netfilter (%s): load the module br_netfilter", proof)
@@ -136,7 +138,7 @@ func loadBridgeFilter(ctx context.Context) error {
 
 func runAll(ctx context.Context, commands [][]string) error {
 	for _, argv := range commands {
-		if _, err := run(ctx, argv...); err != nil {
+		if _, err := process.Run(ctx, argv...); err != nil {
 			return err
 		}
 	}
@@ -169,7 +171,7 @@ func removeNetworks(ctx context.Context) error {
 // removeNetns also removes what a kill between file and mount left behind,
 // which `ip netns delete` refuses.
 func removeNetns(ctx context.Context, name string) error {
-	if _, err := run(ctx, "ip", "netns", "delete", name); err == nil {
+	if _, err := process.Run(ctx, "ip", "netns", "delete", name); err == nil {
 		return nil
 	}
 	_ = unix.Unmount(netnsPath(name), unix.MNT_DETACH)

@@ -9,21 +9,18 @@ import (
 	storagev1 "k8s.io/api/storage/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"pgtls.dev/pgtls/hack/devcluster/provisioner"
 )
-
-// provisionerName is the user, the controller and the finder of its volumes.
-const provisionerName = "devcluster-provisioner"
-
-const storageClassName = "standard"
 
 func storageClass() *storagev1.StorageClass {
 	reclaim, binding := corev1.PersistentVolumeReclaimDelete, storagev1.VolumeBindingImmediate
 	return &storagev1.StorageClass{
 		ObjectMeta: metav1.ObjectMeta{
-			Name:        storageClassName,
+			Name:        provisioner.StorageClass,
 			Annotations: map[string]string{"storageclass.kubernetes.io/is-default-class": "true"},
 		},
-		Provisioner:       provisionerName,
+		Provisioner:       provisioner.Name,
 		ReclaimPolicy:     &reclaim,
 		VolumeBindingMode: &binding, // every node sees every directory
 	}

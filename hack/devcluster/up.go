@@ -155,7 +155,7 @@ func (c cluster) start(ctx context.Context, p products, nodes []node) error {
 	if err := writeFile(l.path(completeFile), nil, 0o644); err != nil {
 		return err
 	}
-	c.out.say("cluster runs; try: go run ./hack/devcluster exec -- kubectl get nodes")
+	c.out.say("cluster runs; try: bin/devcluster exec -- kubectl get nodes")
 	return nil
 }
 

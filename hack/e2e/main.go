@@ -13,10 +13,16 @@ import (
 	"syscall"
 
 	"pgtls.dev/pgtls/test/bringup"
+	"pgtls.dev/pgtls/test/harness"
 )
 
 // timeLimit of all stories together; a story has limits of its own for everything it waits for.
-const timeLimit = "80m"
+func timeLimit() string {
+	if harness.Soak() {
+		return "180m"
+	}
+	return "70m"
+}
 
 // sideBySide stories at most, whatever the number of processors: those that are told so mostly wait.
 const sideBySide = "3"
@@ -54,7 +60,7 @@ func run(ctx context.Context) (err error) {
 	if err := progress.Step("the stories' program", func() error { return compile(ctx, program) }); err != nil {
 		return err
 	}
-	return machine.Inside(ctx, images, program, "-test.v", "-test.parallel="+sideBySide, "-test.timeout="+timeLimit, "-test.run="+selection(os.Getenv("STORY")))
+	return machine.Inside(ctx, images, program, "-test.v", "-test.parallel="+sideBySide, "-test.timeout="+timeLimit(), "-test.run="+selection(os.Getenv("STORY")))
 }
 
 func compile(ctx context.Context, program string) error {

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"errors"
-	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -99,38 +98,6 @@ func TestLastLines(t *testing.T) {
 	} {
 		if got := lastLines(tt.text, tt.n); got != tt.want {
 			t.Errorf("the last %d lines of %q: got %q, want %q", tt.n, tt.text, got, tt.want)
-		}
-	}
-}
-
-func TestMissingPackages(t *testing.T) {
-	tests := map[string]struct {
-		absent []string
-		want   []string
-	}{
-		"nothing":           {nil, nil},
-		"two":               {[]string{"runc", "buildah"}, []string{"buildah", "runc"}},
-		"one for two files": {[]string{archiveKeyring, "/usr/share/keyrings/debian-archive-trixie-stable.gpg"}, []string{"debian-archive-keyring"}},
-	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			present := func(what string) bool { return !slices.Contains(tt.absent, what) }
-			if diff := cmp.Diff(tt.want, missingPackages(requiredPackages(), present)); diff != "" {
-				t.Error(diff)
-			}
-		})
-	}
-}
-
-func TestPresent(t *testing.T) {
-	for what, want := range map[string]bool{
-		"/":                      true,
-		t.TempDir() + "/nothing": false,
-		"go":                     true,
-		"no-such-program-at-all": false,
-	} {
-		if got := present(what); got != want {
-			t.Errorf("%s: got %t, want %t", what, got, want)
 		}
 	}
 }

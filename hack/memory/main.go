@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
+
+	"pgtls.dev/pgtls/hack/beside"
 )
 
 const (
@@ -74,8 +76,8 @@ func measure(ctx context.Context, w world, kubeconfig []byte) error {
 	if err != nil {
 		return err
 	}
-	defer without.stop()
-	before, err := without.atRest(ctx)
+	defer without.Stop()
+	before, err := without.AtRest(ctx)
 	if err != nil {
 		return err
 	}
@@ -87,17 +89,17 @@ func measure(ctx context.Context, w world, kubeconfig []byte) error {
 	if err := w.waitForWatch(ctx, "b"); err != nil {
 		return err
 	}
-	after, err := without.atRest(ctx)
+	after, err := without.AtRest(ctx)
 	if err != nil {
 		return err
 	}
-	without.stop()
+	without.Stop()
 	anew, err := withOperator(ctx, w, kubeconfig, "c")
 	if err != nil {
 		return err
 	}
-	defer anew.stop()
-	restarted, err := anew.atRest(ctx)
+	defer anew.Stop()
+	restarted, err := anew.AtRest(ctx)
 	if err != nil {
 		return err
 	}
@@ -105,23 +107,23 @@ func measure(ctx context.Context, w world, kubeconfig []byte) error {
 }
 
 // withOperator starts the operator and waits until it has answered something.
-func withOperator(ctx context.Context, w world, kubeconfig []byte, mark string) (*operator, error) {
-	o, err := startOperator(kubeconfig)
+func withOperator(ctx context.Context, w world, kubeconfig []byte, mark string) (*beside.Operator, error) {
+	o, err := beside.Start(kubeconfig)
 	if err != nil {
 		return nil, err
 	}
 	if err := w.waitForWatch(ctx, mark); err != nil {
-		o.stop()
-		return nil, fmt.Errorf("%w; the operator's log:\n%s", err, o.log.String())
+		o.Stop()
+		return nil, fmt.Errorf("%w; the operator's log:\n%s", err, o.Log())
 	}
 	return o, nil
 }
 
-func judge(how string, before, after sample) error {
+func judge(how string, before, after beside.Sample) error {
 	fmt.Printf("memory: secrets=%d %s: before=%s after=%s growth=%s; heap before=%s after=%s growth=%s\n", secretCount, how,
-		megabytes(before.resident), megabytes(after.resident), megabytes(after.resident-before.resident),
-		megabytes(before.heap), megabytes(after.heap), megabytes(after.heap-before.heap))
-	if growth := after.resident - before.resident; growth > growthLimit {
+		megabytes(before.Resident), megabytes(after.Resident), megabytes(after.Resident-before.Resident),
+		megabytes(before.Heap), megabytes(after.Heap), megabytes(after.Heap-before.Heap))
+	if growth := after.Resident - before.Resident; growth > growthLimit {
 		return fmt.Errorf("%s: it has grown by %s, more than %s", how, megabytes(growth), megabytes(growthLimit))
 	}
 	return nil

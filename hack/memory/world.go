@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"pgtls.dev/pgtls/api/v1beta1"
+	"pgtls.dev/pgtls/hack/beside"
 )
 
 const (
@@ -139,7 +140,7 @@ func (w world) waitForReason(ctx context.Context, reasons ...string) error {
 		}) {
 			return nil
 		}
-		if err := pause(ctx, 50*time.Millisecond); err != nil {
+		if err := beside.Pause(ctx, 50*time.Millisecond); err != nil {
 			return fmt.Errorf("waiting for the operator to say %v: it says %v: %w", reasons, cluster.Status.Conditions, err)
 		}
 	}

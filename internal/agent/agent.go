@@ -79,7 +79,7 @@ func New(config Config) (*Agent, error) {
 	return a, nil
 }
 
-// Run works until ctx ends.
+// Run works until ctx ends. It returns an error when a port that it opened dies before: the kubelet starts the agent anew.
 func (a *Agent) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -88,13 +88,27 @@ func (a *Agent) Run(ctx context.Context) error {
 		return err
 	}
 	a.followLog(ctx)
-	stopped, err := a.serve(ctx)
+	ports, err := a.listen(ctx)
 	if err != nil {
 		return err
 	}
-	a.turnUntilDone(ctx, signals)
-	cancel()
-	return <-stopped
+	return a.work(ctx, signals, ports)
+}
+
+// work turns and answers on ports until ctx ends or a port dies.
+func (a *Agent) work(ctx context.Context, signals <-chan struct{}, ports []port) error {
+	working, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	stopped := a.serve(working, ports, end)
+	a.turnUntilDone(working, signals)
+	end(nil)
+	if err := <-stopped; err != nil {
+		return err
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	return context.Cause(working)
 }
 
 func (a *Agent) turnUntilDone(ctx context.Context, signals <-chan struct{}) {

@@ -2,41 +2,21 @@ package agent
 
 import (
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"math/big"
 	"slices"
 	"testing"
 
-	"crypto/rand"
-
 	"pgtls.dev/pgtls/internal/agentapi"
 	"pgtls.dev/pgtls/internal/pki"
+	"pgtls.dev/pgtls/internal/pki/pkitest"
 )
 
 // elsewhere is a pair by hand: a root without key usage, and a leaf without authority key identifier.
 type elsewhere struct{ chain, key, anchor []byte }
 
 func (k *kit) elsewhere(name string, usage x509.ExtKeyUsage) elsewhere {
-	k.t.Helper()
-	rootKey, leafKey := must(pki.GenerateKey(pki.ECDSAP256)), must(pki.GenerateKey(pki.ECDSAP256))
-	root := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, BasicConstraintsValid: true, IsCA: true,
-		NotBefore: k.start.Add(-day), NotAfter: k.start.Add(1000 * day)}
-	rootDER := must(x509.CreateCertificate(rand.Reader, root, root, rootKey.Public(), rootKey))
-	leaf := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: agentapi.ReplicationIdentity}, ExtKeyUsage: []x509.ExtKeyUsage{usage},
-		NotBefore: k.start.Add(-day), NotAfter: k.start.Add(100 * day)}
-	parent := &x509.Certificate{Subject: root.Subject} // without key identifier, and so the leaf gets none
-	pair := &pki.KeyPair{Chain: []*x509.Certificate{must(x509.ParseCertificate(must(x509.CreateCertificate(rand.Reader, leaf, parent, leafKey.Public(), rootKey))))}, Key: leafKey}
-	if len(pair.Leaf().AuthorityKeyId) > 0 {
-		k.t.Fatal("it has an authority key identifier")
-	}
-	return elsewhere{pair.EncodeChain(), must(pair.EncodeKey()), pki.EncodeBundle([]*x509.Certificate{must(x509.ParseCertificate(rootDER))})}
-}
-
-func must[T any](v T, err error) T {
-	if err != nil {
-		panic(err)
-	}
-	return v
+	root := pkitest.CA(name, pkitest.ByHand, pkitest.Valid(k.start.Add(-day), k.start.Add(1000*day)))
+	leaf := root.Leaf(agentapi.ReplicationIdentity, pkitest.ByHand, pkitest.Usages(usage), pkitest.Valid(k.start.Add(-day), k.start.Add(100*day)))
+	return elsewhere{leaf.ChainPEM(), leaf.KeyPEM(), root.PEM()}
 }
 
 // TestMaterialWithCustomCertificatesByHand: what the process presents may be less than strict where it comes from elsewhere, and

@@ -24,6 +24,7 @@ import (
 	"pgtls.dev/pgtls/internal/pki"
 	"pgtls.dev/pgtls/internal/postgres/pgtest"
 	"pgtls.dev/pgtls/internal/probe"
+	"pgtls.dev/pgtls/test/require"
 )
 
 type lockedBuffer struct {
@@ -146,18 +147,6 @@ func TestRefusalsAtARealPostgreSQL(t *testing.T) {
 	}
 }
 
-// poolerBinary skips the test when the machine has no PgBouncer.
-func poolerBinary(t *testing.T) string {
-	t.Helper()
-	for _, name := range []string{"pgbouncer", "/usr/sbin/pgbouncer"} {
-		if path, err := exec.LookPath(name); err == nil {
-			return path
-		}
-	}
-	t.Skip("no PgBouncer on this machine: install pgbouncer to run this test")
-	return ""
-}
-
 // startPooler runs PgBouncer with the operator's configuration, but for paths and who may log in.
 func (r *real) startPooler(t *testing.T, port uint16, binary string) {
 	t.Helper()
@@ -202,7 +191,7 @@ func freePort(t *testing.T) uint16 {
 }
 
 func TestRefusalsAtARealPgBouncer(t *testing.T) {
-	binary, port := poolerBinary(t), freePort(t)
+	binary, port := require.Program(t, "pgbouncer"), freePort(t)
 	r := startRealBeside(t, pgtest.Prepare(t), agentapi.Pooler, port)
 	c := clients{r, port}
 	oldAuthority, stranger := r.server, authority(t, "stranger", r.start)

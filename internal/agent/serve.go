@@ -28,26 +28,46 @@ const (
 	longestWait    = 60 * time.Second
 )
 
-// serve starts the servers and returns once they listen. The channel gives the outcome after ctx has ended.
-func (a *Agent) serve(ctx context.Context) (<-chan error, error) {
+// port is a listener with what answers on it.
+type port struct {
+	net.Listener
+	handler http.Handler
+}
+
+// listen opens the agent's ports. Waiting requests end with ctx.
+func (a *Agent) listen(ctx context.Context) (ports []port, err error) {
 	handlers := map[string]http.Handler{a.config.Listen: a.ownHandler(ctx)}
 	if a.config.PatroniListen != "" {
 		handlers[a.config.PatroniListen] = a.patroniHandler()
 	}
-	var servers []*http.Server
 	for address, handler := range handlers {
 		listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 		if err != nil {
-			closeAll(servers)
+			for _, opened := range ports {
+				_ = opened.Close() // the first error counts
+			}
 			return nil, fmt.Errorf("listening on %s: %w", address, err)
 		}
-		server := a.newServer(handler)
-		servers = append(servers, server)
-		go a.serveOne(server, listener)
+		ports = append(ports, port{listener, handler})
+	}
+	return ports, nil
+}
+
+// serve answers on ports until ctx ends; then the channel gives the outcome. A port that dies before is given to died: an agent
+// without it would have the kubelet restart the database instead, whose probes go through the agent.
+func (a *Agent) serve(ctx context.Context, ports []port, died func(error)) <-chan error {
+	servers := make([]*http.Server, len(ports))
+	for i, p := range ports {
+		servers[i] = a.newServer(p.handler)
+		go func() {
+			if err := servers[i].ServeTLS(p.Listener, "", ""); !errors.Is(err, http.ErrServerClosed) {
+				died(fmt.Errorf("serving HTTPS on %s: %w", p.Addr(), err))
+			}
+		}()
 	}
 	stopped := make(chan error, 1)
 	context.AfterFunc(ctx, func() { stopped <- shutDown(context.WithoutCancel(ctx), servers) })
-	return stopped, nil
+	return stopped
 }
 
 func (a *Agent) newServer(handler http.Handler) *http.Server {
@@ -59,18 +79,6 @@ func (a *Agent) newServer(handler http.Handler) *http.Server {
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(a.config.Log.Handler(), slog.LevelDebug),
-	}
-}
-
-func (a *Agent) serveOne(server *http.Server, listener net.Listener) {
-	if err := server.ServeTLS(listener, "", ""); !errors.Is(err, http.ErrServerClosed) {
-		a.config.Log.Error("serving HTTPS", "address", listener.Addr().String(), "error", err)
-	}
-}
-
-func closeAll(servers []*http.Server) {
-	for _, server := range servers {
-		_ = server.Close() // the first error counts
 	}
 }
 

@@ -42,10 +42,11 @@ func newHost(t *testing.T, kind agentapi.Kind, upstream string) *host {
 	}
 	h.agent, h.own, h.patroni = agent, "https://"+own, "https://"+patroni
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	stopped, err := agent.serve(ctx)
+	ports, err := agent.listen(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
+	stopped := agent.serve(ctx, ports, func(err error) { t.Error(err) })
 	t.Cleanup(func() {
 		start := time.Now()
 		cancel()
@@ -348,7 +349,28 @@ func TestAPortThatIsTakenIsAnError(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := agent.serve(t.Context()); err == nil || !strings.Contains(err.Error(), "listening on") {
+	if _, err := agent.listen(t.Context()); err == nil || !strings.Contains(err.Error(), "listening on") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestAPortThatDiesEndsTheAgent: the probes of the database go through the agent, so that PostgreSQL would be restarted for it.
+func TestAPortThatDiesEndsTheAgent(t *testing.T) {
+	agent, err := New(Config{ActiveDir: t.TempDir(), Process: &fakeProcess{}, Now: time.Now, Log: discard(), Listen: freeAddress(t), PatroniListen: freeAddress(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ports, err := agent.listen(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- agent.work(t.Context(), nil, ports) }()
+	address := ports[1].Addr().String()
+	if err := ports[1].Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; err == nil || !strings.Contains(err.Error(), address) {
+		t.Errorf("the agent ended with %v, and %s is closed", err, address)
 	}
 }

@@ -2,14 +2,12 @@ package custom_test
 
 import (
 	"crypto"
-	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
-	"math/big"
 	"testing"
 
-	"pgtls.dev/pgtls/internal/pki"
+	"pgtls.dev/pgtls/internal/pki/pkitest"
 )
 
 // crowd is a leaf for the key, and 99 authorities with the key and the name of its issuer.
@@ -33,16 +31,7 @@ func crowd(t *testing.T, keyPEM []byte) []byte {
 		if i > 0 {
 			template, parent = []*x509.Certificate{ping, &pong}[i%2], []*x509.Certificate{&pong, ping}[i%2]
 		}
-		template.SerialNumber = big.NewInt(int64(i + 1))
-		der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), key)
-		if err != nil {
-			t.Fatal(err)
-		}
-		c, err := x509.ParseCertificate(der)
-		if err != nil {
-			t.Fatal(err)
-		}
-		list = append(list, c)
+		list = append(list, pkitest.Sign(template, key, &pkitest.Certificate{Certificate: parent, Key: key}).Certificate)
 	}
-	return pki.EncodeBundle(list)
+	return pkitest.Encode(list...)
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"pgtls.dev/pgtls/internal/postgres/pgtest"
+	"pgtls.dev/pgtls/test/require"
 )
 
 // crowded is a PgBouncer that may open few files, and a console that it has let in already.
@@ -24,14 +25,7 @@ type crowded struct {
 
 func startCrowded(t *testing.T) *crowded {
 	t.Helper()
-	binary, err := exec.LookPath("pgbouncer")
-	if err != nil {
-		binary, err = exec.LookPath("/usr/sbin/pgbouncer")
-	}
-	limit, limitErr := exec.LookPath("prlimit")
-	if err != nil || limitErr != nil {
-		t.Skip("no PgBouncer or no prlimit on this machine: install pgbouncer and util-linux to run this test")
-	}
+	binary, limit := require.Program(t, "pgbouncer"), require.Program(t, "util-linux")
 	account := pgtest.Prepare(t) // PgBouncer does not run as root either
 	root := filepath.Dir(account.DataDir)
 	c := &crowded{console: Console{SocketDir: account.SocketDir, Port: account.Port}, stderr: filepath.Join(root, "stderr")}

@@ -3,19 +3,19 @@ package pki
 import (
 	"crypto"
 	"crypto/ecdh"
+	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
 	"math/big"
 	"slices"
 	"testing"
+
+	"pgtls.dev/pgtls/internal/pki/pkitest"
 )
 
 func TestGenerateKey(t *testing.T) {
 	for _, alg := range Algorithms() {
 		t.Run(string(alg), func(t *testing.T) {
-			if testing.Short() && alg == RSA4096 {
-				t.Skip("left out in short mode: a key of 4096 bits takes a second or more")
-			}
 			key := must[crypto.Signer](t)(GenerateKey(alg))
 			if got := AlgorithmOf(key.Public()); got != alg {
 				t.Errorf("made a key of the kind %q, want %q", got, alg)
@@ -47,11 +47,11 @@ func TestGenerateKeyRefuses(t *testing.T) {
 func TestAlgorithmOf(t *testing.T) {
 	exchange := must[*ecdh.PrivateKey](t)(ecdh.X25519().GenerateKey(rand.Reader))
 	tests := map[Algorithm]crypto.PublicKey{
-		"ECDSA-P224": p224Key(t).Public(),
-		"ECDSA-P521": p521Key(t).Public(),
-		"RSA-1024":   rsaKey(t, 1024).Public(),
+		"ECDSA-P224": pkitest.ECKeyOn(elliptic.P224()).Public(),
+		"ECDSA-P521": pkitest.ECKeyOn(elliptic.P521()).Public(),
+		"RSA-1024":   pkitest.RSAKey(1024).Public(),
 		"RSA-8193":   &rsa.PublicKey{N: sharedLongModulus(), E: 65537},
-		"Ed25519":    ed25519Key(t).Public(),
+		"Ed25519":    pkitest.Ed25519Key().Public(),
 		"":           exchange.PublicKey(),
 	}
 	for want, public := range tests {
@@ -73,10 +73,10 @@ func TestCheckKeyAlgorithm(t *testing.T) {
 		public crypto.PublicKey
 		want   Reason
 	}{
-		{newKey(t).Public(), ""},
-		{p521Key(t).Public(), ""},
-		{ed25519Key(t).Public(), ""},
-		{p224Key(t).Public(), AlgorithmUnsupported},
+		{pkitest.ECKey().Public(), ""},
+		{pkitest.ECKeyOn(elliptic.P521()).Public(), ""},
+		{pkitest.Ed25519Key().Public(), ""},
+		{pkitest.ECKeyOn(elliptic.P224()).Public(), AlgorithmUnsupported},
 		{modulus(2047), AlgorithmUnsupported},
 		{modulus(2048), ""},
 		{modulus(8192), ""},

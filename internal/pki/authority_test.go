@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"pgtls.dev/pgtls/internal/pki/pkitest"
 )
 
 func TestNewAuthorityIsWhatStrictVerifiersWant(t *testing.T) {
@@ -213,7 +215,7 @@ func TestLeafMayEndWithItsAuthority(t *testing.T) {
 }
 
 func TestIssueWithTheWrongKeyIsAnErrorAndNoCertificate(t *testing.T) {
-	mixed := &Authority{Certificate: sharedAuthority().Certificate, Key: newKey(t)}
+	mixed := &Authority{Certificate: sharedAuthority().Certificate, Key: pkitest.ECKey()}
 	if pair, err := mixed.Issue(serverRequest(hippo)); err == nil || pair != nil {
 		t.Errorf("pair %v, error %v: want a refusal", pair, err)
 	}

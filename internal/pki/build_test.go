@@ -3,21 +3,18 @@ package pki
 import (
 	"bytes"
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"math/big"
 	"net/netip"
 	"sync"
 	"time"
+
+	"pgtls.dev/pgtls/internal/pki/pkitest"
 )
 
 // The builders of the tests. A certificate of pgtls comes from NewAuthority and Issue; one that only
-// somebody else would make comes from forge.
+// another program would make comes from pkitest, by forge with the names and times of these tests.
 
 // epoch is the "now" of every test: the package reads no clock, so neither do they.
 var epoch = time.Date(2030, time.March, 4, 5, 6, 7, 0, time.UTC)
@@ -120,23 +117,23 @@ func forge(t failer, template *x509.Certificate, key crypto.Signer, signer *Auth
 	if template.SubjectKeyId == nil {
 		template.SubjectKeyId = must[[]byte](t)(keyIdentifier(key.Public()))
 	}
-	parent, parentKey := template, key
+	var issuer *pkitest.Certificate
 	if signer != nil {
-		parent, parentKey = signer.Certificate, signer.Key
+		issuer = &pkitest.Certificate{Certificate: signer.Certificate, Key: signer.Key}
 	}
-	return must[*x509.Certificate](t)(sign(template, parent, key.Public(), parentKey))
+	return pkitest.Sign(template, key, issuer).Certificate
 }
 
 // forgeLeaf returns a foreign leaf under a, with a fresh P-256 key.
 func forgeLeaf(t failer, a *Authority, edit ...func(*x509.Certificate)) []*x509.Certificate {
 	t.Helper()
-	return []*x509.Certificate{forge(t, leafTemplate(edit...), newKey(t), a)}
+	return []*x509.Certificate{forge(t, leafTemplate(edit...), pkitest.ECKey(), a)}
 }
 
 // forgeCA returns a foreign CA: self-signed, or under parent.
 func forgeCA(t failer, commonName string, parent *Authority, edit ...func(*x509.Certificate)) *Authority {
 	t.Helper()
-	key := newKey(t)
+	key := pkitest.ECKey()
 	return &Authority{Certificate: forge(t, caTemplate(commonName, edit...), key, parent), Key: key}
 }
 
@@ -151,37 +148,7 @@ func reissued(t failer, a *Authority, edit ...func(*x509.Certificate)) *x509.Cer
 	t.Helper()
 	template := *a.Certificate
 	template.SerialNumber = newSerial()
-	edited(&template, edit)
-	return must[*x509.Certificate](t)(sign(&template, &template, a.Key.Public(), a.Key))
-}
-
-func newKey(t failer) crypto.Signer {
-	t.Helper()
-	return must[crypto.Signer](t)(GenerateKey(ECDSAP256))
-}
-
-func ed25519Key(t failer) crypto.Signer {
-	t.Helper()
-	_, key, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		t.Fatalf("generating key: %v", err)
-	}
-	return key
-}
-
-func p224Key(t failer) crypto.Signer {
-	t.Helper()
-	return must[*ecdsa.PrivateKey](t)(ecdsa.GenerateKey(elliptic.P224(), rand.Reader))
-}
-
-func p521Key(t failer) crypto.Signer {
-	t.Helper()
-	return must[*ecdsa.PrivateKey](t)(ecdsa.GenerateKey(elliptic.P521(), rand.Reader))
-}
-
-func rsaKey(t failer, bits int) crypto.Signer {
-	t.Helper()
-	return must[*rsa.PrivateKey](t)(rsa.GenerateKey(rand.Reader, bits))
+	return pkitest.Sign(edited(&template, edit), a.Key, nil).Certificate
 }
 
 // sharedAuthority is for tests that only read: making one costs more than the check.

@@ -5,6 +5,8 @@ import (
 	"encoding/asn1"
 	"slices"
 	"testing"
+
+	"pgtls.dev/pgtls/internal/pki/pkitest"
 )
 
 // foreignCase is a chain from elsewhere, as people make them by hand.
@@ -147,7 +149,7 @@ var foreignCases = []foreignCase{
 	}},
 	{"an Ed25519 server", AlgorithmUnsupported, nil, func(t *testing.T) presented {
 		a := forgeCA(t, "root", nil)
-		return show([]*x509.Certificate{forge(t, leafTemplate(), ed25519Key(t), a)}, a.Certificate)
+		return show([]*x509.Certificate{forge(t, leafTemplate(), pkitest.Ed25519Key(), a)}, a.Certificate)
 	}},
 }
 

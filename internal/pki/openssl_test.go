@@ -16,15 +16,15 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"pgtls.dev/pgtls/test/require"
 )
 
 // These tests ask the real openssl command. libpq, PostgreSQL and PgBouncer link the same library.
 
 func needOpenSSL(t testing.TB) {
 	t.Helper()
-	if _, err := exec.LookPath("openssl"); err != nil {
-		t.Skip("openssl is not on PATH: the comparison with it is left out")
-	}
+	require.Program(t, "openssl")
 }
 
 // openssl runs the command in an empty directory's stead: without the machine's configuration.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto"
 	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
@@ -13,6 +14,8 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"pgtls.dev/pgtls/internal/pki/pkitest"
 )
 
 func anchorsOf(authorities ...*Authority) []*x509.Certificate {
@@ -156,8 +159,8 @@ func TestParseAuthority(t *testing.T) {
 	keyOf := func(k crypto.Signer) []byte { return must[[]byte](t)(encodeKey(k)) }
 	leaf := newServer(t, a)
 	child := forgeCA(t, "child", a)
-	edKey := ed25519Key(t)
-	weakKey := rsaKey(t, 1024)
+	edKey := pkitest.Ed25519Key()
+	weakKey := pkitest.RSAKey(1024)
 	mute := forgeCA(t, "mute", nil, func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageCRLSign })
 
 	tests := map[string]struct {
@@ -168,8 +171,8 @@ func TestParseAuthority(t *testing.T) {
 		"no certificate":         {nil, key, NoCertificate},
 		"no key":                 {certificate, nil, KeyMissing},
 		"a certificate as key":   {certificate, certificate, KeyMissing},
-		"another's key":          {certificate, keyOf(newKey(t)), KeyMismatch},
-		"a key of another kind":  {certificate, keyOf(rsaKey(t, 2048)), KeyMismatch},
+		"another's key":          {certificate, keyOf(pkitest.ECKey()), KeyMismatch},
+		"a key of another kind":  {certificate, keyOf(pkitest.RSAKey(2048)), KeyMismatch},
 		"two certificates":       {append(bytes.Clone(certificate), certificate...), key, UnexpectedBlock},
 		"a leaf":                 {leaf.EncodeChain(), must[[]byte](t)(leaf.EncodeKey()), NotCA},
 		"a CA that may not sign": {encoded(mute.Certificate), keyOf(mute.Key), NotCA},
@@ -195,13 +198,13 @@ func TestParseKeyPair(t *testing.T) {
 	chain, key := pair.EncodeChain(), must[[]byte](t)(pair.EncodeKey())
 	keyOf := func(k crypto.Signer) []byte { return must[[]byte](t)(encodeKey(k)) }
 	encoded := func(c ...*x509.Certificate) []byte { return encodeCertificates(c) }
-	edKey := ed25519Key(t)
+	edKey := pkitest.Ed25519Key()
 	ed := func(usage x509.ExtKeyUsage) []byte {
 		return encoded(forge(t, leafTemplate(func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{usage} }), edKey, a))
 	}
 	edAuthority := &Authority{Certificate: forge(t, caTemplate("ed"), edKey, nil), Key: edKey}
-	signedByEd := newKey(t)
-	weak, p224 := rsaKey(t, 1024), p224Key(t)
+	signedByEd := pkitest.ECKey()
+	weak, p224 := pkitest.RSAKey(1024), pkitest.ECKeyOn(elliptic.P224())
 	der := must[[]byte](t)(x509.MarshalECPrivateKey(pair.Key.(*ecdsa.PrivateKey)))
 
 	tests := map[string]struct {
@@ -224,7 +227,7 @@ func TestParseKeyPair(t *testing.T) {
 		"encrypted PKCS#8":               {chain, []byte(block("ENCRYPTED PRIVATE KEY", der)), KeyEncrypted},
 		"encrypted SEC 1":                {chain, []byte(block("EC PRIVATE KEY", der, "Proc-Type: 4,ENCRYPTED", "DEK-Info: AES-256-CBC,00")), KeyEncrypted},
 		"public key":                     {chain, []byte(block("PUBLIC KEY", der)), KeyMissing},
-		"another's key":                  {chain, keyOf(newKey(t)), KeyMismatch},
+		"another's key":                  {chain, keyOf(pkitest.ECKey()), KeyMismatch},
 		"authority first":                {append(a.EncodeCertificate(), chain...), key, KeyMismatch},
 		"an authority":                   {a.EncodeCertificate(), must[[]byte](t)(a.EncodeKey()), IsCA},
 		"an Ed25519 server":              {ed(x509.ExtKeyUsageServerAuth), keyOf(edKey), AlgorithmUnsupported},
@@ -357,7 +360,7 @@ func samePair(t failer, a, b *KeyPair) {
 }
 
 func TestEncodedKeyIsPKCS8(t *testing.T) {
-	for _, key := range []crypto.Signer{newKey(t), rsaKey(t, 2048)} {
+	for _, key := range []crypto.Signer{pkitest.ECKey(), pkitest.RSAKey(2048)} {
 		text := must[[]byte](t)(encodeKey(key))
 		decoded, rest := pem.Decode(text)
 		if decoded == nil || decoded.Type != "PRIVATE KEY" || len(rest) > 0 {
@@ -370,7 +373,7 @@ func TestEncodedKeyIsPKCS8(t *testing.T) {
 }
 
 func TestEncodeKeyRefusesWhatCannotBeWritten(t *testing.T) {
-	pair := &KeyPair{Chain: newServer(t, sharedAuthority()).Chain, Key: foreignKey{newKey(t)}}
+	pair := &KeyPair{Chain: newServer(t, sharedAuthority()).Chain, Key: foreignKey{pkitest.ECKey()}}
 	if text, err := pair.EncodeKey(); err == nil || len(text) > 0 {
 		t.Errorf("text %q, error %v", text, err)
 	}

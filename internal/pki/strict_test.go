@@ -11,6 +11,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"pgtls.dev/pgtls/internal/pki/pkitest"
 )
 
 // presented is what a verifier is shown and holds, as DER: some of it crypto/x509 cannot even read.
@@ -181,9 +183,9 @@ var strictCases = slices.Concat([]strictCase{
 	{"two CAs of one name, leaf without identifier, the wrong one first", false, func(t *testing.T) presented { return namesakes(t, true) }},
 	{"two CAs of one name, leaf without identifier, the right one first", false, func(t *testing.T) presented { return namesakes(t, false) }},
 	{"an Ed25519 client under an Ed25519 CA", true, asClient(func(t *testing.T) presented {
-		key := ed25519Key(t)
+		key := pkitest.Ed25519Key()
 		a := &Authority{Certificate: forge(t, caTemplate("root"), key, nil), Key: key}
-		leaf := forge(t, leafTemplate(func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth} }), ed25519Key(t), a)
+		leaf := forge(t, leafTemplate(func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth} }), pkitest.Ed25519Key(), a)
 		return show([]*x509.Certificate{leaf}, a.Certificate)
 	})},
 }, bridgeCases())

@@ -3,6 +3,7 @@ package pki
 import (
 	"bytes"
 	"crypto"
+	"crypto/elliptic"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
@@ -11,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"pgtls.dev/pgtls/internal/pki/pkitest"
 )
 
 // verdict is one case of TestVerify. OpenSSL's own verdict on the same input stands beside it, and
@@ -179,7 +182,7 @@ var badPaths = []verdict{
 	}},
 	{name: "a leaf issued by a leaf", want: NotCA, request: func(t *testing.T) VerifyRequest {
 		root := forgeCA(t, "root", nil)
-		middle := &Authority{Key: newKey(t)}
+		middle := &Authority{Key: pkitest.ECKey()}
 		middle.Certificate = forge(t, leafTemplate(named("middle")), middle.Key, root)
 		return serverCheck(append(forgeLeaf(t, middle), middle.Certificate), root.Certificate)
 	}},
@@ -237,7 +240,7 @@ var badAnchors = []verdict{
 		return serverCheck([]*x509.Certificate{leaf}, leaf)
 	}},
 	{name: "a self-signed leaf as its own anchor", want: NotCA, openssl: opensslAccepts, request: func(t *testing.T) VerifyRequest {
-		leaf := forge(t, leafTemplate(), newKey(t), nil)
+		leaf := forge(t, leafTemplate(), pkitest.ECKey(), nil)
 		return serverCheck([]*x509.Certificate{leaf}, leaf)
 	}},
 	{name: "an anchor whose key may not sign certificates", want: NotCA, request: func(t *testing.T) VerifyRequest {
@@ -278,7 +281,7 @@ var badAnchors = []verdict{
 	}},
 	{name: "a weak anchor that is not needed", want: AlgorithmUnsupported, openssl: opensslAccepts, request: func(t *testing.T) VerifyRequest {
 		a := newAuthority(t, "hippo server ca g1")
-		return serverCheck(newServer(t, a).Chain, a.Certificate, forge(t, caTemplate("weak"), rsaKey(t, 1024), nil))
+		return serverCheck(newServer(t, a).Chain, a.Certificate, forge(t, caTemplate("weak"), pkitest.RSAKey(1024), nil))
 	}},
 }
 
@@ -364,24 +367,24 @@ var badUsages = []verdict{
 }
 
 var badAlgorithms = []verdict{
-	{name: "an Ed25519 server", want: AlgorithmUnsupported, openssl: opensslAccepts, request: leafWithKey(ed25519Key)},
+	{name: "an Ed25519 server", want: AlgorithmUnsupported, openssl: opensslAccepts, request: leafWithKey(pkitest.Ed25519Key)},
 	{name: "a server signed with Ed25519", want: AlgorithmUnsupported, openssl: opensslAccepts, request: func(t *testing.T) VerifyRequest {
-		key := ed25519Key(t)
+		key := pkitest.Ed25519Key()
 		a := &Authority{Certificate: forge(t, caTemplate("root"), key, nil), Key: key}
 		return serverCheck(forgeLeaf(t, a), a.Certificate)
 	}},
 	{name: "an Ed25519 client is fine", request: func(t *testing.T) VerifyRequest {
-		r := leafWithKey(ed25519Key, func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth} })(t)
+		r := leafWithKey(pkitest.Ed25519Key, func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth} })(t)
 		r.Usage, r.DNSName = ClientAuth, ""
 		return r
 	}},
-	{name: "P-521 is fine", request: leafWithKey(p521Key)},
-	{name: "P-224", want: AlgorithmUnsupported, openssl: opensslAccepts, request: leafWithKey(p224Key)},
-	{name: "RSA with 1024 bits", want: AlgorithmUnsupported, request: leafWithKey(func(t failer) crypto.Signer { return rsaKey(t, 1024) })},
-	{name: "RSA with 2048 bits is fine", request: leafWithKey(func(t failer) crypto.Signer { return rsaKey(t, 2048) })},
+	{name: "P-521 is fine", request: leafWithKey(func() crypto.Signer { return pkitest.ECKeyOn(elliptic.P521()) })},
+	{name: "P-224", want: AlgorithmUnsupported, openssl: opensslAccepts, request: leafWithKey(func() crypto.Signer { return pkitest.ECKeyOn(elliptic.P224()) })},
+	{name: "RSA with 1024 bits", want: AlgorithmUnsupported, request: leafWithKey(func() crypto.Signer { return pkitest.RSAKey(1024) })},
+	{name: "RSA with 2048 bits is fine", request: leafWithKey(func() crypto.Signer { return pkitest.RSAKey(2048) })},
 	{name: "an intermediate with 1024 bits", want: AlgorithmUnsupported, request: func(t *testing.T) VerifyRequest {
 		root := forgeCA(t, "root", nil)
-		key := rsaKey(t, 1024)
+		key := pkitest.RSAKey(1024)
 		issuing := &Authority{Certificate: forge(t, caTemplate("issuing"), key, root), Key: key}
 		return serverCheck(append(forgeLeaf(t, issuing), issuing.Certificate), root.Certificate)
 	}},
@@ -542,10 +545,10 @@ func leafAt(end, offset time.Duration) func(*testing.T) VerifyRequest {
 	}
 }
 
-func leafWithKey(key func(failer) crypto.Signer, edit ...func(*x509.Certificate)) func(*testing.T) VerifyRequest {
+func leafWithKey(key func() crypto.Signer, edit ...func(*x509.Certificate)) func(*testing.T) VerifyRequest {
 	return func(t *testing.T) VerifyRequest {
 		a := forgeCA(t, "root", nil)
-		return serverCheck([]*x509.Certificate{forge(t, leafTemplate(edit...), key(t), a)}, a.Certificate)
+		return serverCheck([]*x509.Certificate{forge(t, leafTemplate(edit...), key(), a)}, a.Certificate)
 	}
 }
 

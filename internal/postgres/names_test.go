@@ -1,14 +1,10 @@
 package postgres
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
-	"math/big"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,6 +12,7 @@ import (
 	"time"
 
 	"pgtls.dev/pgtls/internal/pki"
+	"pgtls.dev/pgtls/internal/pki/pkitest"
 	"pgtls.dev/pgtls/internal/postgres/pgtest"
 )
 
@@ -41,7 +38,7 @@ func TestANameIsWrittenAsPostgreSQLWritesIt(t *testing.T) {
 	clients, issuers := map[string]tls.Certificate{}, map[string]pkix.Name{}
 	var bundle []*x509.Certificate
 	for name, subject := range namesOfCompanies {
-		authority := namedAuthority(t, subject)
+		authority := namedAuthority(subject)
 		bundle, issuers[name] = append(bundle, authority.Certificate), authority.Certificate.Subject
 		pair, err := authority.Issue(pki.LeafRequest{CommonName: "postgres", Usage: pki.ClientAuth, NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(time.Hour)})
 		if err != nil {
@@ -94,23 +91,7 @@ func TestANameIsWrittenAsPostgreSQLWritesIt(t *testing.T) {
 	}
 }
 
-func namedAuthority(t *testing.T, name pkix.Name) *pki.Authority {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: name, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(10 * time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	certificate, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &pki.Authority{Certificate: certificate, Key: key}
+func namedAuthority(name pkix.Name) *pki.Authority {
+	made := pkitest.CA("", pkitest.Subject(name))
+	return &pki.Authority{Certificate: made.Certificate, Key: made.Key}
 }

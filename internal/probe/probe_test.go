@@ -3,12 +3,9 @@ package probe
 import (
 	"context"
 	"crypto"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"errors"
-	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -21,6 +18,7 @@ import (
 	"time"
 
 	"pgtls.dev/pgtls/internal/pki"
+	"pgtls.dev/pgtls/internal/pki/pkitest"
 	"pgtls.dev/pgtls/internal/postgres/pgtest"
 )
 
@@ -42,14 +40,9 @@ func TestDialTellsWhatIsServed(t *testing.T) {
 // What strict verifiers alone refuse is taken where the chain may come from elsewhere.
 func TestForeignChains(t *testing.T) {
 	domain := newDomain(t, "by hand")
-	served := domain.server("x.example")
-	leaf, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "server"}, NotBefore: start.Add(-time.Minute), NotAfter: start.Add(time.Hour),
-	}, &x509.Certificate{Subject: domain.authority.Certificate.Subject}, served.PrivateKey.(crypto.Signer).Public(), domain.authority.Key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := listen(t, postgresOf(&tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{leaf}, PrivateKey: served.PrivateKey}}}, nil))
+	root := &pkitest.Certificate{Certificate: domain.authority.Certificate, Key: domain.authority.Key}
+	leaf := root.Leaf("server", pkitest.ByHand, pkitest.Valid(start.Add(-time.Minute), start.Add(time.Hour)))
+	address := listen(t, postgresOf(&tls.Config{Certificates: []tls.Certificate{leaf.TLS()}}, nil))
 	for foreign, want := range map[bool]pki.Reason{true: "", false: pki.KeyIdentifierMissing} {
 		_, err := Dial(within(t, 10*time.Second), Target{Address: address, Protocol: Postgres, Anchors: domain.anchors(), At: start, Foreign: foreign})
 		if got := pki.ReasonOf(err); got != want || want == "" && err != nil {

@@ -11,21 +11,21 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"pgtls.dev/pgtls/test/harness"
+	"pgtls.dev/pgtls/test/platform"
 )
 
 // Machine is what a run works with.
 type Machine struct {
-	root     string // of the work tree
-	progress *Progress
-	started  bool     // the cluster was not running before
-	own      bool     // it is the throwaway cluster, not one of the user's
-	only     []string // names of the images that are wanted; none: all
+	root       string // of the work tree
+	progress   *Progress
+	started    bool // the cluster was not running before
+	kubernetes platform.Kubernetes
+	only       []string // names of the images that are wanted; none: all
 }
 
 // New finds the work tree. Progress is what a person reads.
@@ -34,28 +34,25 @@ func New(ctx context.Context, progress *Progress) (*Machine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("finding the work tree: %w", err)
 	}
-	return &Machine{
-		root:     filepath.Dir(strings.TrimSpace(string(output))),
-		progress: progress,
-		own:      os.Getenv(harness.ContextVariable) == "",
-	}, nil
+	root := filepath.Dir(strings.TrimSpace(string(output)))
+	return &Machine{root: root, progress: progress, kubernetes: platform.New(root)}, nil
 }
 
 // Up makes the cluster run and gives it the images of these names (none: all), as far as the caches do not hold them.
 func (m *Machine) Up(ctx context.Context, only ...string) (harness.Images, error) {
 	m.only = only
-	if !m.own {
-		m.progress.Say("using the context %q of your kubeconfig: nothing is brought up", os.Getenv(harness.ContextVariable))
+	if !m.kubernetes.Throwaway() {
+		m.progress.Say("using the context %q of your kubeconfig: nothing is brought up", os.Getenv(platform.ContextVariable))
 		return m.imagesOfRegistry(ctx)
 	}
-	m.started = m.devcluster(ctx, io.Discard, "status") != nil
+	m.started = !m.kubernetes.Running(ctx)
 	if !m.started {
 		m.progress.Say("the throwaway Kubernetes is running already: it is used, and left running")
 	}
 	// Building Kubernetes wants the processors, building images waits for the network: they go well together.
 	group, sideCtx := errgroup.WithContext(ctx)
 	group.Go(func() error {
-		return m.progress.Step("throwaway Kubernetes", func() error { return m.devcluster(sideCtx, m.progress.out, "up") })
+		return m.progress.Step("throwaway Kubernetes", func() error { return m.kubernetes.Up(sideCtx, m.progress.out) })
 	})
 	group.Go(func() error {
 		if err := m.buildBinaries(sideCtx); err != nil {
@@ -89,7 +86,7 @@ func (m *Machine) load(ctx context.Context) (harness.Images, error) {
 		archives = append(archives, image.Archive)
 	}
 	return images, m.progress.Step("images onto the node", func() error {
-		return m.devcluster(ctx, m.progress.out, append([]string{"load"}, archives...)...)
+		return m.kubernetes.Load(ctx, m.progress.out, archives...)
 	})
 }
 
@@ -102,7 +99,7 @@ func (m *Machine) selected(verb string) []string {
 }
 
 func (m *Machine) listImages(ctx context.Context) ([]harness.BuiltImage, error) {
-	output, err := m.command(ctx, "go", append([]string{"run", "./hack/images"}, m.selected("list")...)...).Output()
+	output, err := m.command(ctx, append([]string{"go", "run", "./hack/images"}, m.selected("list")...)...).Output()
 	if err != nil {
 		return nil, fmt.Errorf("listing the images: %w", err)
 	}
@@ -113,7 +110,7 @@ func (m *Machine) listImages(ctx context.Context) ([]harness.BuiltImage, error) 
 func (m *Machine) imagesOfRegistry(ctx context.Context) (harness.Images, error) {
 	registry := os.Getenv("IMAGE_REGISTRY")
 	if registry == "" {
-		return nil, fmt.Errorf("IMAGE_REGISTRY is not set: with %s it says where the images are; push them with go run ./hack/images push", harness.ContextVariable)
+		return nil, fmt.Errorf("IMAGE_REGISTRY is not set: with %s it says where the images are; push them with go run ./hack/images push", platform.ContextVariable)
 	}
 	if err := m.buildBinaries(ctx); err != nil {
 		return nil, err
@@ -131,10 +128,8 @@ func (m *Machine) imagesOfRegistry(ctx context.Context) (harness.Images, error) 
 
 // Inside runs a program where the cluster's addresses are reachable.
 func (m *Machine) Inside(ctx context.Context, images harness.Images, argv ...string) error {
-	if m.own {
-		argv = append([]string{"go", "run", "./hack/devcluster", "exec", "--"}, argv...)
-	}
-	command := m.command(ctx, argv[0], argv[1:]...)
+	argv = m.kubernetes.Exec(argv...)
+	command := m.command(ctx, argv...)
 	command.Env = append(os.Environ(), harness.ImagesVariable+"="+images.String(), harness.RootVariable+"="+m.root,
 		startedVariable+"="+m.progress.start.Format(time.RFC3339Nano))
 	command.Stdout, command.Stderr = os.Stdout, os.Stderr
@@ -144,7 +139,7 @@ func (m *Machine) Inside(ctx context.Context, images harness.Images, argv ...str
 // Down ends the throwaway cluster if Up started it, unless the user wants to keep it. It says what it does.
 func (m *Machine) Down() error {
 	switch {
-	case !m.own, !m.started:
+	case !m.kubernetes.Throwaway(), !m.started:
 		return nil
 	case os.Getenv("KEEP") != "":
 		m.progress.Say("KEEP is set: the throwaway Kubernetes runs on; end it with make down")
@@ -153,18 +148,14 @@ func (m *Machine) Down() error {
 	// Also when the run was interrupted: its context is over, and the cluster must end all the same.
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
-	return m.progress.Step("throwaway Kubernetes down (KEEP=1 keeps it)", func() error { return m.devcluster(ctx, m.progress.out, "down") })
+	return m.progress.Step("throwaway Kubernetes down (KEEP=1 keeps it)", func() error { return m.kubernetes.Down(ctx, m.progress.out) })
 }
 
-// Own tells whether it is the throwaway cluster.
-func (m *Machine) Own() bool { return m.own }
-
-func (m *Machine) devcluster(ctx context.Context, out io.Writer, arguments ...string) error {
-	return m.goRun(ctx, out, "./hack/devcluster", arguments...)
-}
+// Kubernetes is what the run works on.
+func (m *Machine) Kubernetes() platform.Kubernetes { return m.kubernetes }
 
 func (m *Machine) goRun(ctx context.Context, out io.Writer, folder string, arguments ...string) error {
-	command := m.command(ctx, "go", append([]string{"run", folder}, arguments...)...)
+	command := m.command(ctx, append([]string{"go", "run", folder}, arguments...)...)
 	command.Stdout, command.Stderr = out, out
 	if err := command.Run(); err != nil {
 		return fmt.Errorf("running %s %s: %w", folder, arguments[0], err)
@@ -172,11 +163,7 @@ func (m *Machine) goRun(ctx context.Context, out io.Writer, folder string, argum
 	return nil
 }
 
-// command runs in the work tree. Interrupted, it may clean up after itself before it is killed.
-func (m *Machine) command(ctx context.Context, program string, arguments ...string) *exec.Cmd {
-	command := exec.CommandContext(ctx, program, arguments...)
-	command.Dir = m.root
-	command.Cancel = func() error { return command.Process.Signal(syscall.SIGINT) }
-	command.WaitDelay = 30 * time.Second
-	return command
+// command runs in the work tree.
+func (m *Machine) command(ctx context.Context, argv ...string) *exec.Cmd {
+	return platform.Command(ctx, m.root, argv...)
 }

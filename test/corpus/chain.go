@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"pgtls.dev/pgtls/internal/custom"
+	"pgtls.dev/pgtls/internal/pki/pkitest"
 )
 
 // chainCases are chains that lead nowhere, or not now. They hold for servers and for clients.
@@ -168,24 +169,24 @@ func algorithmCases() []sketch {
 	return []sketch{
 		{name: "RSA 1024", want: custom.AlgorithmUnsupported, input: func(m maker) custom.Input {
 			root := m.root("root")
-			return secret(chain(m.leaf(root, withKey(rsaKey(1024)))), root)
+			return secret(chain(m.leaf(root, withKey(pkitest.RSAKey(1024)))), root)
 		}},
 		{name: "an authority of RSA 1024", want: custom.AlgorithmUnsupported, input: func(m maker) custom.Input {
-			root := m.root("root", withKey(rsaKey(1024)))
+			root := m.root("root", withKey(pkitest.RSAKey(1024)))
 			return secret(chain(m.leaf(root)), root)
 		}},
 		{name: "signed with SHA-1", want: custom.AlgorithmUnsupported, input: func(m maker) custom.Input {
-			root := m.root("root", withKey(rsaKey(2048)))
+			root := m.root("root", withKey(pkitest.RSAKey(2048)))
 			return secret(chain(m.leaf(root, sha1WithRSA)), root)
 		}},
 		{name: "an issuer that is signed with SHA-1", want: custom.AlgorithmUnsupported, input: func(m maker) custom.Input {
-			root := m.root("root", withKey(rsaKey(2048)))
+			root := m.root("root", withKey(pkitest.RSAKey(2048)))
 			issuing := m.under(root, "issuing", sha1WithRSA)
 			return secret(chain(m.leaf(issuing), issuing), root)
 		}},
 		{name: "ECDSA P-224", want: custom.AlgorithmUnsupported, input: func(m maker) custom.Input {
 			root := m.root("root")
-			return secret(chain(m.leaf(root, withKey(ecdsaKey(elliptic.P224())))), root)
+			return secret(chain(m.leaf(root, withKey(pkitest.ECKeyOn(elliptic.P224())))), root)
 		}},
 	}
 }

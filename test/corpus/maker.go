@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"crypto"
 	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
@@ -13,10 +11,10 @@ import (
 	"encoding/pem"
 	"math/big"
 	"slices"
-	"sync"
 	"time"
 
 	"pgtls.dev/pgtls/internal/custom"
+	"pgtls.dev/pgtls/internal/pki/pkitest"
 )
 
 // maker makes certificates for one role.
@@ -73,24 +71,24 @@ func (m maker) authority(name string) recipe {
 
 // sign signs a recipe; without parent with its own key.
 func (m maker) sign(r recipe, parent *issued, edits []edit) issued {
-	r.SerialNumber = must(rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127)))
 	for _, e := range edits {
 		e(&r)
 	}
 	if r.key == nil {
-		r.key = ecdsaKey(elliptic.P256())
+		r.key = pkitest.ECKey()
 	}
 	if r.SubjectKeyId == nil {
 		r.SubjectKeyId = must(rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 160))).Bytes()
 	}
-	if parent == nil {
-		parent = &issued{&r.Certificate, r.key}
+	signer, signerKey := (*pkitest.Certificate)(nil), r.key
+	if parent != nil {
+		signer, signerKey = &pkitest.Certificate{Certificate: parent.Certificate, Key: parent.key}, parent.key
 	}
-	der := must(x509.CreateCertificate(rand.Reader, &r.Certificate, parent.Certificate, r.key.Public(), parent.key))
-	if len(r.after) > 0 {
-		der = resigned(der, parent.key, r.after)
+	made := pkitest.Sign(&r.Certificate, r.key, signer)
+	if len(r.after) == 0 {
+		return issued{made.Certificate, r.key}
 	}
-	return issued{must(x509.ParseCertificate(der)), r.key}
+	return issued{must(x509.ParseCertificate(resigned(made.Raw, signerKey, r.after))), r.key}
 }
 
 // must is for what can only fail when a case is written wrongly.
@@ -99,28 +97,6 @@ func must[T any](v T, err error) T {
 		panic("corpus: " + err.Error())
 	}
 	return v
-}
-
-func ecdsaKey(curve elliptic.Curve) crypto.Signer { return must(ecdsa.GenerateKey(curve, rand.Reader)) }
-
-func ed25519Key() crypto.Signer {
-	_, key, err := ed25519.GenerateKey(rand.Reader)
-	return must(key, err)
-}
-
-var (
-	rsaKeys  = map[int]crypto.Signer{}
-	rsaMutex sync.Mutex
-)
-
-// rsaKey makes one key of a size for all cases: large ones take seconds.
-func rsaKey(bits int) crypto.Signer {
-	rsaMutex.Lock()
-	defer rsaMutex.Unlock()
-	if rsaKeys[bits] == nil {
-		rsaKeys[bits] = must(rsa.GenerateKey(rand.Reader, bits))
-	}
-	return rsaKeys[bits]
 }
 
 // Edits.

@@ -7,6 +7,7 @@ import (
 	"encoding/asn1"
 
 	"pgtls.dev/pgtls/internal/custom"
+	"pgtls.dev/pgtls/internal/pki/pkitest"
 )
 
 // replicationCases are about what standbys present.
@@ -39,7 +40,7 @@ func replicationWrongCases() []sketch {
 		}},
 		{name: "a key that may agree and not sign", warns: reasons(custom.StrictVerifiersRefuse), input: with(usable(x509.KeyUsageKeyAgreement))},
 		{name: "version 1, as in PostgreSQL's documentation with openssl before 3.2", warns: reasons(custom.StrictVerifiersRefuse), input: with(after(versionOne))},
-		{name: "Ed25519 for any purpose", input: with(withKey(ed25519Key()), purposes())},
+		{name: "Ed25519 for any purpose", input: with(withKey(pkitest.Ed25519Key()), purposes())},
 	}
 }
 
@@ -67,8 +68,8 @@ func replicationRightCases() []sketch {
 		{name: "for servers and clients", input: with(purposes(x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth))},
 		{name: "no purposes", input: with(purposes())},
 		{name: "Ed25519 for clients", input: func(m maker) custom.Input {
-			root := m.root("root", withKey(ed25519Key()))
-			return secret(chain(m.leaf(root, withKey(ed25519Key()))), root)
+			root := m.root("root", withKey(pkitest.Ed25519Key()))
+			return secret(chain(m.leaf(root, withKey(pkitest.Ed25519Key()))), root)
 		}},
 		{name: "byte order marks", input: func(m maker) custom.Input {
 			in := m.good()
@@ -83,7 +84,7 @@ func replicationRightCases() []sketch {
 		})},
 		{name: "tls.key is DER, PKCS#1", input: func(m maker) custom.Input {
 			root := m.root("root")
-			return files(pemOf(m.leaf(root, withKey(rsaKey(2048)))), decode(traditional(rsaKey(2048))), pemOf(root))
+			return files(pemOf(m.leaf(root, withKey(pkitest.RSAKey(2048)))), decode(traditional(pkitest.RSAKey(2048))), pemOf(root))
 		}},
 		{name: "with an issuer", input: func(m maker) custom.Input {
 			root := m.root("root")

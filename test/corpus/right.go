@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"pgtls.dev/pgtls/internal/custom"
+	"pgtls.dev/pgtls/internal/pki/pkitest"
 )
 
 // rightCases work for servers and must be accepted.
@@ -25,7 +26,7 @@ type keyText struct {
 }
 
 func sec1(curve elliptic.Curve) keyText {
-	k := ecdsaKey(curve)
+	k := pkitest.ECKeyOn(curve)
 	return keyText{k, traditional(k)}
 }
 
@@ -43,9 +44,9 @@ func keyKindCases() []sketch {
 		{name: "ECDSA P-256, SEC 1", input: withLeafKey(func() keyText { return sec1(elliptic.P256()) })},
 		{name: "ECDSA P-384", input: withLeafKey(func() keyText { return sec1(elliptic.P384()) })},
 		{name: "ECDSA P-521", input: withLeafKey(func() keyText { return sec1(elliptic.P521()) })},
-		{name: "RSA 2048, PKCS#8", input: withLeafKey(func() keyText { return keyText{rsaKey(2048), pkcs8(rsaKey(2048))} })},
-		{name: "RSA 3072, PKCS#1", input: withLeafKey(func() keyText { return keyText{rsaKey(3072), traditional(rsaKey(3072))} })},
-		{name: "RSA 4096, PKCS#1", input: withLeafKey(func() keyText { return keyText{rsaKey(4096), traditional(rsaKey(4096))} })},
+		{name: "RSA 2048, PKCS#8", input: withLeafKey(func() keyText { return keyText{pkitest.RSAKey(2048), pkcs8(pkitest.RSAKey(2048))} })},
+		{name: "RSA 3072, PKCS#1", input: withLeafKey(func() keyText { return keyText{pkitest.RSAKey(3072), traditional(pkitest.RSAKey(3072))} })},
+		{name: "RSA 4096, PKCS#1", input: withLeafKey(func() keyText { return keyText{pkitest.RSAKey(4096), traditional(pkitest.RSAKey(4096))} })},
 		{name: "EC PARAMETERS before the key, as openssl ecparam writes", input: withLeafKey(func() keyText {
 			k := sec1(elliptic.P256())
 			parameters := block("EC PARAMETERS", []byte{6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7})
@@ -56,13 +57,13 @@ func keyKindCases() []sketch {
 			return secret(chain(m.leaf(root, func(r *recipe) { r.SignatureAlgorithm = x509.ECDSAWithSHA512 })), root)
 		}},
 		{name: "signed with RSA-PSS", input: func(m maker) custom.Input {
-			root := m.root("root", withKey(rsaKey(2048)))
+			root := m.root("root", withKey(pkitest.RSAKey(2048)))
 			return secret(chain(m.leaf(root, func(r *recipe) { r.SignatureAlgorithm = x509.SHA256WithRSAPSS })), root)
 		}},
 		{name: "all of RSA", input: func(m maker) custom.Input {
-			root := m.root("root", withKey(rsaKey(4096)))
-			issuing := m.under(root, "issuing", withKey(rsaKey(3072)))
-			return secret(chain(m.leaf(issuing, withKey(rsaKey(2048))), issuing), root)
+			root := m.root("root", withKey(pkitest.RSAKey(4096)))
+			issuing := m.under(root, "issuing", withKey(pkitest.RSAKey(3072)))
+			return secret(chain(m.leaf(issuing, withKey(pkitest.RSAKey(2048))), issuing), root)
 		}},
 	}
 }
@@ -89,12 +90,12 @@ func shapeCases() []sketch {
 		}},
 		{name: "cert-manager with a CA issuer", input: func(m maker) custom.Input {
 			root := m.root("hippo-ca")
-			return files(pemOf(m.leafAs(root)), traditional(rsaKey(2048)), pemOf(root))
+			return files(pemOf(m.leafAs(root)), traditional(pkitest.RSAKey(2048)), pemOf(root))
 		}},
 		{name: "cert-manager with an intermediate", input: func(m maker) custom.Input {
 			root := m.root("root")
 			issuing := m.under(root, "hippo-ca")
-			return files(pemOf(m.leafAs(issuing), issuing), traditional(rsaKey(2048)), pemOf(root))
+			return files(pemOf(m.leafAs(issuing), issuing), traditional(pkitest.RSAKey(2048)), pemOf(root))
 		}},
 		{name: "cert-manager, as in PGO's example", warns: reasons(custom.EqualLives, custom.LeafOutlivesAuthority), input: func(m maker) custom.Input {
 			// The CA has cert-manager's default of 90 days, as what it issues.
@@ -105,8 +106,8 @@ func shapeCases() []sketch {
 			return files(pemOf(leaf), traditional(leaf.key), pemOf(root))
 		}},
 		{name: "openssl x509 -req since 3.2, with alternative names alone", input: func(m maker) custom.Input {
-			root := m.root("root", withKey(rsaKey(4096)))
-			leaf := m.leaf(root, withKey(rsaKey(2048)), purposes(), usable(0), func(r *recipe) { r.BasicConstraintsValid = false })
+			root := m.root("root", withKey(pkitest.RSAKey(4096)))
+			leaf := m.leaf(root, withKey(pkitest.RSAKey(2048)), purposes(), usable(0), func(r *recipe) { r.BasicConstraintsValid = false })
 			return secret(chain(leaf), root)
 		}},
 		{name: "cross-signed, for who holds the old root", input: func(m maker) custom.Input {
@@ -151,7 +152,7 @@ func shapeCases() []sketch {
 
 // leafAs is what cert-manager asks for: usages digital signature and key encipherment, a PKCS#1 key of RSA 2048.
 func (m maker) leafAs(parent issued) issued {
-	return m.leaf(parent, withKey(rsaKey(2048)), usable(x509.KeyUsageDigitalSignature|x509.KeyUsageKeyEncipherment))
+	return m.leaf(parent, withKey(pkitest.RSAKey(2048)), usable(x509.KeyUsageDigitalSignature|x509.KeyUsageKeyEncipherment))
 }
 
 func anchorCases() []sketch {
@@ -185,7 +186,7 @@ func anchorCases() []sketch {
 			return secret(chain(m.leaf(root)), renewed, root)
 		}},
 		{name: "an authority that signed itself with SHA-1", input: func(m maker) custom.Input {
-			root := m.root("root", withKey(rsaKey(2048)), sha1WithRSA)
+			root := m.root("root", withKey(pkitest.RSAKey(2048)), sha1WithRSA)
 			return secret(chain(m.leaf(root)), root)
 		}},
 		{name: "an anchor twice", warns: reasons(custom.Duplicate), input: func(m maker) custom.Input {
@@ -212,7 +213,7 @@ func anchorCases() []sketch {
 		}},
 		{name: "an authority of RSA 1024 besides", warns: reasons(custom.AlgorithmUnsupported), input: func(m maker) custom.Input {
 			root := m.root("root")
-			return secret(chain(m.leaf(root)), m.root("old root", withKey(rsaKey(1024))), root)
+			return secret(chain(m.leaf(root)), m.root("old root", withKey(pkitest.RSAKey(1024))), root)
 		}},
 	}
 }
@@ -246,7 +247,7 @@ func peerCases(role custom.Role) []sketch {
 
 // acme is the Secret of a public authority: a chain, and no word about its root.
 func (m maker) acme() custom.Input {
-	root := m.root("Public Root X1", withKey(rsaKey(4096)))
+	root := m.root("Public Root X1", withKey(pkitest.RSAKey(4096)))
 	issuing := m.under(root, "E1")
 	in := secret(chain(m.leaf(issuing), issuing))
 	delete(in.Data, ca)

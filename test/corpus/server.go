@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"pgtls.dev/pgtls/internal/custom"
+	"pgtls.dev/pgtls/internal/pki/pkitest"
 )
 
 // serverCases are wrong for servers only: names, purposes, and what breaks SCRAM.
@@ -93,7 +94,7 @@ func purposeCases() []sketch {
 		}},
 		{name: "an RSA key that may encipher and not sign", warns: reasons(custom.StrictVerifiersRefuse), input: func(m maker) custom.Input {
 			root := m.root("root")
-			return secret(chain(m.leaf(root, withKey(rsaKey(2048)), usable(x509.KeyUsageKeyEncipherment))), root)
+			return secret(chain(m.leaf(root, withKey(pkitest.RSAKey(2048)), usable(x509.KeyUsageKeyEncipherment))), root)
 		}},
 		{name: "an ECDSA key that may agree and not sign", warns: reasons(custom.StrictVerifiersRefuse), input: func(m maker) custom.Input {
 			root := m.root("root")
@@ -109,11 +110,11 @@ func ed25519Cases(role custom.Role) []sketch {
 	}
 	return []sketch{
 		{name: "Ed25519, signed with Ed25519", want: custom.AlgorithmUnsupported, strict: strict, input: func(m maker) custom.Input {
-			root := m.root("root", withKey(ed25519Key()))
-			return secret(chain(m.leaf(root, withKey(ed25519Key()))), root)
+			root := m.root("root", withKey(pkitest.Ed25519Key()))
+			return secret(chain(m.leaf(root, withKey(pkitest.Ed25519Key()))), root)
 		}},
 		{name: "ECDSA, signed with Ed25519", want: custom.AlgorithmUnsupported, strict: strict, input: func(m maker) custom.Input {
-			root := m.root("root", withKey(ed25519Key()))
+			root := m.root("root", withKey(pkitest.Ed25519Key()))
 			return secret(chain(m.leaf(root)), root)
 		}},
 	}

@@ -3,10 +3,10 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"pgtls.dev/pgtls/test/harness"
 )
@@ -29,20 +29,31 @@ func (s *story) everyClientConnects(c *living) {
 	s.must(err)
 	connecting, err := c.client.Connect(s.Context(), targets, harness.Rates{Pgx: 2, Psql: 1, Pgbench: 2})
 	s.must(err)
-	time.Sleep(3 * time.Second)
+	s.awaitTried(connecting, targets, 3)
 	s.must(connecting.Stop())
 	sum := connecting.SoFar()
 	s.figures.Connections, s.figures.Failed = sum.Tried, sum.Failed
-	for _, target := range targets {
-		for _, client := range []string{"pgx", "psql", "pgbench"} {
-			if connecting.Counts()[target.Name+" "+client].Tried == 0 {
-				s.Errorf("%s was not tried by %s", target.Name, client)
-			}
-		}
-	}
 	if failures := connecting.Failures(); len(failures) > 0 {
 		s.Errorf("%d connections failed:\n%s", sum.Failed, harness.Telling(failures, 10))
 	}
+}
+
+// awaitTried waits until every kind of client has tried every target so many times more.
+func (s *story) awaitTried(connecting *harness.Connecting, targets []harness.Target, times int) {
+	s.Helper()
+	before := connecting.Counts()
+	s.eventually("connections of every client to every target", readyLimit, func(context.Context) string {
+		now := connecting.Counts()
+		for _, target := range targets {
+			for _, client := range []string{"pgx", "psql", "pgbench"} {
+				name := target.Name + " " + client
+				if tried := now[name].Tried - before[name].Tried; tried < times {
+					return fmt.Sprintf("%s: %d of %d", name, tried, times)
+				}
+			}
+		}
+		return ""
+	})
 }
 
 // sessionsAreEncrypted as PostgreSQL itself sees them.

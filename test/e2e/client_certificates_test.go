@@ -315,7 +315,7 @@ func (s *story) keep(c *living, user string) files {
 // which is this machine's.
 func (s *story) watchRefusal(c *living, user string, f files) (refusals func() map[string]string) {
 	s.Helper()
-	const loop = `end=$(($(date +%s) + 60)); while [ $(date +%s) -lt $end ]; do
+	const loop = `: >"/tmp/watched-$1"; end=$(($(date +%s) + 60)); while [ $(date +%s) -lt $end ]; do
 		said=$(psql --no-psqlrc --quiet --tuples-only --command "select 1" "$0" 2>&1)
 		case $said in *"certificate revoked"*) echo "$(date +%s%3N) $said"; exit 0;; esac
 		sleep 0.02
@@ -325,7 +325,7 @@ func (s *story) watchRefusal(c *living, user string, f files) (refusals func() m
 	told := map[string]string{}
 	for _, pod := range s.instanceNames(c) {
 		wait.Go(func() {
-			out, err := c.client.Run(s.Context(), "sh", "-c", loop, loginTo(c.InstanceTarget(pod), user, f))
+			out, err := c.client.Run(s.Context(), "sh", "-c", loop, loginTo(c.InstanceTarget(pod), user, f), user+"-"+pod)
 			mu.Lock()
 			defer mu.Unlock()
 			if told[pod] = out; err != nil {
@@ -333,7 +333,14 @@ func (s *story) watchRefusal(c *living, user string, f files) (refusals func() m
 			}
 		})
 	}
-	time.Sleep(2 * time.Second) // all of them have begun
+	s.eventually("a client at each instance", readyLimit, func(ctx context.Context) string {
+		for _, pod := range s.instanceNames(c) {
+			if _, err := c.client.Run(ctx, "test", "-e", "/tmp/watched-"+user+"-"+pod); err != nil {
+				return "none at " + pod
+			}
+		}
+		return ""
+	})
 	return func() map[string]string {
 		wait.Wait()
 		return told

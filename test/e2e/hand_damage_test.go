@@ -5,11 +5,6 @@ package e2e
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"encoding/pem"
 	"fmt"
 	"maps"
 	"slices"
@@ -20,6 +15,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"pgtls.dev/pgtls/internal/pki/pkitest"
 	"pgtls.dev/pgtls/test/harness"
 )
 
@@ -97,18 +93,9 @@ func garble(value []byte) []byte {
 func swapKeys(data map[string][]byte) (map[string][]byte, error) {
 	swapped := maps.Clone(data)
 	for name := range data {
-		if !strings.HasSuffix(name, ".key") {
-			continue
+		if strings.HasSuffix(name, ".key") {
+			swapped[name] = pkitest.CA("nothing of the cluster's").KeyPEM()
 		}
-		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-		if err != nil {
-			return nil, err
-		}
-		der, err := x509.MarshalPKCS8PrivateKey(key)
-		if err != nil {
-			return nil, err
-		}
-		swapped[name] = pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
 	}
 	return swapped, nil
 }

@@ -19,20 +19,19 @@ import (
 )
 
 const (
-	issuerRenewals = 5
-	issuedLife     = 5 * time.Minute
-	issuedRenewal  = 4*time.Minute + 15*time.Second // before the end: every 45 s
+	issuedLife    = 5 * time.Minute
+	issuedRenewal = 4*time.Minute + 15*time.Second // before the end: every 45 s
 )
 
 // issuerRenewal has cert-manager's own controller issue what PostgreSQL serves and what replicas present, with a life of five
-// minutes, and renew it five times under load.
+// minutes, and renew it under load. "make test": 2 renewals; "make soak": 5.
 func issuerRenewal(s *story) {
 	config, err := kube.Config()
 	s.must(err)
 	harness.StartCertManager(s.T, config, filepath.Join(os.Getenv(harness.RootVariable), "_artifacts", "e2e", "cert-manager.log"))
 	c := s.born(s.cluster().WithInstances(3).WithPoolers(2).With(followSoon))
 	pods := s.identities(c)
-	s.issuer(c, "company", s.company("Company"))
+	s.issuer(c, "company", harness.NewCompany("Company"))
 	l := s.underLoad(c, medium)
 
 	begun := time.Now()
@@ -40,10 +39,10 @@ func issuerRenewal(s *story) {
 	issued := map[string]string{}
 	s.awaitIssued(c, l, issued)
 	s.fact("adoptedMs", time.Since(begun).Milliseconds())
-	for range issuerRenewals {
+	for range sized.issuerRenewals {
 		s.awaitIssued(c, l, issued)
 	}
-	s.fact("renewals", issuerRenewals)
+	s.fact("renewals", sized.issuerRenewals)
 	l.end()
 	s.same("pods and restarts", pods, s.identities(c))
 }
@@ -60,9 +59,7 @@ func askIssuer(spec *v1beta1.PostgresClusterSpec) {
 // issuer has cert-manager sign as a company.
 func (s *story) issuer(c *living, name string, company *harness.Company) {
 	s.Helper()
-	data, err := company.Authority()
-	s.must(err)
-	s.write(c, name+"-ca", data)
+	s.write(c, name+"-ca", company.Authority())
 	issuer := &unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{"ca": map[string]any{"secretName": name + "-ca"}}}}
 	issuer.SetGroupVersionKind(certmanager.CertificateGVK.GroupVersion().WithKind(certmanager.IssuerKind))
 	issuer.SetNamespace(c.Namespace)

@@ -56,13 +56,14 @@ func (s *story) survivesTheDeathOfThePrimary(c *living, before *harness.Connecti
 	s.Helper()
 	instances, err := c.Instances(s.Context())
 	s.must(err)
-	connecting, err := c.client.Connect(s.Context(), []harness.Target{c.Service("pgbouncer"), c.AnyInstance(instances)},
+	ways := []harness.Target{c.Service("pgbouncer"), c.AnyInstance(instances)}
+	connecting, err := c.client.Connect(s.Context(), ways,
 		harness.Rates{Pgx: 8, Psql: 0.5, Pgbench: 2, Patience: time.Minute})
 	s.must(err)
-	time.Sleep(5 * time.Second) // of connections that show that both ways work
+	s.awaitTried(connecting, ways, 3) // both ways work
 
 	outage := s.primaryKilled(c)
-	time.Sleep(10 * time.Second) // of connections to the new primary
+	s.awaitTried(connecting, ways, 5) // to the new primary
 	s.must(connecting.Stop())
 	first, then := before.SoFar(), connecting.SoFar()
 	s.figures.Connections, s.figures.Failed = first.Tried+then.Tried, first.Failed+then.Failed

@@ -23,7 +23,7 @@ const (
 	activateAnnotation = "pgtls.dev/activate"
 
 	freezeLimit  = 25 * time.Second // a node that is silent for 40 s is given up
-	frozenAtRest = 8 * time.Second  // that a rotation which waits is watched
+	roundsAtRest = 5                // of the operator, in which a rotation that waits asks for nothing more
 
 	faultSeed        = 20310401
 	spoiltOneInWrite = 5
@@ -170,7 +170,8 @@ func (s *story) waitsForAPod(c *living) (blocker v1beta1.BlockerStatus) {
 // asksNobodyElse watches a rotation that waits: the old authority signs, and one pod alone was asked for something new.
 func (s *story) asksNobodyElse(c *living, pod string, before map[string]string) {
 	s.Helper()
-	for until := time.Now().Add(frozenAtRest); time.Now().Before(until); time.Sleep(250 * time.Millisecond) {
+	for range roundsAtRest {
+		s.must(c.AwaitHandled(s.Context(), readyLimit))
 		if _, switched := s.generationStored(s.Context(), c, "client", 2); switched {
 			s.Fatalf("the new authority signs although %s has not confirmed", pod)
 		}

@@ -3,7 +3,8 @@
 // Package e2e tells the end-to-end stories: what a user of pgtls lives
 // through, on a real Kubernetes with real PostgreSQL and PgBouncer.
 //
-// make e2e tells all of them, make e2e STORY=<name> one. Each writes its
+// make e2e tells all of them, make e2e STORY=<name> one, make soak all of them at
+// full length (PGTLS_SOAK=1 make e2e STORY=<name> one). Each writes its
 // figures to _artifacts/e2e/<name>.json.
 package e2e
 
@@ -20,34 +21,41 @@ import (
 )
 
 // stories in the order of telling. Those side by side come last, at the same
-// time: most of their time is waiting, and each has a cluster of its own.
+// time: most of their time is waiting, and each has a cluster of its own. A story
+// that shares the machine does so under "make test", and is alone under "make soak".
+// What takes the operator or a kubelet away from every cluster is always alone.
 var stories = []struct {
 	name       string
 	tell       func(*story)
 	sideBySide bool
+	shares     bool
 }{
+	{name: "leaving", tell: leaving}, // takes the CRD away: no other story has a cluster yet
 	{name: "born-with-tls", tell: bornWithTLS},
-	{name: "bad-input", tell: badInput},
-	{name: "postgres-15", tell: postgres15},
+	{name: "bad-input", tell: badInput, shares: true},
+	{name: "postgres-15", tell: postgres15, shares: true},
 	{name: "renew-on-request", tell: renewOnRequest},
 	{name: "hand-damage", tell: handDamage},
 	{name: "members-come-and-go", tell: membersComeAndGo},
 	{name: "operator-away", tell: operatorAway},
 	{name: "rekey-server", tell: rekeyServer},
 	{name: "rekey-client", tell: rekeyClient},
-	{name: "rollback", tell: rollback},
-	{name: "taint", tell: taint},
+	{name: "rollback", tell: rollback, shares: true},
+	{name: "taint", tell: taint, shares: true},
 	{name: "authority-deleted", tell: authorityDeleted},
 	{name: "authority-expired", tell: authorityExpired},
 	{name: "rekey-crash", tell: rekeyCrash},
+	{name: "two-operators", tell: twoOperators},
+	{name: "restored", tell: restored},
+	{name: "blocked-steps", tell: blockedSteps},
 	{name: "rekey-faults", tell: rekeyFaults},
-	{name: "windows-and-pause", tell: windowsAndPause},
-	{name: "custom-server", tell: customServer},
-	{name: "custom-replication", tell: customReplication},
-	{name: "custom-pooler", tell: customPooler},
-	{name: "builtin-to-custom-and-back", tell: builtinToCustomAndBack},
-	{name: "custom-bad", tell: customBad},
-	{name: "client-certificates", tell: clientCertificates},
+	{name: "windows-and-pause", tell: windowsAndPause, shares: true},
+	{name: "custom-server", tell: customServer, shares: true},
+	{name: "custom-replication", tell: customReplication, shares: true},
+	{name: "custom-pooler", tell: customPooler, shares: true},
+	{name: "builtin-to-custom-and-back", tell: builtinToCustomAndBack, shares: true},
+	{name: "custom-bad", tell: customBad, shares: true},
+	{name: "client-certificates", tell: clientCertificates, shares: true},
 	{name: "renew-under-load", tell: renewUnderLoad, sideBySide: true},
 	{name: "issuer-renewal", tell: issuerRenewal, sideBySide: true},
 	{name: "idle", tell: idle, sideBySide: true},
@@ -96,11 +104,12 @@ func removeOperator(ctx context.Context) error {
 func TestStory(t *testing.T) {
 	for _, entry := range stories {
 		t.Run(entry.name, func(t *testing.T) {
-			if entry.sideBySide {
+			if entry.sideBySide || entry.shares && !harness.Soak() {
 				t.Parallel()
 			}
 			s := &story{T: t, name: entry.name, begun: time.Now()}
 			s.figures.Story = entry.name
+			s.figures.Fact("set", sized.set)
 			t.Cleanup(s.writeFigures)
 			entry.tell(s)
 		})

@@ -4,7 +4,7 @@
 // manifests it takes, and with which words it refuses the others.
 //
 // KUBEBUILDER_ASSETS names a directory with kube-apiserver and etcd;
-// "go run ./hack/devcluster assets" prints one.
+// "make bin/devcluster && bin/devcluster assets" prints one.
 package envtest
 
 import (
@@ -36,7 +36,7 @@ func TestMain(m *testing.M) { os.Exit(runWithAPIServer(m)) }
 
 func runWithAPIServer(m *testing.M) (code int) {
 	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
-		fmt.Fprintln(os.Stderr, "KUBEBUILDER_ASSETS is not set: run \"make test-envtest\", or set it to what \"go run ./hack/devcluster assets\" prints")
+		fmt.Fprintln(os.Stderr, "KUBEBUILDER_ASSETS is not set: run \"make test-envtest\", or set it to what \"make bin/devcluster && bin/devcluster assets\" prints")
 		return 1
 	}
 	server := &envtest.Environment{

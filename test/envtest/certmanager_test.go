@@ -113,7 +113,7 @@ func TestCertManagerIssuesWhatOutlivesItsAuthority(t *testing.T) {
 		t.Errorf("the leaf ends at %s, within its authority, which ends at %s", before.pair.Leaf().NotAfter, end)
 	}
 	i.awaitOtherCertificate("company-ca", i.look("company-ca").secret.Data[corev1.TLSCertKey])
-	time.Sleep(time.Second) // within which everything else here happens
+	i.awaitLookedAt(request.Name)
 	if now := i.look(request.Name); now.problem != "" || before.isSame(now) == "" {
 		t.Error("a new authority has made a new leaf")
 	}

@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"pgtls.dev/pgtls/api/v1beta1"
@@ -156,6 +157,39 @@ func (i *issuing) awaitOtherCertificate(name string, before []byte) {
 			return "it is the same"
 		}
 		return ""
+	})
+	if err != nil {
+		i.Fatal(err)
+	}
+}
+
+// awaitLookedAt waits until cert-manager has judged a Certificate anew: it changes a field that asks for no other leaf, and waits
+// for a condition about that change.
+func (i *issuing) awaitLookedAt(name string) {
+	i.Helper()
+	certificate := &unstructured.Unstructured{}
+	certificate.SetGroupVersionKind(certmanager.CertificateGVK)
+	key := client.ObjectKey{Namespace: i.namespace, Name: name}
+	if err := cluster.Get(i.Context(), key, certificate); err != nil {
+		i.Fatal(err)
+	}
+	change := client.RawPatch(types.MergePatchType, []byte(`{"spec": {"revisionHistoryLimit": 7}}`))
+	if err := cluster.Patch(i.Context(), certificate, change); err != nil {
+		i.Fatal(err)
+	}
+	wanted := certificate.GetGeneration()
+	err := harness.Await(i.Context(), "cert-manager to look at "+name, issueLimit, func(ctx context.Context) string {
+		if err := cluster.Get(ctx, key, certificate); err != nil {
+			return err.Error()
+		}
+		conditions, _, _ := unstructured.NestedSlice(certificate.Object, "status", "conditions")
+		for _, condition := range conditions {
+			c, _ := condition.(map[string]any)
+			if c["type"] == "Ready" && c["observedGeneration"] == wanted {
+				return ""
+			}
+		}
+		return fmt.Sprintf("no condition about generation %d: %v", wanted, conditions)
 	})
 	if err != nil {
 		i.Fatal(err)

@@ -8,6 +8,8 @@ import (
 	"io"
 	"os"
 	"time"
+
+	"pgtls.dev/pgtls/test/platform"
 )
 
 // AuditVariable names the environment variable with the path of the API server's audit log.
@@ -41,8 +43,8 @@ func OpenAuditLog() (*AuditLog, error) {
 	if path == "" {
 		path = devclusterAuditLog
 	}
-	if os.Getenv(ContextVariable) != "" && os.Getenv(AuditVariable) == "" {
-		return nil, fmt.Errorf("finding the audit log of context %s: %w", os.Getenv(ContextVariable), os.ErrNotExist)
+	if os.Getenv(platform.ContextVariable) != "" && os.Getenv(AuditVariable) == "" {
+		return nil, fmt.Errorf("finding the audit log of context %s: %w", os.Getenv(platform.ContextVariable), os.ErrNotExist)
 	}
 	info, err := os.Stat(path)
 	if err != nil {

@@ -320,6 +320,36 @@ func (c *Cluster) Serials(ctx context.Context) (map[string]string, error) {
 	return serials, nil
 }
 
+// AwaitHandled waits until the operator has gone through a whole round that began after this call: it changes a field of the spec
+// that means nothing without certificates from elsewhere, and waits for a status about that change. What the operator has not
+// done by then about an earlier change, it does not do.
+func (c *Cluster) AwaitHandled(ctx context.Context, limit time.Duration) error {
+	err := c.Change(ctx, func(cluster *v1beta1.PostgresCluster) {
+		if cluster.Spec.TLS == nil {
+			cluster.Spec.TLS = &v1beta1.TLSSpec{}
+		}
+		other := v1beta1.SoakDuration("121s")
+		if now := cluster.Spec.TLS.TrustPropagationDelay; now != nil && *now == other {
+			other = "122s"
+		}
+		cluster.Spec.TLS.TrustPropagationDelay = &other
+	})
+	if err != nil {
+		return err
+	}
+	return Await(ctx, "a round of the operator", limit, func(ctx context.Context) string {
+		cluster, err := c.Get(ctx)
+		if err != nil {
+			return err.Error()
+		}
+		condition := meta.FindStatusCondition(cluster.Status.Conditions, "TLSReady")
+		if condition == nil || condition.ObservedGeneration != cluster.Generation {
+			return "the status is about an earlier spec"
+		}
+		return ""
+	})
+}
+
 // TouchRequest changes the cluster without changing what was requested.
 func (c *Cluster) TouchRequest(ctx context.Context) error {
 	return c.Change(ctx, func(cluster *v1beta1.PostgresCluster) {

@@ -21,11 +21,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"pgtls.dev/pgtls/api/v1beta1"
+	"pgtls.dev/pgtls/test/platform"
 )
-
-// ContextVariable names the environment variable with the kubeconfig context
-// to use instead of the throwaway cluster.
-const ContextVariable = "KUBE_CONTEXT"
 
 // Kube is the API server.
 type Kube struct {
@@ -36,7 +33,7 @@ type Kube struct {
 
 // Connect takes the kubeconfig that kubectl would take.
 func Connect() (*Kube, error) {
-	name := os.Getenv(ContextVariable)
+	name := os.Getenv(platform.ContextVariable)
 	config, err := restConfig(name)
 	if err != nil {
 		return nil, err

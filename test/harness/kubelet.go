@@ -10,6 +10,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"pgtls.dev/pgtls/test/platform"
 )
 
 // devclusterKubelet is where devcluster notes who its kubelet is: pid, and clock ticks from boot to start.
@@ -30,8 +32,8 @@ type FrozenKubelet struct {
 // FreezeKubelet stops the throwaway cluster's kubelet for at most that long: a node that says nothing for 40 s is given up by
 // Kubernetes. It fails with os.ErrNotExist on another cluster.
 func FreezeKubelet(limit time.Duration) (*FrozenKubelet, error) {
-	if os.Getenv(ContextVariable) != "" {
-		return nil, fmt.Errorf("finding the kubelet of context %s: %w", os.Getenv(ContextVariable), os.ErrNotExist)
+	if os.Getenv(platform.ContextVariable) != "" {
+		return nil, fmt.Errorf("finding the kubelet of context %s: %w", os.Getenv(platform.ContextVariable), os.ErrNotExist)
 	}
 	pid, err := kubeletPID()
 	if err != nil {

@@ -21,10 +21,12 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 	"k8s.io/utils/ptr"
+
+	"pgtls.dev/pgtls/test/platform"
 )
 
 // LocalOperator is the operator's own program as a process of the story, with the permissions that it has in the cluster, in front
-// of a Proxy. The one in the cluster does not run meanwhile. It sees one namespace only.
+// of a Proxy. It sees one namespace only.
 type LocalOperator struct {
 	*Proxy
 	kube      *Kube
@@ -50,7 +52,17 @@ var ErrOutOfReach = errors.New("the cluster's addresses are reachable from insid
 // RunOperatorHere replaces the operator in the cluster. root is an empty directory; the log is written to the file that is named.
 // Close brings the one in the cluster back.
 func (c *Cluster) RunOperatorHere(ctx context.Context, client *ClientPod, images Images, root, logFile string) (*LocalOperator, error) {
-	if os.Getenv(ContextVariable) != "" {
+	return c.runOperator(ctx, client, images, root, logFile, 0)
+}
+
+// RunOperatorBeside runs a second one: that in the cluster goes on.
+func (c *Cluster) RunOperatorBeside(ctx context.Context, client *ClientPod, images Images, root, logFile string) (*LocalOperator, error) {
+	return c.runOperator(ctx, client, images, root, logFile, 1)
+}
+
+// runOperator runs one here while a number of them run in the cluster.
+func (c *Cluster) runOperator(ctx context.Context, client *ClientPod, images Images, root, logFile string, inCluster int) (*LocalOperator, error) {
+	if os.Getenv(platform.ContextVariable) != "" {
 		return nil, ErrOutOfReach
 	}
 	resolv, err := client.Run(ctx, "cat", "/etc/resolv.conf")
@@ -68,7 +80,7 @@ func (c *Cluster) RunOperatorHere(ctx context.Context, client *ClientPod, images
 	}
 	err = errors.Join(o.furnish(resolv), o.openLog(logFile))
 	if err == nil {
-		err = c.Kube.ScaleOperator(ctx, 0)
+		err = c.Kube.ScaleOperator(ctx, inCluster)
 	}
 	if err == nil {
 		err = o.Start()

@@ -58,14 +58,17 @@ var rules = []rule{
 		because: "one technology each"},
 	{packages: []string{"api"}, never: []string{"internal"},
 		because: "users import the contract without the code behind it"},
-	{packages: []string{"api", "internal", "cmd"}, never: append([]string{"sigs.k8s.io/controller-runtime/pkg/envtest", "std/testing"}, outside...),
+	{packages: []string{"api", "internal", "cmd"}, never: slices.Concat([]string{"sigs.k8s.io/controller-runtime/pkg/envtest", "std/testing"}, outside, testSupport),
 		because: "the product links nothing made for tests"},
 }
 
 var kubernetes = []string{"k8s.io", "sigs.k8s.io"}
 
 // testSupport is called from tests only, although it is no test itself.
-var testSupport = []string{"internal/postgres/pgtest", "internal/controller/tls/evidence/agenttest", "internal/controller/tls/tlstest", "internal/controller/tls/snapshottest"}
+var testSupport = []string{
+	"internal/pki/pkitest", "internal/postgres/pgtest", "internal/controller/tls/evidence/agenttest",
+	"internal/controller/tls/tlstest", "internal/controller/tls/snapshottest",
+}
 
 func TestLayers(t *testing.T) {
 	packages := listPackages(t)
@@ -97,13 +100,16 @@ func TestViolationsAreFound(t *testing.T) {
 	add(module+"internal/controller/tls", false, []string{module + "internal/controller/cluster"}, nil)
 	add(module+"internal/util", false, nil, nil)
 	add(module+"cmd/operator", false, []string{module + "test/harness"}, nil)
-	add(module+"test/harness", false, []string{module + "internal/desired"}, nil)
+	add(module+"test/harness", false, []string{module + "internal/desired", module + "internal/pki/pkitest"}, nil)
+	add(module+"internal/pki/pkitest", false, nil, nil)
+	add(module+"internal/patroni", false, []string{module + "internal/pki/pkitest"}, nil)
 
 	want := []string{
 		"cmd/operator imports test/harness, which is outside the product",
 		"cmd/operator links test/harness: the product links nothing made for tests",
 		"internal/agent links k8s.io/api/core/v1: the agent runs beside PostgreSQL, small and without access to the API server",
 		"internal/controller/tls imports internal/controller/cluster, which is no lower layer",
+		"internal/patroni links internal/pki/pkitest: the product links nothing made for tests",
 		"internal/probe imports internal/desired, which is no lower layer",
 		"internal/rotation links example.org/wrapper: the decision is pure, so that tests can explore it",
 		"internal/rotation links k8s.io/api/core/v1: the decision is pure, so that tests can explore it",

@@ -3,26 +3,21 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
 	"io"
-	"math/big"
 	"net"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"pgtls.dev/pgtls/internal/pki/pkitest"
 	"pgtls.dev/pgtls/test/loadgen/record"
 )
 
 func TestWatchServedPrintsEachSerialOnce(t *testing.T) {
 	server := servePostgresTLS(t)
-	server.present(t, 0xbeef)
+	server.present(0xbeef)
 	input, names := io.Pipe()
 	lines, output := io.Pipe()
 	done := make(chan error, 1)
@@ -40,7 +35,7 @@ func TestWatchServedPrintsEachSerialOnce(t *testing.T) {
 		case l.Serial == "beef":
 			serials = append(serials, l.Serial)
 			_, _ = io.WriteString(names, server.target.name+"\n")
-			server.present(t, 0xcafe)
+			server.present(0xcafe)
 		default:
 			serials = append(serials, l.Serial)
 			_ = names.Close()
@@ -117,16 +112,7 @@ func (s *fakePostgres) serve(ctx context.Context, conn net.Conn) {
 	_ = tls.Server(conn, &tls.Config{Certificates: []tls.Certificate{*s.certificate.Load()}}).HandshakeContext(ctx)
 }
 
-func (s *fakePostgres) present(t *testing.T, serial int64) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(serial), NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.certificate.Store(&tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key})
+func (s *fakePostgres) present(serial int64) {
+	pair := pkitest.CA("server", pkitest.Serial(serial)).TLS()
+	s.certificate.Store(&pair)
 }

@@ -281,23 +281,16 @@ func prepareVault(t *testing.T, shell *Shell) []*x509.Certificate {
 func prepareACME(t *testing.T, shell *Shell) []*x509.Certificate {
 	t.Helper()
 	const life = 10 * 365 * 24 * time.Hour
-	root, err := newIssuer("Stand-in public root", nil, life)
-	if err != nil {
-		t.Fatal(err)
-	}
-	intermediate, err := newIssuer("Stand-in public issuer", root, life/2)
-	if err != nil {
-		t.Fatal(err)
-	}
+	root := newIssuer("Stand-in public root", nil, life)
 	directory := t.TempDir()
-	if err := intermediate.store(directory); err != nil {
+	if err := store(newIssuer("Stand-in public issuer", root, life/2), directory); err != nil {
 		t.Fatal(err)
 	}
-	if err := writeFiles(shell.Directory, map[string]string{"acme-root.crt": encodeCertificate(root.certificate) + "\n"}); err != nil {
+	if err := writeFiles(shell.Directory, map[string]string{"acme-root.crt": string(root.PEM())}); err != nil {
 		t.Fatal(err)
 	}
 	shell.Env = append(shell.Env, acmeIssuerVariable+"="+directory)
-	return []*x509.Certificate{root.certificate}
+	return []*x509.Certificate{root.Certificate}
 }
 
 func TestABlockThatFailsIsNoticed(t *testing.T) {

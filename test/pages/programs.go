@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"pgtls.dev/pgtls/internal/pki/pkitest"
 )
 
 // The programs that stand in for those of the same name on a page. A link of that name leads to the test's own program.
@@ -150,23 +152,11 @@ func valueOf(arguments []string, flag string) string {
 
 const acmeLife = 90 * 24 * time.Hour
 
-func certify(by *issuer, live, name string) error {
-	key, err := newKey()
-	if err != nil {
-		return err
-	}
-	leaf, err := by.sign(leafTemplate("", []string{name}, x509.ExtKeyUsageServerAuth), key.Public(), acmeLife)
-	if err != nil {
-		return err
-	}
-	keyText, err := encodeKey(key)
-	if err != nil {
-		return err
-	}
-	chain := encodeCertificate(by.certificate) + "\n"
+func certify(by *pkitest.Certificate, live, name string) error {
+	made := leaf("", []string{name}, x509.ExtKeyUsageServerAuth)(by, lasting(acmeLife))
 	files := map[string]string{
-		"cert.pem": encodeCertificate(leaf) + "\n", "chain.pem": chain, "privkey.pem": keyText + "\n",
-		"fullchain.pem": encodeCertificate(leaf) + "\n" + chain,
+		"cert.pem": string(made.PEM()), "chain.pem": string(by.PEM()), "privkey.pem": string(made.KeyPEM()),
+		"fullchain.pem": string(pkitest.Encode(made.Certificate, by.Certificate)),
 	}
 	return writeFiles(filepath.Join(live, name), files)
 }
@@ -183,15 +173,11 @@ func writeFiles(directory string, files map[string]string) error {
 	return nil
 }
 
-func (i *issuer) store(directory string) error {
-	key, err := encodeKey(i.key)
-	if err != nil {
-		return err
-	}
-	return writeFiles(directory, map[string]string{"issuer.crt": encodeCertificate(i.certificate), "issuer.key": key})
+func store(issuer *pkitest.Certificate, directory string) error {
+	return writeFiles(directory, map[string]string{"issuer.crt": string(issuer.PEM()), "issuer.key": string(issuer.KeyPEM())})
 }
 
-func loadIssuer(directory string) (*issuer, error) {
+func loadIssuer(directory string) (*pkitest.Certificate, error) {
 	certificate, err := os.ReadFile(filepath.Join(directory, "issuer.crt"))
 	if err != nil {
 		return nil, err
@@ -203,7 +189,7 @@ func loadIssuer(directory string) (*issuer, error) {
 	return parseIssuer(string(certificate), string(key))
 }
 
-func parseIssuer(certificate, key string) (*issuer, error) {
+func parseIssuer(certificate, key string) (*pkitest.Certificate, error) {
 	certificateDER, err := decode(certificate)
 	if err != nil {
 		return nil, err
@@ -220,5 +206,5 @@ func parseIssuer(certificate, key string) (*issuer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &issuer{certificate: parsed, key: signer.(crypto.Signer)}, nil
+	return &pkitest.Certificate{Certificate: parsed, Key: signer.(crypto.Signer)}, nil
 }

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"pgtls.dev/pgtls/internal/pki/pkitest"
 )
 
 // Vault is a stand-in for the PKI engine of Vault's HTTP API: as much of it as a page uses, with its answers' fields.
@@ -20,7 +22,7 @@ type Vault struct {
 }
 
 type mount struct {
-	issuer *issuer // nil: none yet; without certificate: the request is not signed yet
+	issuer *pkitest.Certificate // nil: none yet; without certificate: the request is not signed yet
 	roles  map[string]parameters
 }
 
@@ -102,19 +104,14 @@ func (m *mount) generateRoot(in parameters) (map[string]any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if m.issuer, err = newIssuer(in["common_name"], nil, life); err != nil {
-		return nil, err
-	}
-	text := encodeCertificate(m.issuer.certificate)
+	m.issuer = newIssuer(in["common_name"], nil, life)
+	text := encodeCertificate(m.issuer)
 	return map[string]any{"certificate": text, "issuing_ca": text}, nil
 }
 
 func (m *mount) generateIntermediate(in parameters) (map[string]any, error) {
-	key, err := newKey()
-	if err != nil {
-		return nil, err
-	}
-	m.issuer = &issuer{key: key}
+	key := pkitest.ECKey()
+	m.issuer = &pkitest.Certificate{Key: key}
 	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{Subject: pkix.Name{CommonName: in["common_name"]}}, key)
 	return map[string]any{"csr": encode("CERTIFICATE REQUEST", der)}, err
 }
@@ -124,7 +121,7 @@ func (m *mount) signIntermediate(in parameters) (map[string]any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return m.answerWith(authorityTemplate(request.Subject), request, life)
+	return m.answerWith(authority(request.Subject), life, pkitest.PublicKey(request.PublicKey))
 }
 
 func (m *mount) setSigned(in parameters) error {
@@ -132,7 +129,7 @@ func (m *mount) setSigned(in parameters) error {
 	if err != nil {
 		return err
 	}
-	m.issuer.certificate, err = x509.ParseCertificate(der)
+	m.issuer.Certificate, err = x509.ParseCertificate(der)
 	return err
 }
 
@@ -141,11 +138,11 @@ func (m *mount) signRequest(role string, in parameters) (map[string]any, error) 
 	if err != nil {
 		return nil, err
 	}
-	template, err := m.leafFor(role, request.Subject.CommonName, request.DNSNames, in)
+	made, err := m.leafFor(role, request.Subject.CommonName, request.DNSNames, in)
 	if err != nil {
 		return nil, err
 	}
-	return m.answerWith(template, request, life)
+	return m.answerWith(made, life, pkitest.PublicKey(request.PublicKey))
 }
 
 func (m *mount) issue(role string, in parameters) (map[string]any, error) {
@@ -153,28 +150,25 @@ func (m *mount) issue(role string, in parameters) (map[string]any, error) {
 	if err != nil {
 		return nil, err
 	}
-	template, err := m.leafFor(role, in["common_name"], strings.Split(in["alt_names"], ","), in)
+	made, err := m.leafFor(role, in["common_name"], strings.Split(in["alt_names"], ","), in)
 	if err != nil {
 		return nil, err
 	}
-	key, err := newKey()
+	key := pkitest.ECKey()
+	data, err := m.answerWith(made, life, pkitest.Key(key))
 	if err != nil {
 		return nil, err
 	}
-	data, err := m.answerWith(template, &x509.CertificateRequest{PublicKey: key.Public()}, life)
-	if err != nil {
-		return nil, err
-	}
-	text, err := encodeKey(key)
+	text := encodeKey(&pkitest.Certificate{Key: key})
 	data["private_key"] = text
 	if in["format"] == "pem_bundle" {
-		data["certificate"] = text + "\n" + data["certificate"].(string) + "\n" + strings.TrimSpace(m.issuer.chain())
+		data["certificate"] = text + "\n" + data["certificate"].(string) + "\n" + encodeCertificate(m.issuer)
 	}
-	return data, err
+	return data, nil
 }
 
 // leafFor applies a role.
-func (m *mount) leafFor(name, commonName string, dnsNames []string, in parameters) (*x509.Certificate, error) {
+func (m *mount) leafFor(name, commonName string, dnsNames []string, in parameters) (maker, error) {
 	role := m.roles[name]
 	if role == nil {
 		return nil, fmt.Errorf("unknown role: %s", name)
@@ -191,7 +185,7 @@ func (m *mount) leafFor(name, commonName string, dnsNames []string, in parameter
 	if role["client_flag"] == "true" {
 		usage = x509.ExtKeyUsageClientAuth
 	}
-	return leafTemplate(commonName, dnsNames, usage), nil
+	return leaf(commonName, dnsNames, usage), nil
 }
 
 func (p parameters) allows(name string) bool {
@@ -203,16 +197,12 @@ func (p parameters) allows(name string) bool {
 	})
 }
 
-func (m *mount) answerWith(template *x509.Certificate, request *x509.CertificateRequest, life time.Duration) (map[string]any, error) {
-	if m.issuer == nil || m.issuer.certificate == nil {
+func (m *mount) answerWith(made maker, life time.Duration, key pkitest.Option) (map[string]any, error) {
+	if m.issuer == nil || m.issuer.Certificate == nil {
 		return nil, fmt.Errorf("unable to fetch signing certificate: no default issuer currently configured")
 	}
-	signed, err := m.issuer.sign(template, request.PublicKey, life)
-	if err != nil {
-		return nil, err
-	}
-	issuing := encodeCertificate(m.issuer.certificate)
-	return map[string]any{"certificate": encodeCertificate(signed), "issuing_ca": issuing, "ca_chain": []string{issuing}}, nil
+	issuing := encodeCertificate(m.issuer)
+	return map[string]any{"certificate": encodeCertificate(made(m.issuer, key, lasting(life))), "issuing_ca": issuing, "ca_chain": []string{issuing}}, nil
 }
 
 func (p parameters) request() (*x509.CertificateRequest, time.Duration, error) {

@@ -2,21 +2,13 @@ package cluster
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"math/big"
 	"net/http"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
@@ -29,6 +21,7 @@ import (
 	"pgtls.dev/pgtls/internal/agentapi"
 	"pgtls.dev/pgtls/internal/desired"
 	"pgtls.dev/pgtls/internal/patroni"
+	"pgtls.dev/pgtls/internal/pki/pkitest"
 )
 
 // zoo is what a cluster runs, as far as the operator sees it, and what the operator told it to do.
@@ -93,28 +86,14 @@ func (a *fakeAPI) Restart(context.Context) error {
 	return nil
 }
 
-// operatorMaterial is a pair and a bundle that can be read; nobody checks who signed them here.
-func operatorMaterial(t *testing.T) *corev1.Secret {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: agentapi.OperatorIdentity}, NotAfter: time.Date(2036, 1, 1, 0, 0, 0, 0, time.UTC)}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	certificate := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+// operatorMaterial is a pair and a bundle that can be read; no test of this package verifies the signature.
+func operatorMaterial() *corev1.Secret {
+	operator := pkitest.CA(agentapi.OperatorIdentity)
 	secret := material("hippo-operator")
 	secret.Data = map[string][]byte{
-		agentapi.ClientCertificate: certificate,
-		agentapi.ClientKey:         pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}),
-		agentapi.ServerBundle:      certificate,
+		agentapi.ClientCertificate: operator.PEM(),
+		agentapi.ClientKey:         operator.KeyPEM(),
+		agentapi.ServerBundle:      operator.PEM(),
 	}
 	return secret
 }
@@ -129,7 +108,7 @@ func running(t *testing.T, change func(*v1beta1.PostgresCluster), extra ...clien
 	}
 	z.config = config
 	objects := append([]client.Object{
-		hippo(change), operatorMaterial(t), material("hippo-00-0"), material("hippo-00-1"),
+		hippo(change), operatorMaterial(), material("hippo-00-0"), material("hippo-00-1"),
 		pod("hippo-00-0", ready, inRole("primary"), atRevision("new")), pod("hippo-00-1", ready, inRole("replica"), atRevision("new")),
 		statefulSet("hippo-00-0"), statefulSet("hippo-00-1"),
 	}, extra...)
@@ -304,7 +283,7 @@ func TestWithoutTheOperatorsMaterialNobodyIsAsked(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w, z := running(t, asItIs)
-			secret := operatorMaterial(t)
+			secret := operatorMaterial()
 			change(secret)
 			if err := w.client.Update(t.Context(), secret); err != nil {
 				t.Fatal(err)

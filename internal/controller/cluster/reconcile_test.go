@@ -80,6 +80,14 @@ func newWorld(t *testing.T, objects ...client.Object) *world {
 		WithStatusSubresource(&v1beta1.PostgresCluster{}).
 		WithReturnManagedFields().
 		WithInterceptorFuncs(interceptor.Funcs{
+			// What is made is posted, and what is there is applied over: to a test both are one.
+			Create: func(ctx context.Context, c client.WithWatch, obj client.Object, opts ...client.CreateOption) error {
+				note("apply", obj)
+				if err := w.tried("apply", obj); err != nil {
+					return err
+				}
+				return c.Create(ctx, obj, opts...)
+			},
 			Apply: func(ctx context.Context, c client.WithWatch, obj runtime.ApplyConfiguration, opts ...client.ApplyOption) error {
 				note("apply", obj)
 				if err := w.tried("apply", applied(obj)); err != nil {

@@ -156,8 +156,14 @@ func (h *house) everybodyIsAccepted(pods map[string]*simPod) {
 	for name, p := range pods {
 		bundles[name] = p.agent.Data()[agentapi.ServerBundle]
 	}
+	judged := map[string]bool{} // the same chain before the same bundle has the same verdict
 	for name, p := range pods {
 		for holder, bundle := range bundles {
+			pair := string(bundle) + string(p.process.EncodeChain())
+			if judged[pair] {
+				continue
+			}
+			judged[pair] = true
 			held, err := pki.ParseBundle(bundle)
 			if err != nil {
 				h.t.Fatal(err)

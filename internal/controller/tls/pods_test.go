@@ -277,6 +277,7 @@ func (h *house) delete(object client.Object) {
 // bubble runs a test in a bubble of synctest, and fails when it leaves a goroutine behind.
 func bubble(t *testing.T, test func(*testing.T)) {
 	t.Helper()
+	t.Parallel() // each has a house of its own, and with the race detector they take minutes
 	synctest.Test(t, func(t *testing.T) {
 		// Runs last: on a pipe a farewell that nobody reads takes its time.
 		t.Cleanup(func() { time.Sleep(time.Minute) })

@@ -11,6 +11,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/client-go/util/csaupgrade"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 )
@@ -59,38 +61,105 @@ func (a *Applier) Apply(ctx context.Context, obj client.Object) (Outcome, error)
 	if err != nil {
 		return "", err
 	}
-	live, err := a.current(ctx, obj)
+	live, err := a.get(ctx, a.Client, obj)
 	if err != nil {
 		return "", err
 	}
-	if live != nil {
-		claimant := a.claimant(obj)
-		verdict := Judge(live, claimant)
-		if !verdict.Ours() {
-			return Recovered, a.Recover(ctx, live, claimant)
+	if live == nil {
+		if live, err = a.create(ctx, desired, obj); err != nil || live == nil {
+			return Written, err
 		}
-		same, err := inForce(desired, live)
-		switch {
-		case err != nil:
-			return "", err
-		case same:
-			return InForce, nil
-		case verdict.Deleting:
-			return "", &OwnershipError{Object: nameOf(desired), Verdict: verdict}
-		}
-		// The object that was looked at, not one that was made under the same name since.
-		desired.SetUID(live.GetUID())
-		// Where the caller decided on an observed version, only over that one.
-		desired.SetResourceVersion(obj.GetResourceVersion())
 	}
-	if err := a.Permit(ctx, obj.GetNamespace()); err != nil {
+	claimant := a.claimant(obj)
+	verdict := Judge(live, claimant)
+	if !verdict.Ours() {
+		return Recovered, a.Recover(ctx, live, claimant)
+	}
+	same, err := inForce(desired, live)
+	switch {
+	case err != nil:
 		return "", err
+	case same:
+		return InForce, nil
+	case verdict.Deleting:
+		return "", &OwnershipError{Object: nameOf(desired), Verdict: verdict}
+	}
+	// The object that was looked at, not one that was made under the same name since.
+	desired.SetUID(live.GetUID())
+	// Where the caller decided on an observed version, only over that one.
+	desired.SetResourceVersion(obj.GetResourceVersion())
+	return Written, a.write(ctx, desired, obj)
+}
+
+// create makes an object that the cache does not know. The cache holds only what bears the label, so there may be one all the same:
+// it is returned, and nothing was written. nil: it was made.
+//
+// The object is posted, for an apply could not be kept from overwriting one that is not the cluster's, and to look first would be one
+// more request for each object of each cluster. See write for what that takes later.
+func (a *Applier) create(ctx context.Context, desired *unstructured.Unstructured, obj client.Object) (client.Object, error) {
+	if err := a.Permit(ctx, obj.GetNamespace()); err != nil {
+		return nil, err
+	}
+	err := a.Client.Create(ctx, desired.DeepCopy(), a.Owner)
+	switch {
+	case err == nil:
+		return nil, nil
+	case !apierrors.IsAlreadyExists(err):
+		return nil, failed("creating", nameOf(desired), err)
+	}
+	reader := a.Live
+	if reader == nil {
+		reader = a.Client
+	}
+	live, getErr := a.get(ctx, reader, obj)
+	if getErr == nil && live == nil {
+		getErr = failed("creating", nameOf(desired), err) // it was there, and has gone since
+	}
+	return live, getErr
+}
+
+// write applies over an object that exists. What was posted belongs to this owner as an update: it is made part of what is applied
+// first, or a field that is desired no more would stay.
+func (a *Applier) write(ctx context.Context, desired *unstructured.Unstructured, obj client.Object) error {
+	if err := a.Permit(ctx, obj.GetNamespace()); err != nil {
+		return err
+	}
+	if err := a.ownByApply(ctx, obj); err != nil {
+		return err
 	}
 	apply := client.ApplyConfigurationFromUnstructured(desired)
 	if err := a.Client.Apply(ctx, apply, a.Owner, client.ForceOwnership); err != nil {
-		return "", &ObjectError{Object: nameOf(desired), Act: "applying", Exists: live != nil, Err: err}
+		return &ObjectError{Object: nameOf(desired), Act: "applying", Exists: true, Err: err}
 	}
-	return Written, nil
+	return nil
+}
+
+// ownByApply turns this owner's fields of an object from updated ones into applied ones, as kubectl does for objects that were made
+// before server-side apply. It is one read, and one patch the first time.
+func (a *Applier) ownByApply(ctx context.Context, obj client.Object) error {
+	reader := a.Live
+	if reader == nil {
+		reader = a.Client
+	}
+	live, err := a.get(ctx, reader, obj) // caches leave the record out
+	if err != nil || live == nil {
+		return err
+	}
+	object, err := a.objectOf(obj)
+	if err != nil {
+		return err
+	}
+	patch, err := csaupgrade.UpgradeManagedFieldsPatch(live, sets.New(string(a.Owner)), string(a.Owner))
+	if err != nil {
+		return failed("reading the record of fields of", object, err)
+	}
+	if len(patch) == 0 {
+		return nil
+	}
+	if err := a.Client.Patch(ctx, live, client.RawPatch(types.JSONPatchType, patch), a.Owner); err != nil {
+		return &ObjectError{Object: object, Act: "taking over the fields of", Exists: true, Err: err}
+	}
+	return nil
 }
 
 // Recover is TakeBack for an object that was read from a cache: whether an earlier cluster's object was restored stands in a record that
@@ -177,29 +246,21 @@ func (a *Applier) render(obj client.Object) (*unstructured.Unstructured, error) 
 	return desired, nil
 }
 
-// current returns nil when there is no such object. The cache holds only what bears our label, so an
-// absence in it is asked for again at the API server before anything is made.
-func (a *Applier) current(ctx context.Context, obj client.Object) (client.Object, error) {
-	key := client.ObjectKeyFromObject(obj)
-	readers := []client.Reader{a.Client}
-	if a.Live != nil {
-		readers = append(readers, a.Live)
+// get returns nil when a reader knows no such object.
+func (a *Applier) get(ctx context.Context, reader client.Reader, obj client.Object) (client.Object, error) {
+	live := emptyLike(obj)
+	err := reader.Get(ctx, client.ObjectKeyFromObject(obj), live)
+	switch {
+	case err == nil:
+		return live, nil
+	case apierrors.IsNotFound(err):
+		return nil, nil
 	}
-	for _, reader := range readers {
-		live := emptyLike(obj)
-		err := reader.Get(ctx, key, live)
-		if err == nil {
-			return live, nil
-		}
-		if !apierrors.IsNotFound(err) {
-			object, unnamed := a.objectOf(obj)
-			if unnamed != nil {
-				return nil, unnamed
-			}
-			return nil, failed("reading", object, err)
-		}
+	object, unnamed := a.objectOf(obj)
+	if unnamed != nil {
+		return nil, unnamed
 	}
-	return nil, nil
+	return nil, failed("reading", object, err)
 }
 
 func inForce(desired *unstructured.Unstructured, live client.Object) (bool, error) {

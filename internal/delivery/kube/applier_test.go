@@ -1,12 +1,14 @@
 package kube
 
 import (
+	"context"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 func TestApplyMakesThenRestsThenChanges(t *testing.T) {
@@ -61,20 +63,51 @@ func TestDriftIsPutRightAndFieldsOfOthersStay(t *testing.T) {
 	}
 }
 
-// The cache holds only what bears our label: a stranger's object is absent from it.
+// blind is a client whose cache knows nothing: it holds only what bears the label.
+type blind struct {
+	client.Client
+	cache client.Reader
+}
+
+func (b blind) Get(ctx context.Context, key client.ObjectKey, obj client.Object, opts ...client.GetOption) error {
+	return b.cache.Get(ctx, key, obj, opts...)
+}
+
 func TestAStrangerOutsideTheCacheIsSeen(t *testing.T) {
 	theirs := configMap("a", map[string]string{"k": "theirs"})
 	theirs.OwnerReferences = nil
 	server := newWorld(t, theirs)
-	cache := newWorld(t)
-	applier := &Applier{Client: cache.client, Live: server.client, Owner: "tester"}
+	applier := &Applier{Client: blind{server.client, newWorld(t).client}, Live: server.client, Owner: "tester"}
 	if _, err := applier.Apply(t.Context(), configMap("a", nil)); err == nil {
 		t.Fatal("applied")
 	} else if _, ok := AsOwnership(err); !ok {
 		t.Errorf("got %v", err)
 	}
-	if len(cache.writes)+len(server.writes) != 0 {
-		t.Errorf("written: %v %v", cache.writes, server.writes)
+	live := configMap("a", nil)
+	server.get(t, live)
+	if live.Data["k"] != "theirs" || len(live.OwnerReferences) > 0 {
+		t.Errorf("written: %v, %v", live, server.writes)
+	}
+}
+
+// What the cluster owns and the cache does not know yet is written as well, and not made twice.
+func TestOneOfOursThatTheCacheDoesNotKnowYetIsWritten(t *testing.T) {
+	server := newWorld(t, configMap("a", map[string]string{"k": "1"}))
+	applier := &Applier{Client: blind{server.client, newWorld(t).client}, Live: server.client, Owner: "tester"}
+	outcome, err := applier.Apply(t.Context(), configMap("a", map[string]string{"k": "2"}))
+	live := configMap("a", nil)
+	server.get(t, live)
+	if err != nil || outcome != Written || live.Data["k"] != "2" {
+		t.Errorf("%s, %v: %v", outcome, err, live.Data)
+	}
+}
+
+// An object is made by one request, and nothing is asked before.
+func TestAnObjectIsMadeByOneRequest(t *testing.T) {
+	w := newWorld(t)
+	w.apply(t, configMap("a", map[string]string{"k": "1"}))
+	if diff := cmp.Diff([]string{"create *unstructured.Unstructured"}, w.writes); diff != "" {
+		t.Error(diff)
 	}
 }
 

@@ -45,6 +45,13 @@ func newWorld(t *testing.T, objects ...client.Object) *world {
 func (w *world) counting() interceptor.Funcs {
 	note := func(verb string, what any) { w.writes = append(w.writes, fmt.Sprintf("%s %T", verb, what)) }
 	return interceptor.Funcs{
+		Create: func(ctx context.Context, c client.WithWatch, obj client.Object, opts ...client.CreateOption) error {
+			note("create", obj)
+			if w.fails != nil {
+				return w.fails
+			}
+			return c.Create(ctx, obj, opts...)
+		},
 		Apply: func(ctx context.Context, c client.WithWatch, obj runtime.ApplyConfiguration, opts ...client.ApplyOption) error {
 			note("apply", obj)
 			if w.fails != nil {

@@ -242,6 +242,7 @@ func TestTakeBackSetsTheControllerAndNothingElse(t *testing.T) {
 	if err := w.client.Create(t.Context(), orphan, client.FieldOwner("velero")); err != nil {
 		t.Fatal(err)
 	}
+	w.writes = nil
 	live := configMap("hippo-ha-config", nil)
 	w.get(t, live)
 	before := live.DeepCopy()
@@ -314,7 +315,7 @@ func TestAFailedRequestNamesItsObject(t *testing.T) {
 	if !ok || failure.Object != (Object{"ConfigMap", "zoo", "a"}) || !apierrors.IsForbidden(err) {
 		t.Fatalf("got %v", err)
 	}
-	if got := err.Error(); strings.Count(got, "applying ConfigMap zoo/a") != 1 {
+	if got := err.Error(); strings.Count(got, "creating ConfigMap zoo/a") != 1 {
 		t.Errorf("message %q", got)
 	}
 }

@@ -9,12 +9,13 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"pgtls.dev/pgtls/test/require"
 )
 
 // Server is a running PostgreSQL. Over its Unix socket everybody is let in as anybody.
@@ -25,6 +26,7 @@ type Server struct {
 	Major     int
 
 	uid, gid int
+	programs string // directory of postgres, initdb, psql
 }
 
 // Options of a server.
@@ -48,21 +50,18 @@ func (s *Server) Own(t testing.TB, paths ...string) {
 	}
 }
 
-// Prepare runs initdb. It skips the test when the machine has no PostgreSQL.
+// Prepare runs initdb of the newest PostgreSQL on the machine.
 func Prepare(t testing.TB) *Server {
 	t.Helper()
-	bin := binDir()
-	if bin == "" {
-		t.Skip("no PostgreSQL on this machine: install postgresql to run this test")
-	}
+	programs := filepath.Dir(require.Program(t, "postgresql"))
 	// t.TempDir is too long a path for a Unix socket.
 	root, err := os.MkdirTemp("/tmp", "pgtest")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(root) })
-	s := &Server{SocketDir: filepath.Join(root, "s"), DataDir: filepath.Join(root, "data"), Port: freePort(t), uid: os.Getuid(), gid: os.Getgid()}
-	s.Major, _ = strconv.Atoi(filepath.Base(filepath.Dir(bin)))
+	s := &Server{SocketDir: filepath.Join(root, "s"), DataDir: filepath.Join(root, "data"), Port: freePort(t), uid: os.Getuid(), gid: os.Getgid(), programs: programs}
+	s.Major, _ = strconv.Atoi(filepath.Base(filepath.Dir(programs)))
 	if s.uid == 0 {
 		s.uid, s.gid = unprivileged(t)
 	}
@@ -130,7 +129,7 @@ func (s *Server) Standby(t testing.TB, connection string) *Server {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(root) })
-	copied := &Server{SocketDir: filepath.Join(root, "s"), DataDir: filepath.Join(root, "data"), Port: freePort(t), Major: s.Major, uid: s.uid, gid: s.gid}
+	copied := &Server{SocketDir: filepath.Join(root, "s"), DataDir: filepath.Join(root, "data"), Port: freePort(t), Major: s.Major, uid: s.uid, gid: s.gid, programs: s.programs}
 	for _, dir := range []string{copied.SocketDir, copied.DataDir} {
 		if err := os.Mkdir(dir, 0o700); err != nil {
 			t.Fatal(err)
@@ -189,7 +188,7 @@ func (s *Server) write(t testing.TB, name, content string) {
 
 // command runs a program of PostgreSQL as an unprivileged user: it refuses to run as root.
 func (s *Server) command(ctx context.Context, program string, args ...string) *exec.Cmd {
-	command := exec.CommandContext(ctx, filepath.Join(binDir(), program), args...)
+	command := exec.CommandContext(ctx, filepath.Join(s.programs, program), args...)
 	command.Dir = filepath.Dir(s.DataDir)
 	s.RunAs(command)
 	return command
@@ -206,22 +205,11 @@ func unprivileged(t testing.TB) (uid, gid int) {
 	t.Helper()
 	account, err := user.Lookup("nobody")
 	if err != nil {
-		t.Skipf("PostgreSQL does not run as root and there is no other user: %v", err)
+		t.Fatalf("PostgreSQL does not run as root and there is no other user: %v", err)
 	}
 	uid, _ = strconv.Atoi(account.Uid)
 	gid, _ = strconv.Atoi(account.Gid)
 	return uid, gid
-}
-
-func binDir() string {
-	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/postgres")
-	if len(found) > 0 {
-		return filepath.Dir(slices.Max(found))
-	}
-	if path, err := exec.LookPath("postgres"); err == nil {
-		return filepath.Dir(path)
-	}
-	return ""
 }
 
 func freePort(t testing.TB) uint16 {

@@ -1,61 +1,33 @@
 package tlstest
 
 import (
-	"crypto"
-	"crypto/rand"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"math/big"
 	"testing"
 	"time"
 
 	"pgtls.dev/pgtls/internal/pki"
+	"pgtls.dev/pgtls/internal/pki/pkitest"
 )
 
-// ByHand is an authority of plain "openssl req -x509": without key usage. What it issues has no authority key identifier, as of
-// "openssl x509 -req" before OpenSSL 3.2.
+// ByHand is an authority of plain "openssl req -x509"; neither it nor what it issues has what strict verifiers ask for.
 type ByHand struct {
-	t           *testing.T
 	now         time.Time
+	ca          *pkitest.Certificate
 	Certificate *x509.Certificate
-	key         crypto.Signer
 }
 
+// NewByHand makes one that is valid now.
 func NewByHand(t *testing.T, now time.Time, name string) ByHand {
 	t.Helper()
-	key, err := pki.GenerateKey(pki.ECDSAP256)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, BasicConstraintsValid: true, IsCA: true,
-		NotBefore: now.Add(-time.Hour), NotAfter: now.Add(9000 * time.Hour)}
-	a := ByHand{t: t, now: now, key: key}
-	a.Certificate = a.sign(template, template, key.Public())
-	return a
+	ca := pkitest.CA(name, pkitest.ByHand, pkitest.Valid(now.Add(-time.Hour), now.Add(9000*time.Hour)))
+	return ByHand{now: now, ca: ca, Certificate: ca.Certificate}
 }
 
-func (a ByHand) sign(template, parent *x509.Certificate, public crypto.PublicKey) *x509.Certificate {
-	a.t.Helper()
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, public, a.key)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	c, err := x509.ParseCertificate(der)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	return c
-}
-
+// Issue makes a leaf for the host db.
 func (a ByHand) Issue(usage x509.ExtKeyUsage) *pki.KeyPair {
-	a.t.Helper()
-	key, err := pki.GenerateKey(pki.ECDSAP256)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "db"}, DNSNames: []string{"db"}, ExtKeyUsage: []x509.ExtKeyUsage{usage},
-		NotBefore: a.now.Add(-time.Hour), NotAfter: a.now.Add(900 * time.Hour)}
-	return &pki.KeyPair{Chain: []*x509.Certificate{a.sign(template, &x509.Certificate{Subject: a.Certificate.Subject}, key.Public())}, Key: key}
+	leaf := a.ca.Leaf("db", pkitest.Hosts("db"), pkitest.ByHand, pkitest.Usages(usage), pkitest.Valid(a.now.Add(-time.Hour), a.now.Add(900*time.Hour)))
+	return &pki.KeyPair{Chain: leaf.Chain(), Key: leaf.Key}
 }
 
+// Fingerprint of the authority, as in pki.Facts.
 func (a ByHand) Fingerprint() string { return pki.Facts(a.Certificate).Fingerprint }

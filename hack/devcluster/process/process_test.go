@@ -1,11 +1,9 @@
-package main
+package process
 
 import (
 	"context"
 	"errors"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"testing"
 	"time"
 )
@@ -47,8 +45,8 @@ func TestProcStatRefusesWhatItDoesNotUnderstand(t *testing.T) {
 }
 
 func TestIdentitySurvivesItsPidFile(t *testing.T) {
-	want := identity{pid: 4711, startTicks: 18446744073709551615}
-	got, err := parseIdentity(want.String())
+	want := ID{PID: 4711, startTicks: 18446744073709551615}
+	got, err := ParseID(want.String())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +57,7 @@ func TestIdentitySurvivesItsPidFile(t *testing.T) {
 
 func TestPidFileNeverNamesProcessesThatCannotBeOurs(t *testing.T) {
 	for _, text := range []string{"", "12", "1 5", "0 5", "-1 5", "-12 5", "12 -5", "12 5 6", "x 5", "12 x"} {
-		if got, err := parseIdentity(text); err == nil {
+		if got, err := ParseID(text); err == nil {
 			t.Errorf("%q was read as %v", text, got)
 		}
 	}
@@ -81,61 +79,42 @@ func sleeper(t *testing.T) *exec.Cmd {
 
 func TestARecycledPidIsNotKilled(t *testing.T) {
 	cmd := sleeper(t)
-	id, err := identify(cmd.Process.Pid)
+	id, err := Of(cmd.Process.Pid)
 	if err != nil {
 		t.Fatal(err)
 	}
-	earlier := identity{pid: id.pid, startTicks: id.startTicks - 1}
-	if earlier.alive() {
+	earlier := ID{PID: id.PID, startTicks: id.startTicks - 1}
+	if earlier.Alive() {
 		t.Error("another process with the same pid counts as alive")
 	}
-	if err := earlier.kill(); err != nil {
+	if err := earlier.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	if !id.alive() {
+	if !id.Alive() {
 		t.Error("the process that got the pid was killed")
 	}
 }
 
 func TestKilledProcessIsGoneEvenBeforeItIsReaped(t *testing.T) {
 	cmd := sleeper(t)
-	id, err := identify(cmd.Process.Pid)
+	id, err := Of(cmd.Process.Pid)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := id.kill(); err != nil {
+	if err := id.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	if err := waitGone(t.Context(), []identity{id}); err != nil { // nobody waits for it yet: a zombie
+	if err := WaitGone(t.Context(), []ID{id}); err != nil { // nobody waits for it yet: a zombie
 		t.Error(err)
 	}
-	if err := id.kill(); err != nil {
+	if err := id.Kill(); err != nil {
 		t.Errorf("killing again: %v", err)
-	}
-}
-
-func TestUnreadablePidFilesNameNoProcess(t *testing.T) {
-	l := layout{state: t.TempDir()}
-	if found, err := l.processes(); err != nil || len(found) != 0 {
-		t.Fatalf("without a cluster: %v, %v", found, err)
-	}
-	for name, content := range map[string]string{"etcd": "4711 99", "kubelet": "", "coredns": "1 1"} {
-		if err := writeFile(l.pidFile(name), []byte(content), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	found, err := l.processes()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(found) != 1 || found["etcd"] != (identity{pid: 4711, startTicks: 99}) {
-		t.Errorf("got %v, want etcd alone", found)
 	}
 }
 
 func TestPollGivesTheLastReason(t *testing.T) {
 	reason := errors.New("not yet")
-	err := poll(t.Context(), time.Millisecond, func(context.Context) error { return reason })
+	err := Poll(t.Context(), time.Millisecond, func(context.Context) error { return reason })
 	if !errors.Is(err, reason) {
 		t.Errorf("got %v, want %v", err, reason)
 	}
@@ -143,36 +122,11 @@ func TestPollGivesTheLastReason(t *testing.T) {
 
 func TestPollStopsWhenWaitingCannotHelp(t *testing.T) {
 	reason, calls := errors.New("it died"), 0
-	err := poll(t.Context(), time.Hour, func(context.Context) error {
+	err := Poll(t.Context(), time.Hour, func(context.Context) error {
 		calls++
-		return finalError{reason}
+		return Final{reason}
 	})
 	if !errors.Is(err, reason) || calls != 1 {
 		t.Errorf("got %v after %d calls, want %v after one", err, calls, reason)
-	}
-}
-
-func TestAnEndedDaemonTellsItsLastWords(t *testing.T) {
-	log := filepath.Join(t.TempDir(), "etcd.log")
-	if err := os.WriteFile(log, []byte("starting\naddress already in use\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	r := &running{name: "etcd", log: log, exited: make(chan struct{})}
-	if err := r.died(); err != nil {
-		t.Fatalf("a living daemon: %v", err)
-	}
-	close(r.exited)
-	want := "etcd ended: address already in use (all of it in " + log + ")"
-	if err := r.died(); err == nil || err.Error() != want {
-		t.Errorf("got %v, want %s", err, want)
-	}
-}
-
-// A cluster that was killed as a whole is made anew: its etcd tells of pods that are gone.
-func TestOnlyOneEndedProcessIsRepaired(t *testing.T) {
-	for ended, want := range []bool{true, true, false, false} {
-		if got := worthKeeping(make([]daemon, ended)); got != want {
-			t.Errorf("%d processes ended: kept: %t", ended, got)
-		}
 	}
 }

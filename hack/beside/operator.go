@@ -1,4 +1,6 @@
-package main
+// Package beside runs bin/operator as a process beside an API server, and measures it: its memory, its processor time and the
+// requests that it makes.
+package beside
 
 import (
 	"bufio"
@@ -26,17 +28,18 @@ const (
 	samplePause = time.Second
 )
 
-// operator is the real program as a process.
-type operator struct {
+// Operator is the real program as a process.
+type Operator struct {
 	command   *exec.Cmd
 	directory string
 	metrics   string
-	log       bytes.Buffer
+	output    bytes.Buffer
 	ended     chan struct{}
 }
 
-func startOperator(kubeconfig []byte) (*operator, error) {
-	directory, err := os.MkdirTemp("", "pgtls-memory-")
+// Start starts it. The caller stops it.
+func Start(kubeconfig []byte, arguments ...string) (*Operator, error) {
+	directory, err := os.MkdirTemp("", "pgtls-beside-")
 	if err != nil {
 		return nil, err
 	}
@@ -45,12 +48,12 @@ func startOperator(kubeconfig []byte) (*operator, error) {
 	if err := errors.Join(os.WriteFile(file, kubeconfig, 0o600), addressErr); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(directory))
 	}
-	o := &operator{directory: directory, metrics: "http://" + address + "/metrics", ended: make(chan struct{})}
+	o := &Operator{directory: directory, metrics: "http://" + address + "/metrics", ended: make(chan struct{})}
 	o.command = exec.Command(filepath.Join("bin", "operator"),
-		"--operator-namespace=default", "--health-probe-bind-address=0", "--metrics-bind-address="+address)
+		append([]string{"--operator-namespace=default", "--health-probe-bind-address=0", "--metrics-bind-address=" + address}, arguments...)...)
 	o.command.Env = []string{"KUBECONFIG=" + file, "HOME=" + directory, "RELATED_IMAGE_POSTGRES_15=none", "RELATED_IMAGE_POSTGRES_17=none",
 		"RELATED_IMAGE_PGBOUNCER=none", "RELATED_IMAGE_AGENT=none"}
-	o.command.Stdout, o.command.Stderr = &o.log, &o.log
+	o.command.Stdout, o.command.Stderr = &o.output, &o.output
 	o.command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // it must not outlive this program
 	if err := o.command.Start(); err != nil {
 		return nil, errors.Join(fmt.Errorf("starting the operator: %w", err), os.RemoveAll(directory))
@@ -70,56 +73,57 @@ func freeAddress() (string, error) {
 	return listener.Addr().String(), listener.Close()
 }
 
-// stop may be called again.
-func (o *operator) stop() {
+// Stop may be called again.
+func (o *Operator) Stop() {
 	_ = o.command.Process.Kill()
 	<-o.ended
 	_ = os.RemoveAll(o.directory)
 }
 
-// sample of an operator's memory, in bytes.
-type sample struct{ resident, heap int64 }
+// Sample of an operator's memory, in bytes: anonymous resident pages, and the heap that Go has in use.
+type Sample struct{ Resident, Heap int64 }
 
-// atRest takes the medians of several samples.
-func (o *operator) atRest(ctx context.Context) (sample, error) {
-	if err := pause(ctx, restTime); err != nil {
-		return sample{}, err
+// AtRest takes the medians of several samples.
+func (o *Operator) AtRest(ctx context.Context) (Sample, error) {
+	if err := Pause(ctx, restTime); err != nil {
+		return Sample{}, err
 	}
 	var resident, heap []int64
 	for range sampleCount {
-		taken, err := o.sample(ctx)
+		taken, err := o.Sample(ctx)
 		if err != nil {
-			return sample{}, err
+			return Sample{}, err
 		}
-		resident, heap = append(resident, taken.resident), append(heap, taken.heap)
-		if err := pause(ctx, samplePause); err != nil {
-			return sample{}, err
+		resident, heap = append(resident, taken.Resident), append(heap, taken.Heap)
+		if err := Pause(ctx, samplePause); err != nil {
+			return Sample{}, err
 		}
 	}
-	return sample{median(resident), median(heap)}, nil
+	return Sample{median(resident), median(heap)}, nil
 }
 
-func (o *operator) sample(ctx context.Context) (sample, error) {
+// Sample takes one now.
+func (o *Operator) Sample(ctx context.Context) (Sample, error) {
 	status, err := os.Open(fmt.Sprintf("/proc/%d/status", o.command.Process.Pid))
 	if err != nil {
-		return sample{}, fmt.Errorf("the operator is gone: %w: %s", err, o.log.String())
+		return Sample{}, fmt.Errorf("the operator is gone: %w: %s", err, o.output.String())
 	}
 	defer func() { _ = status.Close() }()
 	kilobytes, err := valueIn(status, "RssAnon:")
 	if err != nil {
-		return sample{}, err
+		return Sample{}, err
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, o.metrics, nil)
 	if err != nil {
-		return sample{}, err
+		return Sample{}, err
 	}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return sample{}, fmt.Errorf("reading the operator's metrics: %w", err)
+		return Sample{}, fmt.Errorf("reading the operator's metrics: %w", err)
 	}
 	defer func() { _ = response.Body.Close() }()
 	heap, err := valueIn(response.Body, "go_memstats_heap_inuse_bytes")
-	return sample{int64(kilobytes * 1024), int64(heap)}, err
+	return Sample{int64(kilobytes * 1024), int64(heap)}, err
 }
 
 // valueIn reads the number behind a name, as in /proc/<pid>/status and in Prometheus' text.
@@ -139,11 +143,34 @@ func median(values []int64) int64 {
 	return sorted[len(sorted)/2]
 }
 
-func pause(ctx context.Context, length time.Duration) error {
+// Pause waits, unless ctx ends before.
+func Pause(ctx context.Context, length time.Duration) error {
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-time.After(length):
 		return nil
 	}
+}
+
+// Log is what the operator has written so far. It is read after Stop.
+func (o *Operator) Log() string { return o.output.String() }
+
+// clockTick is the unit of times in /proc/<pid>/stat: USER_HZ, see proc_pid_stat(5).
+const clockTick = 10 * time.Millisecond
+
+// CPU is the processor time that the operator has used so far, in user and system mode.
+func (o *Operator) CPU() (time.Duration, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", o.command.Process.Pid))
+	if err != nil {
+		return 0, fmt.Errorf("the operator is gone: %w", err)
+	}
+	_, rest, found := strings.Cut(string(text), ") ") // the name may hold anything
+	fields := strings.Fields(rest)
+	if !found || len(fields) < 13 {
+		return 0, fmt.Errorf("reading %q", text)
+	}
+	user, userErr := strconv.ParseInt(fields[11], 10, 64)
+	system, systemErr := strconv.ParseInt(fields[12], 10, 64)
+	return time.Duration(user+system) * clockTick, errors.Join(userErr, systemErr)
 }

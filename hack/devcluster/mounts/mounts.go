@@ -1,4 +1,5 @@
-package main
+// Package mounts reads what is mounted and unmounts what the cluster mounted.
+package mounts
 
 import (
 	"fmt"
@@ -10,21 +11,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mount is what one line of /proc/self/mountinfo says that matters here (proc_pid_mountinfo(5)).
-type mount struct {
-	point  string
-	fstype string
+// Mount is what one line of /proc/self/mountinfo says that matters here (proc_pid_mountinfo(5)).
+type Mount struct {
+	Point string
+	Type  string
 }
 
-func parseMountinfo(content string) ([]mount, error) {
-	var mounts []mount
+func parseMountinfo(content string) ([]Mount, error) {
+	var mounts []Mount
 	for line := range strings.Lines(content) {
 		before, after, ok := strings.Cut(strings.TrimSpace(line), " - ")
 		fields, rest := strings.Fields(before), strings.Fields(after)
 		if !ok || len(fields) < 5 || len(rest) < 1 {
 			return nil, fmt.Errorf("mountinfo line %q is not understood", line)
 		}
-		mounts = append(mounts, mount{point: unescape(fields[4]), fstype: rest[0]})
+		mounts = append(mounts, Mount{Point: unescape(fields[4]), Type: rest[0]})
 	}
 	return mounts, nil
 }
@@ -45,7 +46,8 @@ func unescape(path string) string {
 	return out.String()
 }
 
-func readMounts() ([]mount, error) {
+// Read gives the mounts of this process.
+func Read() ([]Mount, error) {
 	content, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
 		return nil, err
@@ -55,21 +57,21 @@ func readMounts() ([]mount, error) {
 
 // below gives the mount points at or below dir in the order in which they can
 // be unmounted: the newest first.
-func below(mounts []mount, dir string) []string {
+func below(mounts []Mount, dir string) []string {
 	var points []string
 	for _, m := range mounts {
-		if m.point == dir || strings.HasPrefix(m.point, dir+"/") {
-			points = append(points, m.point)
+		if m.Point == dir || strings.HasPrefix(m.Point, dir+"/") {
+			points = append(points, m.Point)
 		}
 	}
 	slices.Reverse(points)
 	return points
 }
 
-// unmountBelow unmounts everything at or below dir, and fails when something is
+// UnmountBelow unmounts everything at or below dir, and fails when something is
 // left: what follows deletes the directory with all that it then holds.
-func unmountBelow(dir string) error {
-	mounts, err := readMounts()
+func UnmountBelow(dir string) error {
+	mounts, err := Read()
 	if err != nil {
 		return err
 	}
@@ -78,7 +80,7 @@ func unmountBelow(dir string) error {
 			return fmt.Errorf("unmounting %s: %w", point, err)
 		}
 	}
-	mounts, err = readMounts()
+	mounts, err = Read()
 	if err != nil {
 		return err
 	}

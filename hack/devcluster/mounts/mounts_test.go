@@ -1,4 +1,4 @@
-package main
+package mounts
 
 import (
 	"testing"
@@ -19,7 +19,7 @@ func TestMountinfoIsRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []mount{
+	want := []Mount{
 		{"/", "ext4"},
 		{"/sys/fs/cgroup/cpu", "cgroup"},
 		{"/state/etcd", "tmpfs"},
@@ -27,7 +27,7 @@ func TestMountinfoIsRead(t *testing.T) {
 		{`/state/a b\c/inner`, "tmpfs"},
 		{"/state-of-others", "tmpfs"},
 	}
-	if diff := cmp.Diff(want, got, cmp.AllowUnexported(mount{})); diff != "" {
+	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
 }

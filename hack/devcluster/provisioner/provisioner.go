@@ -1,4 +1,5 @@
-package main
+// Package provisioner makes and removes the volumes of the throwaway cluster's one storage class: a directory for each claim.
+package provisioner
 
 import (
 	"context"
@@ -19,6 +20,11 @@ import (
 )
 
 const (
+	// Name is the user, the controller and the finder of its volumes.
+	Name = "devcluster-provisioner"
+	// StorageClass whose claims it serves.
+	StorageClass = "standard"
+
 	askedProvisioner = "volume.kubernetes.io/storage-provisioner" // on a claim, by the controller manager
 	provisionedBy    = "pv.kubernetes.io/provisioned-by"          // on a volume, by its provisioner
 )
@@ -36,8 +42,8 @@ type provisioner struct {
 // item is a claim (with namespace) or a volume (without).
 type item struct{ namespace, name string }
 
-// provision runs the provisioner until ctx ends.
-func provision(ctx context.Context, kubeconfig, root string) error {
+// Run serves claims with directories below root until ctx ends.
+func Run(ctx context.Context, kubeconfig, root string) error {
 	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 	if err != nil {
 		return fmt.Errorf("reading kubeconfig: %w", err)
@@ -124,14 +130,14 @@ func ignoreNotFound(err error) error {
 func mustProvision(claim *corev1.PersistentVolumeClaim) bool {
 	return claim.DeletionTimestamp == nil &&
 		claim.Spec.VolumeName == "" &&
-		claim.Annotations[askedProvisioner] == provisionerName
+		claim.Annotations[askedProvisioner] == Name
 }
 
 func mustDelete(volume *corev1.PersistentVolume) bool {
 	return volume.DeletionTimestamp == nil &&
 		volume.Status.Phase == corev1.VolumeReleased &&
 		volume.Spec.PersistentVolumeReclaimPolicy == corev1.PersistentVolumeReclaimDelete &&
-		volume.Annotations[provisionedBy] == provisionerName
+		volume.Annotations[provisionedBy] == Name
 }
 
 func (p *provisioner) create(ctx context.Context, claim *corev1.PersistentVolumeClaim) error {
@@ -169,10 +175,10 @@ func volumeFor(claim *corev1.PersistentVolumeClaim, root string) *corev1.Persist
 	return &corev1.PersistentVolume{
 		ObjectMeta: metav1.ObjectMeta{
 			Name:        name,
-			Annotations: map[string]string{provisionedBy: provisionerName},
+			Annotations: map[string]string{provisionedBy: Name},
 		},
 		Spec: corev1.PersistentVolumeSpec{
-			StorageClassName:              storageClassName,
+			StorageClassName:              StorageClass,
 			AccessModes:                   claim.Spec.AccessModes,
 			VolumeMode:                    claim.Spec.VolumeMode,
 			PersistentVolumeReclaimPolicy: corev1.PersistentVolumeReclaimDelete,

@@ -1,4 +1,4 @@
-package main
+package provisioner
 
 import (
 	"os"
@@ -16,7 +16,7 @@ func pendingClaim() *corev1.PersistentVolumeClaim {
 	return &corev1.PersistentVolumeClaim{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: "ns", Name: "data", UID: "1234",
-			Annotations: map[string]string{askedProvisioner: provisionerName},
+			Annotations: map[string]string{askedProvisioner: Name},
 		},
 		Spec: corev1.PersistentVolumeClaimSpec{
 			AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
