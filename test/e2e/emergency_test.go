@@ -9,6 +9,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -94,8 +95,8 @@ func (s *story) withoutBridges(c *living) {
 // kubelet brings it within a minute and a half.
 const deletedSoak = v1beta1.SoakDuration("100s")
 
-// Authorities are deleted. One whose key survives is restored; one that is gone with its copy while no operator runs is replaced, and
-// nobody who follows the ConfigMap notices.
+// Authorities are deleted. One whose key survives in the other Secret, or in the operator's memory, is restored; one that is lost is
+// replaced, and no client that follows the ConfigMap notices.
 func authorityDeleted(s *story) {
 	c := s.born(s.cluster().WithInstances(2).WithPoolers(1).With(func(spec *v1beta1.PostgresClusterSpec) {
 		spec.TLS = &v1beta1.TLSSpec{Rotation: &v1beta1.RotationSpec{RetireSoak: ptr.To(deletedSoak)}}
@@ -106,6 +107,7 @@ func authorityDeleted(s *story) {
 		var secret corev1.Secret
 		s.must(kube.Get(s.Context(), s.authorityKey(c, domain, 1), &secret))
 		s.authorityReturns(c, secret)
+		s.bothReturn(c, domain, 1)
 	}
 	for _, domain := range []string{"server", "client"} {
 		lost := s.authority(c, domain, 1)
@@ -125,18 +127,25 @@ func (s *story) authorityKey(c *living, domain string, generation int) client.Ob
 	return client.ObjectKey{Namespace: c.Namespace, Name: fmt.Sprintf("%s-%s-ca-g%d", c.Name, domain, generation)}
 }
 
-// loses an authority for good: both its Secrets go while no operator runs that remembers it.
+// loses an authority for good: both Secrets are deleted while the operator, which remembers the key, is away.
 func (s *story) loses(c *living, domain string, generation int) {
 	s.Helper()
 	s.must(kube.ScaleOperator(s.Context(), 0))
-	for _, suffix := range []string{"", "-copy"} {
-		key := s.authorityKey(c, domain, generation)
-		key.Name += suffix
-		var secret corev1.Secret
-		s.must(kube.Get(s.Context(), key, &secret))
-		s.must(kube.Delete(s.Context(), &secret))
+	key := s.authorityKey(c, domain, generation)
+	for _, name := range []string{key.Name, key.Name + "-copy"} {
+		s.must(kube.Delete(s.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: name}}))
 	}
 	s.must(kube.ScaleOperator(s.Context(), 1))
+}
+
+// bothReturn: both Secrets of an authority are deleted at once while the operator runs, as by "kubectl delete secret --all".
+func (s *story) bothReturn(c *living, domain string, generation int) {
+	s.Helper()
+	var before corev1.Secret
+	key := s.authorityKey(c, domain, generation)
+	s.must(kube.Get(s.Context(), key, &before))
+	s.must(kube.Delete(s.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name + "-copy"}}))
+	s.authorityReturns(c, before)
 }
 
 // The operator was away until both authorities, and with them all that they issued, had expired.

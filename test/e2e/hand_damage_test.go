@@ -46,8 +46,8 @@ func handDamage(s *story) {
 	}
 	s.awaitSteady(c, l.deliveries, readyLimit)
 	l.end()
-	// Three instances, the poolers and the operator have material; each domain has an authority.
-	if want := 5*len(damages) + 2; damaged != want {
+	// Three instances, the poolers and the operator have material; each domain has an authority, which is stored twice.
+	if want := 5*len(damages) + 4; damaged != want {
 		s.Errorf("%d damages were done, wanted %d: not every Secret was found", damaged, want)
 	}
 	s.fact("damages", damaged)

@@ -205,7 +205,7 @@ func (s *story) notOnly(c *living, domain string, generation int, secrets []core
 	found := false
 	for _, secret := range secrets {
 		if strings.HasPrefix(secret.Name, c.Name+"-"+domain+"-ca-g") {
-			if secret.Name != fmt.Sprintf("%s-%s-ca-g%d", c.Name, domain, generation) {
+			if strings.TrimSuffix(secret.Name, "-copy") != fmt.Sprintf("%s-%s-ca-g%d", c.Name, domain, generation) {
 				return secret.Name + " is still there"
 			}
 			found = true
