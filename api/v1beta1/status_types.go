@@ -51,7 +51,7 @@ type PGBouncerStatus struct {
 
 // TLSStatus is what is served, what is next, and what is waited for.
 type TLSStatus struct {
-	// State is Steady, Renewing or Waiting, derived from what was observed.
+	// State is Steady, Renewing, Waiting, or NotServing while no pod runs, derived from what was observed.
 	// +optional
 	State string `json:"state,omitempty"`
 

@@ -35,6 +35,9 @@ func (x *exploration) tell(b *strings.Builder, n int, from int32, m move) {
 	case 2:
 		fmt.Fprintf(b, "%3d. the second operator takes the first of its steps: %+v\n", n, x.rests[w.second.held])
 	}
+	if m.second == 3 {
+		fmt.Fprintf(b, "%3d. the second operator ends\n", n)
+	}
 	next, _ := x.rules.Next(w.policy(), w.observe())
 	for k := range int(m.steps) {
 		note := ""

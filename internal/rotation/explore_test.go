@@ -15,18 +15,27 @@ var exploreFull = flag.Bool("explore.full", false, "explore every state of a re-
 
 // limits bound the exploration. Within them it is complete: every order of every event.
 type limits struct {
-	requests, rollbacks uint8 // of a person
-	losses, taints      uint8 // how many
-	leftover            bool  // an instance was scaled away and its pod is still there
-	stops               bool  // pods may end and start anew at any time
-	hides               uint8 // what the operator may be unable to read for a while
-	twoVolumes          bool  // the kubelet delivers files and annotation apart
-	twoReloads          bool  // the process takes its leaf and its bundle apart
-	looks               uint8 // of a second operator
-	fails               bool  // a kind of step begins to fail for good
-	rounds              int16 // until a world that is left alone is at rest
-	states              int   // a search for a counter-example gives up after so many; 0: never
+	requests, rollbacks uint8   // of a person
+	losses, taints      uint8   // how many
+	leftover            bool    // an instance was scaled away and its pod is still there
+	stops               bool    // pods may end and start anew at any time
+	hides               uint8   // what the operator may be unable to read for a while
+	twoVolumes          bool    // the kubelet delivers files and annotation apart
+	twoReloads          bool    // the process takes its leaf and its bundle apart
+	looks               uint8   // of a second operator
+	newest              bool    // only the newest authority is lost
+	fails               failing // kinds of steps of which one begins to fail for good
+	rounds              int16   // until a world that is left alone is at rest
+	states              int     // a search for a counter-example gives up after so many; 0: never
 }
+
+// failing is a bit for each tinyFailing.
+type failing uint16
+
+const (
+	failsAny   failing = 1<<tinyFailings - 1
+	failsTrust failing = 1<<(6-1) | 1<<(9-1) // PublishTrust, and Publish of the operator
+)
 
 // smallLimits are those of every run of the tests.
 var smallLimits = limits{requests: 1, leftover: true, twoReloads: true, rounds: 150}
@@ -43,13 +52,12 @@ var chapters = []chapter{
 	{"twice, and one undone: three generations", limits{requests: 2, rollbacks: 1, rounds: 300}},
 	{"files and annotation, leaf and bundle come apart", limits{requests: 1, leftover: true, twoReloads: true, twoVolumes: true, rounds: 300}},
 	{"facts are hidden; pods end and start", limits{requests: 1, hides: hiddenConfig | hiddenMaterial | hiddenReport, stops: true, rounds: 300}},
-	{"both Secrets of an authority are deleted", limits{requests: 1, losses: 1, leftover: true, rounds: 300}},
-	{"two of them, one after the other", limits{losses: 2, rounds: 300}},
-	{"undone, and both Secrets of an authority are deleted", limits{requests: 1, rollbacks: 1, losses: 1, rounds: 300}},
+	{"both Secrets of an authority are deleted, and of the next one", limits{losses: 2, rounds: 300}},
+	{"undone, and both Secrets of the newest authority are deleted", limits{requests: 1, rollbacks: 1, losses: 1, newest: true, rounds: 300}},
 	{"any authority is tainted; an instance leaves", limits{requests: 1, taints: 1, leftover: true, rounds: 300}},
 	{"two operators, of which one is late; undone", limits{requests: 1, rollbacks: 1, looks: 1, rounds: 300}},
-	{"a step fails for good; undone; an instance leaves", limits{requests: 1, rollbacks: 1, leftover: true, fails: true, rounds: 300}},
-	{"a step fails for good; a Secret is lost", limits{requests: 1, losses: 1, fails: true, rounds: 300}},
+	{"a step fails for good; undone; an instance leaves", limits{requests: 1, rollbacks: 1, leftover: true, fails: failsAny, rounds: 300}},
+	{"no bundle can be written; the newest authority is lost", limits{requests: 1, losses: 1, newest: true, fails: failsTrust, rounds: 300}},
 }
 
 // tinyPlan is what a plan does to the tiny world.
@@ -57,7 +65,7 @@ type tinyPlan struct {
 	steps  []tinyStep
 	state  plan.State
 	held   uint16 // number of the whole plan, as the second operator may hold it
-	told   bool   // a blocker names each step that failed
+	told   bool   // it waits for a step that failed
 	broken string // the invariant that a step would break
 }
 
@@ -66,7 +74,7 @@ type move struct {
 	event  event // events: none
 	steps  uint8
 	stale  bool  // the plan was made before the event
-	second uint8 // 1: the second operator looks, 2: it takes a step
+	second uint8 // 1: the second operator looks, 2: it takes a step, 3: it ends
 }
 
 // exploration is a search through all states, breadth first: the first trace to a violation is the shortest.
@@ -112,7 +120,7 @@ func explore(l limits, rules Rules, judged bool) (*exploration, *violation) {
 
 // add notes a state unless it is known, and tells what is broken in it.
 func (x *exploration) add(w tinyWorld, parent int32, m move) *violation {
-	w = w.canonical()
+	w = x.forgotten(w.canonical())
 	if _, known := x.index[w]; known {
 		return nil
 	}
@@ -175,20 +183,26 @@ func (x *exploration) run(w tinyWorld, planned *tinyPlan, parent int32, m move) 
 // second has another operator look, and take the next step of the plan that it made when it looked. A step on an object that has
 // changed since then fails, and with it the rest of its lane.
 func (x *exploration) second(w tinyWorld, planned *tinyPlan, i int32) *violation {
-	if w.second.looks > 0 && planned.held != 0 {
+	if w.looks > 0 && planned.held != 0 {
 		after := w
-		after.second = tinySecond{held: planned.held, looks: w.second.looks - 1}
+		after.looks--
+		after.second = tinySecond{held: planned.held}
 		for k := range planned.steps {
 			if s := &planned.steps[k]; s.op == tinyActivate {
 				after.second.asks[s.which] = s.revision
 			}
 		}
-		if v := x.add(x.forgotten(after), i, move{event: events, second: 1}); v != nil {
+		if v := x.add(after, i, move{event: events, second: 1}); v != nil {
 			return v
 		}
 	}
 	if w.second.held == 0 {
 		return nil
+	}
+	dead := w
+	dead.second = tinySecond{}
+	if v := x.add(dead, i, move{event: events, second: 3}); v != nil {
+		return v
 	}
 	rest := x.rests[w.second.held]
 	step := &rest[0]
@@ -200,13 +214,13 @@ func (x *exploration) second(w tinyWorld, planned *tinyPlan, i int32) *violation
 	if text != "" {
 		return &violation{text, i, m}
 	}
-	return x.add(x.forgotten(after.canonical()), i, m)
+	return x.add(after, i, m)
 }
 
 // forgotten drops what the second operator holds and can never do: worlds that differ in nothing else are one.
 func (x *exploration) forgotten(w tinyWorld) tinyWorld {
 	if w.second.held == 0 {
-		w.second = tinySecond{looks: w.second.looks}
+		w.second = tinySecond{}
 		return w
 	}
 	var left []tinyStep
@@ -276,7 +290,7 @@ func (x *exploration) ask(w tinyWorld) *tinyPlan {
 	if err != nil {
 		return &tinyPlan{broken: err.Error()}
 	}
-	planned := &tinyPlan{steps: compile(&next), state: next.State, told: namesFailures(&next, w.failed)}
+	planned := &tinyPlan{steps: compile(&next), state: next.State, told: namesFailures(&next)}
 	if x.limits.looks > 0 {
 		planned.held = x.number(planned.steps)
 	}
@@ -290,10 +304,9 @@ func (x *exploration) ask(w tinyWorld) *tinyPlan {
 	return planned
 }
 
-// namesFailures reports whether a plan names every step that failed and is still wanted: it waits for none in silence.
-func namesFailures(next *plan.Plan, failed uint32) bool {
-	named := slices.ContainsFunc(next.Blockers, func(b plan.Blocker) bool { return b.Reason == reason.StepFailed })
-	return failed == 0 || named
+// namesFailures reports whether a plan waits for a step that failed.
+func namesFailures(next *plan.Plan) bool {
+	return slices.ContainsFunc(next.Blockers, func(b plan.Blocker) bool { return b.Reason == reason.StepFailed })
 }
 
 // allowsAll says which invariant a step of a plan would break, taken one after the other.
@@ -355,12 +368,9 @@ func (x *exploration) comesToRest() *violation {
 // leftAlone returns the state after the next round; the same: this is rest.
 func (x *exploration) leftAlone(at int32) (int32, *violation) {
 	w := x.worlds[at]
-	if w.second.held != 0 { // it is left for dead
-		w.second = tinySecond{looks: w.second.looks}
-		if next, known := x.index[w]; known {
-			return next, nil
-		}
-		return at, nil // the same world was reached with another number of looks, and comes to rest there
+	if w.second.held != 0 {
+		w.second = tinySecond{}
+		return x.index[w], nil
 	}
 	planned := x.planned(w)
 	if len(planned.steps) > 0 {
@@ -394,9 +404,9 @@ func (x *exploration) leftAlone(at int32) (int32, *violation) {
 		}
 	}
 	switch {
-	case w.failed != 0:
-		if text := w.restOfWhatFails(); text != "" || !planned.told || planned.state == plan.Renewing {
-			return at, broken(fmt.Sprintf("nothing more happens, the plan says %s, names what failed: %t; %s", planned.state, planned.told, text), at)
+	case planned.told: // a step that is still wanted failed
+		if text := w.restOfWhatFails(); text != "" || planned.state != plan.Waiting {
+			return at, broken(fmt.Sprintf("nothing more happens, and the plan says %s; %s", planned.state, text), at)
 		}
 	case planned.state != plan.Steady || !w.atRest():
 		return at, broken(fmt.Sprintf("nothing more happens, and it is not at rest: the plan says %s", planned.state), at)

@@ -23,21 +23,22 @@ import (
 
 // tinyWorld is a state. It holds no pointer, and no padding, and is compared with ==.
 type tinyWorld struct {
+	failed            uint32 // keys of the steps that failed: a bit for each
+	second            tinySecond
+	pods              [2]tinyPod
 	authorities       [3]tinyAuthority // g1, g2, g3
 	request, rollback uint8            // ids; 0: none
 	operator          uint8            // bundle of the operator's material: a bit for each generation
 	config, follower  uint8            // bundle of the clients' ConfigMap; what the client that follows it has read last
 	leftover          bool
-	tainted           uint8 // generation; 0: none
-	cut               bool  // the bridges do not lead from g1 to every leaf any more
-	requests, rolls   uint8 // that somebody may still ask for
-	losses, taints    uint8 // that may still happen
-	hidden            uint8 // what the operator cannot read
-	second            tinySecond
+	tainted           uint8       // generation; 0: none
+	cut               bool        // the bridges do not lead from g1 to every leaf any more
+	requests, rolls   uint8       // that the user may still ask for
+	losses, taints    uint8       // that may still happen
+	hidden            uint8       // what the operator cannot read
+	looks             uint8       // how often the second operator may still look
 	fails             tinyFailing // kind of step that fails, for one object, from now on
 	breaks            bool        // some kind of step may still begin to fail
-	failed            uint32      // keys of the steps that failed: a bit for each
-	pods              [2]tinyPod
 }
 
 // tinySecond is another operator: what it holds of a plan that it made long ago.
@@ -45,7 +46,6 @@ type tinySecond struct {
 	held  uint16      // number of the rest of its plan in the exploration; 0: none
 	stale uint16      // objects that changed since it looked: a bit for each
 	asks  [2]material // revisions that it is about to ask pods to activate
-	looks uint8       // how often it may still look
 }
 
 type tinyAuthority struct {
@@ -156,7 +156,7 @@ func firstWorld(l limits) tinyWorld {
 	return tinyWorld{
 		authorities: [3]tinyAuthority{{made: true, stored: true}},
 		operator:    bit(1), config: bit(1), follower: bit(1), leftover: l.leftover,
-		requests: l.requests, rolls: l.rollbacks, losses: l.losses, taints: l.taints, second: tinySecond{looks: l.looks}, breaks: l.fails,
+		requests: l.requests, rolls: l.rollbacks, losses: l.losses, taints: l.taints, looks: l.looks, breaks: l.fails != 0,
 		pods: [2]tinyPod{pod, pod},
 	}
 }
@@ -186,7 +186,7 @@ func (w tinyWorld) canonical() tinyWorld {
 func (w tinyWorld) seen() tinyWorld {
 	w.follower, w.cut = 0, false
 	w.requests, w.rolls, w.losses, w.taints = 0, 0, 0, 0
-	w.second, w.fails, w.breaks = tinySecond{}, 0, false
+	w.second, w.looks, w.fails, w.breaks = tinySecond{}, 0, 0, false
 	for i := range w.authorities {
 		w.authorities[i].lost = false
 	}
@@ -282,13 +282,13 @@ func (w tinyWorld) happens(e event, l *limits) (tinyWorld, bool) {
 	case hidesReport:
 		w.hidden ^= hiddenReport & l.hides
 	default:
-		w.fromOutside(e)
+		w.fromOutside(e, l)
 	}
 	return w, w != was
 }
 
 // fromOutside does what a cluster that is left alone is spared.
-func (w *tinyWorld) fromOutside(e event) {
+func (w *tinyWorld) fromOutside(e event, l *limits) {
 	switch {
 	case e == asksForRekey && w.requests > 0:
 		w.requests--
@@ -296,7 +296,7 @@ func (w *tinyWorld) fromOutside(e event) {
 	case e == asksForRollback && w.rolls > 0:
 		w.rolls--
 		w.rollback++
-	case e >= losesG1 && e <= losesG3 && w.losses > 0 && w.authorities[e-losesG1].stored:
+	case e >= losesG1 && e <= losesG3 && w.losses > 0 && w.authorities[e-losesG1].stored && (!l.newest || e == losesG3 || !w.authorities[e-losesG1+1].stored):
 		a := &w.authorities[e-losesG1]
 		w.losses--
 		w.cut = w.cut || a.by != 0
@@ -306,7 +306,7 @@ func (w *tinyWorld) fromOutside(e event) {
 		w.taints--
 		w.tainted = uint8(e-taintsG1) + 1
 		w.cut = true
-	case e >= failsFirst && w.breaks:
+	case e >= failsFirst && w.breaks && l.fails&(1<<(e-failsFirst)) != 0:
 		w.breaks, w.fails = false, tinyFailing(e-failsFirst)+1
 	}
 }

@@ -66,8 +66,8 @@ func allowed(t failer, policy facts.Policy, o facts.Observed, planned plan.Plan)
 			s = activate
 		}
 		v := invariant.Check(&fresh, s)
-		switch { // two of them wait for a pod that has loaded something odd, one for a bundle that cannot be written
-		case v == nil, activates && (v.Invariant == "MutualTrust" || doubleFault(policy, o)), publishes && v.Invariant == "TrustBeforeUse", v.Invariant == "RollBackToTrusted":
+		switch { // two of them wait for a pod that has loaded something odd
+		case v == nil, activates && (v.Invariant == "MutualTrust" || doubleFault(policy, o)), publishes && v.Invariant == "TrustBeforeUse":
 		default:
 			t.Fatalf("%s is planned and refused: %v", s, v)
 		}

@@ -2,7 +2,6 @@ package rotation
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,7 +10,6 @@ import (
 	"pgtls.dev/pgtls/internal/pki"
 
 	"pgtls.dev/pgtls/internal/rotation/facts"
-	"pgtls.dev/pgtls/internal/rotation/invariant"
 	"pgtls.dev/pgtls/internal/rotation/plan"
 	"pgtls.dev/pgtls/internal/rotation/reason"
 )
@@ -46,6 +44,7 @@ type world struct {
 	after       func()       // is called after every step and every agent's turn
 	ledger      facts.Ledger // of applications
 	log         []string     // of executed steps
+	trouble     *troubles    // steps that fail; nil: none does
 }
 
 // member is a party with its Secret and its pods.
@@ -232,6 +231,7 @@ func (w *world) observe() facts.Observed {
 		o.Parties = append(o.Parties, p)
 	}
 	o.External = w.external()
+	o.Failures = w.trouble.observe()
 	w.observeApplications(&o)
 	return o
 }
@@ -571,113 +571,4 @@ func (w *world) forgetFailures() {
 			}
 		}
 	}
-}
-
-// --- rounds -----------------------------------------------------------------
-
-// round observes, decides, executes the first steps of the plan and lets the
-// agents work. Every step is checked against a fresh observation, as the
-// operator does before each write.
-func (w *world) round(steps int) (plan.Plan, error) {
-	planned, err := Next(w.policy, w.observe())
-	if err != nil {
-		return planned, err
-	}
-	return planned, w.run(planned, steps)
-}
-
-// run executes the first steps of a plan: all of Keep, then every lane, then the transition. The first error in a lane ends that
-// lane alone, and nothing else.
-func (w *world) run(planned plan.Plan, steps int) error {
-	defer w.agents()
-	var failed []error
-	take := func(steps *int, lane []plan.Step) {
-		for _, s := range lane {
-			if *steps == 0 {
-				return
-			}
-			*steps--
-			if err := w.checked(s); err != nil {
-				failed = append(failed, err)
-				return
-			}
-		}
-	}
-	for i := range planned.Keep {
-		take(&steps, planned.Keep[i:i+1])
-	}
-	for i := range planned.Lanes {
-		take(&steps, planned.Lanes[i].Steps)
-	}
-	if planned.Transition != nil {
-		take(&steps, []plan.Step{planned.Transition})
-	}
-	return errors.Join(failed...)
-}
-
-// checked executes one step that every invariant allows.
-func (w *world) checked(s plan.Step) error {
-	fresh := w.observe()
-	if activate, is := s.(plan.Activate); is && activate.Revision == "" {
-		activate.Revision = w.member(activate.Party).secret.Revision
-		s = activate
-	}
-	if v := invariant.Check(&fresh, s); v != nil && !w.unchecked {
-		return fmt.Errorf("executing %s: %w", s, v)
-	}
-	if err := w.execute(s); err != nil {
-		return fmt.Errorf("executing %s: %w", s, err)
-	}
-	w.looked()
-	return nil
-}
-
-const all = 1 << 20
-
-// rest runs rounds until a plan has no step, and counts them.
-func (w *world) rest(limit int) (plan.Plan, int, error) {
-	for n := range limit {
-		planned, err := w.round(all)
-		if err != nil || planned.Empty() {
-			return planned, n, err
-		}
-	}
-	return plan.Plan{}, limit, fmt.Errorf("no rest after %d rounds; the last steps were\n%s",
-		limit, strings.Join(w.log[max(0, len(w.log)-20):], "\n"))
-}
-
-// roundsToRest is the small linear bound of BoundedProgress: two rounds for each
-// pod (ask, prove), one for each Secret, and some for both authorities.
-func (w *world) roundsToRest() int {
-	n := 12 + len(w.members)
-	for _, m := range w.members {
-		n += 2 * len(m.pods)
-	}
-	if len(w.policy.Rekey) > 0 || len(w.newer[facts.Server])+len(w.newer[facts.Client]) > 0 || w.policy.Authorities[facts.Server].RenewBefore+w.policy.Authorities[facts.Client].RenewBefore > 0 {
-		n *= 12 // for a re-key of each domain: every party is published for and activated three times
-	}
-	return n
-}
-
-// live lets time pass until an instant: the operator sleeps exactly until the
-// plan's Wake, the agents look at their clocks every hour.
-func (w *world) live(until time.Time) error {
-	for w.now.Before(until) {
-		w.forgetFailures()
-		planned, _, err := w.rest(w.roundsToRest())
-		if err != nil {
-			return err
-		}
-		wake := until
-		if planned.Wake.After(w.now) && planned.Wake.Before(until) {
-			wake = planned.Wake
-		}
-		for w.now.Before(wake) {
-			w.now = w.now.Add(min(time.Hour, wake.Sub(w.now)))
-			w.agents()
-		}
-	}
-	w.forgetFailures()
-	_, _, err := w.rest(w.roundsToRest())
-	return err
 }

@@ -25,6 +25,7 @@ var tooLarge = map[string]struct {
 	"internal/agent.Agent":              {28, "the follower of logs is to be a package of its own"},
 	"internal/controller/cluster":       {2760, "its kinds of objects are to be files of a package below"},
 	"internal/controller/cluster.round": {39, "its kinds of objects are to be files of a package below"},
+	"internal/delivery/kube.Applier":    {18, "taking back, status and pods are to be types of their own"},
 	"internal/custom.report":            {29, "each method is one check; they are to be functions in a list"},
 	"internal/rotation/rekey.engine":    {24, "each method is one transition; they are to be functions"},
 	"internal/rotation/rollout.rollout": {33, "each method is one question about a pod; they are to be functions"},

@@ -617,10 +617,14 @@ func TestNearItsEndTheOwnLeafTakesItsPlace(t *testing.T) {
 			t.Errorf("it is presented by %v", got)
 		}
 		result, _ := h.reconcile()
-		if want := 6*time.Hour - 10*time.Minute; result.RequeueAfter != want {
-			t.Errorf("it looks again after %s, want %s", result.RequeueAfter, want)
+		passed := time.Duration(0)
+		for want := 6*time.Hour - 10*time.Minute; passed+result.RequeueAfter != want; result, _ = h.reconcile() { // handshakes in between
+			if passed += result.RequeueAfter; passed > want || result.RequeueAfter == 0 {
+				t.Fatalf("it does not look again after %s", want)
+			}
+			h.pass(result.RequeueAfter)
 		}
-		h.pass(6*time.Hour - 9*time.Minute)
+		h.pass(6*time.Hour - 9*time.Minute - passed)
 		for range 5 { // it is urgent, so that pods may be asked at once
 			for _, name := range h.asks(pods) {
 				pods[name].install()

@@ -89,7 +89,7 @@ func explain(object string, err error) (cause, message string) {
 		return violation.Invariant, violation.Error() + ": the step is not taken; see Invariants in docs/rotation.md"
 	}
 	if own, ok := errors.AsType[*act.Error](err); ok {
-		return string(own.Cause), string(own.Cause) + ": " + own.Error()
+		return string(own.Cause), string(own.Cause) + ": " + own.String()
 	}
 	if foreign, ok := kube.AsOwnership(err); ok {
 		return string(foreign.Verdict.Reason()), string(foreign.Verdict.Reason()) + ": " + foreign.Error()

@@ -153,7 +153,7 @@ func TestASoakIsToldAndIsNoFault(t *testing.T) {
 	if diff := cmp.Diff(want, tls.Rekeys); diff != "" {
 		t.Errorf("rekeys (-want +got):\n%s", diff)
 	}
-	if tls.State != "Steady" || len(tls.Blockers) != 1 || tls.Blockers[0].Reason != "AwaitingSoak" {
+	if tls.State != "NotServing" || len(tls.Blockers) != 1 || tls.Blockers[0].Reason != "AwaitingSoak" {
 		t.Errorf("%s, waiting for %+v", tls.State, tls.Blockers)
 	}
 	if result.RequeueAfter < 59*time.Minute || result.RequeueAfter > time.Hour {

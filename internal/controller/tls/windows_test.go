@@ -14,7 +14,6 @@ import (
 	"pgtls.dev/pgtls/internal/controller/tls/tlstest"
 	"pgtls.dev/pgtls/internal/controller/tls/wanted"
 	"pgtls.dev/pgtls/internal/rotation/facts"
-	"pgtls.dev/pgtls/internal/rotation/plan"
 )
 
 func window(schedule, length, zone string) v1beta1.MaintenanceWindow {
@@ -88,7 +87,7 @@ func TestARenewalWaitsForItsWindow(t *testing.T) {
 	if diff := cmp.Diff([]v1beta1.BlockerStatus{want}, status.TLS.Blockers); diff != "" {
 		t.Errorf("blockers (-want +got):\n%s", diff)
 	}
-	if status.TLS.State != string(plan.Steady) {
+	if status.TLS.State != "NotServing" {
 		t.Errorf("state %s: a wait as planned is no trouble", status.TLS.State)
 	}
 	if events := h.events(); slices.ContainsFunc(events, func(e string) bool { return strings.Contains(e, "Warning") }) {

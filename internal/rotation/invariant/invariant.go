@@ -40,7 +40,7 @@ var all = [...]Invariant{
 	{"SoundBeforeUse", "only a revision that was read back and found sound is activated", soundBeforeUse},
 	{"KeptAuthority", "only what is not dropped is stored again", keptAuthority},
 	{"UseBeforeRetire", "no authority or anchor is dropped while something published or served needs it, and none is deleted while a bundle holds it", useBeforeRetire},
-	{"RollBackToTrusted", "a re-key is rolled back only to an authority that can sign and that every known bundle holds", rollBackToTrusted},
+	{"RollBackToTrusted", "a re-key is rolled back only to an authority that can sign and that no bundle and no process is known to lack", rollBackToTrusted},
 	{"AskedFor", "an external anchor is admitted only when the spec wants it, a certificate is revoked only when the user asked or is gone, and no wanted material is discarded", askedFor},
 }
 

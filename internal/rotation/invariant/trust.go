@@ -297,6 +297,12 @@ func rollBackToTrusted(o *facts.Observed, step plan.Step) string {
 		if held := p.Material.Anchors.Of(s.Domain); p.Material.State == facts.Present && len(held) > 0 && facts.Intersect(held, known(o, s.Domain)) && !slices.Contains(held, to.Certificate.Fingerprint) {
 			return fmt.Sprintf("%s does not hold the %s authority g%d", p.Name, s.Domain, s.To)
 		}
+		for k := range p.Pods {
+			report := p.Pods[k].Report
+			if p.Material.State == facts.Present && report != nil && facts.Intersect(report.Loaded.Of(s.Domain), known(o, s.Domain)) && !slices.Contains(report.Loaded.Of(s.Domain), to.Certificate.Fingerprint) {
+				return fmt.Sprintf("pod %s has not loaded the %s authority g%d", p.Pods[k].Name, s.Domain, s.To)
+			}
+		}
 	}
 	return ""
 }

@@ -259,9 +259,12 @@ func publishes(o *facts.Observed, a *facts.Authority) bool {
 	return false
 }
 
-// heldByAll reports whether an authority is in all material, and every pod uses that and says that it has loaded it. A party
-// that has nothing to present is not waited for: its material cannot be written before an authority is active.
+// heldByAll reports whether an authority is in the clients' ConfigMap and in all material, and every pod uses that and says that it
+// has loaded it. A party that has nothing to present is not waited for: its material cannot be written before an authority is active.
 func heldByAll(o *facts.Observed, a *facts.Authority) bool {
+	if trust := &o.PublicTrust; a.Domain == facts.Server && trust.State != facts.Foreign && !slices.Contains(trust.Anchors, a.Certificate.Fingerprint) {
+		return false
+	}
 	for i := range o.Parties {
 		p := &o.Parties[i]
 		leaf := p.Leaf(a.Domain)

@@ -16,6 +16,25 @@ func switched(c *Case) plan.Gate { return plan.When(!c.Subject.SwitchedAt.IsZero
 
 func stillTrusted(c *Case) plan.Gate { return plan.When(slices.Contains(c.Set.Retiring, c.Subject)) }
 
+// noneLacks: a note that dropped the old authority may have been lost, and then it is trusted anew. What gives no answer is not
+// waited for: a roll-back is urgent, and before it the old authority was trusted everywhere.
+func noneLacks(c *Case) plan.Gate {
+	lacks := func(anchors []string) bool {
+		return len(anchors) > 0 && !slices.Contains(anchors, c.Subject.Certificate.Fingerprint)
+	}
+	found := c.Set.Domain == facts.Server && c.Observed.PublicTrust.State == facts.Present && lacks(c.Observed.PublicTrust.Anchors)
+	c.verifiers(func(p *facts.Party) bool {
+		found = found || lacks(p.Material.Anchors.Of(c.Set.Domain))
+		for i := range p.Pods {
+			if report := p.Pods[i].Report; report != nil {
+				found = found || lacks(report.Loaded.Of(c.Set.Domain))
+			}
+		}
+		return !found
+	})
+	return plan.When(!found)
+}
+
 // --- TrustNew
 
 func notRolledBack(c *Case) plan.Gate {

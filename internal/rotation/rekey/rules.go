@@ -69,6 +69,7 @@ func Standard() *Rules {
 		},
 		RollBack: []Guard{
 			{Name: "the old authority is still trusted", Open: stillTrusted},
+			{Name: "no bundle and no pod is known to lack the old authority", Open: noneLacks},
 		},
 		DropOld: []Guard{
 			{Name: "every published leaf is of the active authority", Open: reissued},

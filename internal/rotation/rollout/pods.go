@@ -108,8 +108,8 @@ func (r *rollout) issuersExpired(p *facts.Party) bool {
 	return false
 }
 
-// settle brings the pods of a party to its published material, one after the other. A pod that cannot be asked, because the API
-// server denies it, holds up no other: it goes on serving what it did.
+// settle brings the pods of a party to its published material, one after the other. A pod that could not be
+// asked, because the API server denied it, and is not to be tried again yet, holds up no other: it goes on serving what it did.
 func (r *rollout) settle(p *facts.Party) {
 	for i := range p.Pods {
 		pod := &p.Pods[i]
@@ -127,7 +127,7 @@ func (r *rollout) settle(p *facts.Party) {
 		case r.trusted(p) && r.isOpen(r.open(p, pod)) && (!r.revives || r.urgent(p, pod)):
 			r.activate(p, pod)
 		}
-		r.closed = r.closed || r.Observed.Failure(plan.Activate{Pod: pod.Name}.Key()) == nil
+		r.closed = r.closed || len(r.Observed.Failures) == 0 || plan.Held(r.Observed, plan.Activate{Pod: pod.Name}) == nil
 	}
 }
 

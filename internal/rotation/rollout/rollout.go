@@ -134,7 +134,8 @@ func (r *rollout) party(p *facts.Party) {
 	r.publish(p, need)
 }
 
-// publish writes a party's material. A party whose Secret cannot be written holds up no other: nothing has changed for its pods.
+// publish writes a party's material. A party whose Secret could not be written, and is not to be tried again yet, holds up no other:
+// nothing has changed for its pods.
 func (r *rollout) publish(p *facts.Party, n need) {
 	step := plan.Publish{
 		Party: p.Name, Reissue: slices.Clone(n.reissue), Adopt: n.adopt, Own: n.own, Reason: n.reason,
@@ -150,7 +151,7 @@ func (r *rollout) publish(p *facts.Party, n need) {
 	for i := range p.Wants {
 		r.contents(&step, p, p.Wants[i].Domain)
 	}
-	if r.Observed.Failure(step.Key()) != nil {
+	if plan.Held(r.Observed, step) != nil {
 		r.lane(p.Name, step)
 		r.settle(p)
 		return

@@ -61,8 +61,8 @@ func noteIssued(ctx context.Context, v *round, party *facts.Party, step plan.Pub
 	details := pki.Facts(pair.Leaf())
 	issued := v.withoutUnstored(party, v.Observed.Ledger.Issued)
 	if valid := len(ofUser(issued, party.User, v.Observed.Now)); valid >= MaxCertificates {
-		return &Error{LedgerFull, fmt.Sprintf("user %s has %d certificates that have not ended", party.User, valid),
-			"wait until some end, or issue fewer: see pgtls.dev/renew-requested-at and clientCertificate.duration"}
+		return &Error{Cause: LedgerFull, Fact: fmt.Sprintf("user %s has %d certificates that have not ended", party.User, valid),
+			Remedy: "wait until some end, or issue fewer: see pgtls.dev/renew-requested-at and clientCertificate.duration"}
 	}
 	err = writeLedger(ctx, v, append(issued, facts.Issued{
 		User: party.User, Serial: details.Serial, IssuerKeyID: details.IssuerKeyID, At: v.Observed.Now.UTC().Truncate(time.Second), NotAfter: details.NotAfter,

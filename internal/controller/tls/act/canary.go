@@ -76,7 +76,7 @@ func refusedByPostgres(ctx context.Context, v *round, stored *snapshot.StoredAut
 			case err == nil:
 				return accepts(stored, "PostgreSQL of pod "+name)
 			case probe.ReasonOf(err) != probe.ClientRefused:
-				return fmt.Errorf("presenting a canary of the %s authority g%d to pod %s: %w", stored.Facts.Domain, stored.Facts.Generation, name, err)
+				return podSilent(name, fmt.Errorf("presenting a canary of the %s authority g%d: %w", stored.Facts.Domain, stored.Facts.Generation, err))
 			}
 		}
 	}

@@ -39,8 +39,8 @@ func store(ctx context.Context, v *round, secret *corev1.Secret, proof acceptanc
 	case old.Immutable == nil || !*old.Immutable:
 		return update(ctx, v, old, secret)
 	case !old.DeletionTimestamp.IsZero():
-		return &Error{HeldImmutable, fmt.Sprintf("Secret %s is immutable and being deleted, and the finalizers %q hold it", secret.Name, old.Finalizers),
-			"have the programs that these finalizers are of let go of it"}
+		return &Error{Cause: HeldImmutable, Fact: fmt.Sprintf("Secret %s is immutable and being deleted, and the finalizers %q hold it", secret.Name, old.Finalizers),
+			Remedy: "have the programs that these finalizers are of let go of it"}
 	}
 	if err := v.Applier.Delete(ctx, old); err != nil {
 		return err

@@ -41,7 +41,7 @@ func endSessions(ctx context.Context, v *round, step plan.EndSessions) error {
 	defer cancel()
 	ended, err := v.EndSessions(ctx, identity.Server(pod.Status.PodIP, snapshot.ServerName(v.Cluster, pod), v.Now), serials)
 	if err != nil {
-		return err
+		return podSilent(step.Pod, err)
 	}
 	v.Sweeps.Take(pod.UID, types.NamespacedName{Namespace: v.Cluster.Namespace, Name: v.Cluster.Name}, party.Material.Revoked.String(), v.Observed.Now)
 	if ended > 0 {

@@ -70,7 +70,7 @@ func Of(s *snapshot.Snapshot, decided plan.Plan) Report {
 	status := v1beta1.PostgresClusterStatus{
 		Conditions: slices.Concat([]metav1.Condition{condition(s, decided)}, customConditions(s, decided), requestConditions(s)),
 		TLS: &v1beta1.TLSStatus{
-			State:       string(decided.State),
+			State:       stateOf(s, decided),
 			NextRenewal: timeText(decided.NextRenewal),
 			Authorities: authorityStatus(s, decided),
 			Rekeys:      rekeyStatus(decided),
@@ -87,6 +87,17 @@ func Of(s *snapshot.Snapshot, decided plan.Plan) Report {
 		}
 	}
 	return report
+}
+
+// notServing is the state of a cluster whose certificates are as wanted, and that has no pod yet that serves them.
+const notServing = "NotServing"
+
+// stateOf is the state in one word. It is Steady only when the condition TLSReady is true.
+func stateOf(s *snapshot.Snapshot, decided plan.Plan) string {
+	if decided.State == plan.Steady && condition(s, decided).Status != metav1.ConditionTrue {
+		return notServing
+	}
+	return string(decided.State)
 }
 
 // underway reports whether a blocker is a stretch of the way that every

@@ -48,3 +48,8 @@ func SomeServices() []client.Object {
 }
 
 func SortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
+
+// Secret is one in the cluster's namespace with nothing but a name.
+func Secret(name string) *corev1.Secret {
+	return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: Hippo.Namespace, Name: name}}
+}
