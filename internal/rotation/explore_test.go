@@ -44,10 +44,10 @@ var chapters = []chapter{
 	{"files and annotation, leaf and bundle come apart", limits{requests: 1, leftover: true, twoReloads: true, twoVolumes: true, rounds: 300}},
 	{"facts are hidden; pods end and start", limits{requests: 1, hides: hiddenConfig | hiddenMaterial | hiddenReport, stops: true, rounds: 300}},
 	{"both Secrets of an authority are deleted, and of the next one", limits{losses: 2, rounds: 300}},
-	{"both Secrets of an authority are deleted amid a re-key", limits{requests: 1, losses: 1, rounds: 300}},
+	{"both Secrets of an authority are deleted amid a re-key; an instance leaves", limits{requests: 1, losses: 1, leftover: true, rounds: 300}},
 	{"both Secrets of an authority are deleted, and its replacement is undone", limits{rollbacks: 1, losses: 1, rounds: 300}},
 	{"any authority is tainted; an instance leaves", limits{requests: 1, taints: 1, leftover: true, rounds: 300}},
-	{"two operators, of which one is late; undone", limits{requests: 1, rollbacks: 1, looks: 1, rounds: 300}},
+	{"two operators, of which one is late; undone", limits{requests: 1, rollbacks: 1, leftover: true, looks: 2, rounds: 300}},
 	{"a step fails for good; undone; an instance leaves", limits{requests: 1, rollbacks: 1, leftover: true, fails: true, rounds: 300}},
 	{"a step fails for good; both Secrets of an authority are deleted", limits{losses: 1, leftover: true, fails: true, rounds: 300}},
 }
