@@ -24,7 +24,7 @@ type extEvent int
 
 // Six of each pod, then those of the whole world.
 const (
-	extPodEvents          = 5
+	extPodEvents          = 6
 	extReads     extEvent = 2*extPodEvents + iota - 1
 	extDelayPasses
 	extSoakPasses

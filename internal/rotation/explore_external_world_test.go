@@ -219,7 +219,7 @@ func (w *extWorld) take(s *extStep) bool {
 		w.publish(step, s)
 	case plan.Activate:
 		p := &w.pods[s.which]
-		p.asked = p.published
+		p.asked, p.provenAt, p.proven = p.published, 0, 0 // what was seen of this revision before, when it was active for the first time, is no proof
 		if n, err := strconv.Atoi(step.Revision); err == nil {
 			p.asked = extMaterial(n)
 		}

@@ -156,6 +156,7 @@ func (w *tinyWorld) take(s *tinyStep) (failed bool, broken string) {
 		w.publish(s)
 	case tinyActivate:
 		p := &w.pods[s.which]
+		p.provenAt, p.proven = 0, 0 // what was seen of this revision before is no proof
 		switch {
 		case s.reads:
 			p.asked = p.published
