@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"pgtls.dev/pgtls/api/v1beta1"
+	"pgtls.dev/pgtls/internal/controller/cluster/decide"
 	"pgtls.dev/pgtls/internal/desired"
 )
 
@@ -112,7 +113,7 @@ func TestAnOrphanedClusterIsTakenBack(t *testing.T) {
 	if writes := w.round(); len(writes) != 0 {
 		t.Errorf("at rest: %v", writes)
 	}
-	told := slices.DeleteFunc(w.told(), func(e string) bool { return !strings.Contains(e, string(TakenBack)) })
+	told := slices.DeleteFunc(w.told(), func(e string) bool { return !strings.Contains(e, string(decide.TakenBack)) })
 	if len(told) != len(before) {
 		t.Errorf("%d of %d were told: %v", len(told), len(before), told)
 	}
@@ -131,7 +132,7 @@ func TestWhatAnotherControllerTookStaysItsOwn(t *testing.T) {
 			t.Errorf("%s taken back: %v, want %v", object, got, want)
 		}
 	}
-	if reason, message := w.progressing(); reason != string(OwnedByAnotherController) || !strings.Contains(message, "Other x") || strings.Contains(message, "delete") {
+	if reason, message := w.progressing(); reason != string(decide.OwnedByAnotherController) || !strings.Contains(message, "Other x") || strings.Contains(message, "delete") {
 		t.Errorf("%s %q", reason, message)
 	}
 }
@@ -151,7 +152,7 @@ func TestWhatTheGarbageCollectorIsAboutToTakeIsLeftToIt(t *testing.T) {
 	if _, message := w.progressing(); !strings.Contains(message, "to keep it, remove that owner reference") {
 		t.Errorf("message %q", message)
 	}
-	if w.again == 0 || w.again > soon {
+	if w.again == 0 || w.again > decide.Soon {
 		t.Errorf("the next look is after %v, and no watch tells", w.again)
 	}
 	for object := range everything() { // the garbage collector, and that of the StatefulSets

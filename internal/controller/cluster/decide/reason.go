@@ -1,4 +1,4 @@
-package cluster
+package decide
 
 import (
 	"time"
@@ -58,8 +58,14 @@ type Wait struct {
 	Again   time.Duration // when to look again; 0: a watch tells
 }
 
+// stuck are the reasons that no patience helps.
+var stuck = map[Reason]bool{SpecInvalid: true, ForeignObject: true, OwnedByAnotherController: true, NotLabelled: true, PodCreationDenied: true}
+
+// IsStuck reports whether no patience helps.
+func (r Reason) IsStuck() bool { return stuck[r] }
+
 // How long until the next look at what no watch tells.
 const (
-	soon  = 2 * time.Second  // answers of Patroni and PostgreSQL
-	later = 30 * time.Second // what a person has to change
+	Soon  = 2 * time.Second  // answers of Patroni and PostgreSQL
+	Later = 30 * time.Second // what a person has to change
 )
