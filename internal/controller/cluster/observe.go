@@ -38,6 +38,7 @@ type facts struct {
 	secrets      map[string]*corev1.Secret                // by name
 	configMaps   map[string]*corev1.ConfigMap             // by name; also those of others
 	pooler       *appsv1.Deployment
+	orphans      []string // "Kind name" of what the spec does not want and no controller owns
 }
 
 func observe(ctx context.Context, reader client.Reader, cluster *v1beta1.PostgresCluster) (facts, error) {
@@ -56,8 +57,9 @@ func observe(ctx context.Context, reader client.Reader, cluster *v1beta1.Postgre
 		}
 	}
 	claimant := claimantOf(cluster)
+	live := belonging(statefulSets.Items, claimant)
 	seen := facts{
-		statefulSets: wantedOrOurs(belonging(statefulSets.Items, claimant), cluster),
+		statefulSets: wantedOrOurs(maps.Clone(live), cluster),
 		volumes:      belonging(volumes.Items, claimant),
 		secrets:      belonging(secrets.Items, claimant),
 		configMaps:   map[string]*corev1.ConfigMap{},
@@ -72,6 +74,7 @@ func observe(ctx context.Context, reader client.Reader, cluster *v1beta1.Postgre
 		}
 	}
 	seen.pooler = belonging(deployments.Items, claimant)[desired.PoolerName(cluster.Name)]
+	seen.orphans = orphansOf(cluster, live, seen)
 	return seen, nil
 }
 

@@ -128,48 +128,57 @@ func readiness(cluster *v1beta1.PostgresCluster, seen facts, all []decide.Member
 	return set(decide.AllReady, "every instance and pooler is ready")
 }
 
+// A line is one part of a condition's message.
+type line struct {
+	reason decide.Reason
+	text   string
+}
+
 // progress says what is going on. What a user has to look after comes first: what is stuck, then what failed. What is waited for is left out
-// then: it comes and goes, and each new message is an event.
+// then: it comes and goes, and each new message is an event. What is left alone comes last, and is no progress.
 func progress(done outcome, ready metav1.Condition) metav1.Condition {
-	condition := metav1.Condition{Type: progressingCondition, Status: metav1.ConditionTrue}
-	var parts []string
-	note := func(reason decide.Reason, text string) {
-		if len(parts) == 0 {
-			condition.Reason = string(reason)
-		}
-		if !slices.Contains(parts, text) {
-			parts = append(parts, text)
-		}
-	}
-	for _, wait := range done.waits {
-		if wait.Reason.IsStuck() {
-			note(wait.Reason, wait.Party+": "+wait.Message)
-			condition.Status = metav1.ConditionFalse
-		}
-	}
+	stuck := linesOf(done.waits, decide.Reason.IsStuck)
+	lines := stuck
 	for _, failure := range done.failures {
-		note(decide.StepFailed, failure.Message())
+		lines = append(lines, line{decide.StepFailed, failure.Message()})
 	}
-	attention := len(parts) > 0
-	for _, wait := range done.waits {
-		if !wait.Reason.IsStuck() && !attention {
-			note(wait.Reason, wait.Party+": "+wait.Message)
-		}
+	if len(lines) == 0 {
+		lines = linesOf(done.waits, func(r decide.Reason) bool { return !r.IsStuck() && !r.IsExpected() })
 	}
-	switch {
-	case len(parts) > 0:
-		condition.Message = short(parts)
-	case ready.Status != metav1.ConditionTrue:
-		condition.Reason, condition.Message = ready.Reason, ready.Message
-	default:
-		condition.Status, condition.Reason, condition.Message = metav1.ConditionFalse, string(decide.Settled), "everything is as the spec wants it"
+	if len(lines) == 0 && ready.Status != metav1.ConditionTrue {
+		lines = []line{{decide.Reason(ready.Reason), ready.Message}}
 	}
+	condition := metav1.Condition{Type: progressingCondition, Status: metav1.ConditionTrue}
+	if len(stuck) > 0 || len(lines) == 0 {
+		condition.Status = metav1.ConditionFalse
+	}
+	lines = append(lines, linesOf(done.waits, decide.Reason.IsExpected)...)
+	if len(lines) == 0 {
+		lines = []line{{decide.Settled, "everything is as the spec wants it"}}
+	}
+	condition.Reason, condition.Message = string(lines[0].reason), short(lines)
 	return condition
 }
 
-// short keeps a message in one line that a person reads to its end.
-func short(parts []string) string {
+func linesOf(waits []decide.Wait, which func(decide.Reason) bool) []line {
+	var lines []line
+	for _, wait := range waits {
+		if which(wait.Reason) {
+			lines = append(lines, line{wait.Reason, wait.Party + ": " + wait.Message})
+		}
+	}
+	return lines
+}
+
+// short keeps a message in one line that a person reads to its end, and says each thing once.
+func short(lines []line) string {
 	const most = 5
+	var parts []string
+	for _, l := range lines {
+		if !slices.Contains(parts, l.text) {
+			parts = append(parts, l.text)
+		}
+	}
 	if len(parts) > most {
 		parts = append(parts[:most:most], fmt.Sprintf("and %d more", len(parts)-most))
 	}

@@ -67,6 +67,7 @@ func TestProgressSaysFirstWhatSomebodyHasToLookAfter(t *testing.T) {
 	well := seen(pod("hippo-00-0", ready, inRole("primary")), pod("hippo-00-1", ready))
 	waiting := decide.Wait{Party: "hippo-00-1", Reason: decide.AwaitingMaterial, Message: "no Secret"}
 	foreign := decide.Wait{Party: "Secret x", Reason: decide.NotLabelled, Message: "not ours"}
+	orphan := decide.Wait{Party: "Secret y", Reason: decide.OrphanNotWanted, Message: "left"}
 	denied := decide.Wait{Party: "StatefulSet x", Reason: decide.PodCreationDenied, Message: "quota"}
 	failed := attempt.Failure{Step: "make services", About: "Service zoo/x", Text: "AddressesExhausted: none is free"}
 	for _, c := range []struct {
@@ -81,6 +82,10 @@ func TestProgressSaysFirstWhatSomebodyHasToLookAfter(t *testing.T) {
 		{"waiting", well, outcome{waits: []decide.Wait{waiting}}, "True AwaitingMaterial", "hippo-00-1: no Secret"},
 		{"stuck", well, outcome{waits: []decide.Wait{waiting, foreign}, failures: []attempt.Failure{failed}}, "False NotLabelled", "Secret x: not ours; Service zoo/x: AddressesExhausted: none is free"},
 		{"failed", well, outcome{waits: []decide.Wait{waiting}, failures: []attempt.Failure{failed, failed}}, "True StepFailed", "Service zoo/x: AddressesExhausted: none is free"},
+		{"orphans", well, outcome{waits: []decide.Wait{orphan}}, "False OrphanNotWanted", "Secret y: left"},
+		{"orphans, and not ready", seen(), outcome{waits: []decide.Wait{orphan}}, "True NoPrimary", "no instance is a primary that is ready; Secret y: left"},
+		{"orphans while there is progress", well, outcome{waits: []decide.Wait{orphan, waiting}}, "True AwaitingMaterial", "hippo-00-1: no Secret; Secret y: left"},
+		{"orphans, and a failure", well, outcome{waits: []decide.Wait{orphan, waiting}, failures: []attempt.Failure{failed}}, "True StepFailed", "none is free; Secret y: left"},
 		{"denied", seen(), outcome{waits: []decide.Wait{denied}}, "False PodCreationDenied", "StatefulSet x: quota"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -39,5 +39,6 @@ func steps() []step {
 		{name: "restart instances", run: restartInstances},
 		{name: "make users and databases", run: makeUsersAndDatabases},
 		{name: "look for denied pods", run: lookForDeniedPods},
+		{name: "report orphans", run: reportOrphans},
 	}
 }

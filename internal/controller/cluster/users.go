@@ -17,10 +17,8 @@ func keepUserSecrets(ctx context.Context, r *round) ([]decide.Wait, error) {
 		bundle = ca.Data["ca.crt"]
 	}
 	var waits []decide.Wait
-	wanted := map[string]bool{}
 	for _, user := range desired.Users(r.seen.cluster) {
 		name := desired.UserSecret(r.seen.cluster.Name, user.Name)
-		wanted[name] = true
 		var data map[string][]byte
 		if live := r.seen.secrets[name]; live != nil {
 			data = live.Data
@@ -35,11 +33,12 @@ func keepUserSecrets(ctx context.Context, r *round) ([]decide.Wait, error) {
 			r.secrets[name] = secret // what makeUsersAndDatabases goes by
 		}
 	}
-	deleteOtherUserSecrets(ctx, r, wanted)
+	deleteOtherUserSecrets(ctx, r)
 	return waits, nil
 }
 
-func deleteOtherUserSecrets(ctx context.Context, r *round, wanted map[string]bool) {
+func deleteOtherUserSecrets(ctx context.Context, r *round) {
+	wanted := userSecrets(r.seen.cluster)
 	for name, secret := range r.seen.secrets {
 		if secret.Labels[desired.UserLabel] != "" && !wanted[name] {
 			r.objects.remove(ctx, secret)

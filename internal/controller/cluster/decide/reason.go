@@ -29,6 +29,7 @@ const (
 	ReplacingInstance   Reason = "ReplacingInstance"   // a pod was deleted so that it comes back as the spec wants it
 	RemovingInstance    Reason = "RemovingInstance"    // an instance that the spec wants no more is going
 	SwitchingOver       Reason = "SwitchingOver"       // another instance becomes the primary, so that this one can go
+	OrphanNotWanted     Reason = "OrphanNotWanted"     // what an earlier cluster left and the spec does not want is left alone
 	RestartingInstance  Reason = "RestartingInstance"  // a setting takes a restart of PostgreSQL
 
 	// About whose an object is.
@@ -63,6 +64,9 @@ var stuck = map[Reason]bool{SpecInvalid: true, ForeignObject: true, OwnedByAnoth
 
 // IsStuck reports whether no patience helps.
 func (r Reason) IsStuck() bool { return stuck[r] }
+
+// IsExpected reports whether nothing is wrong and nothing is going on: the reason only says what is left alone.
+func (r Reason) IsExpected() bool { return r == OrphanNotWanted }
 
 // How long until the next look at what no watch tells.
 const (
