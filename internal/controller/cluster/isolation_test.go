@@ -52,7 +52,7 @@ func everything() map[string][]string {
 func emptyOf(kind string) client.Object {
 	return map[string]client.Object{
 		"ServiceAccount": &corev1.ServiceAccount{}, "Role": &rbacv1.Role{}, "RoleBinding": &rbacv1.RoleBinding{}, "ConfigMap": &corev1.ConfigMap{},
-		"PersistentVolumeClaim": &corev1.PersistentVolumeClaim{}, "Service": &corev1.Service{}, "Secret": &corev1.Secret{},
+		"PersistentVolumeClaim": &corev1.PersistentVolumeClaim{}, "Service": &corev1.Service{}, "Secret": &corev1.Secret{}, "ResourceQuota": &corev1.ResourceQuota{},
 		"StatefulSet": &appsv1.StatefulSet{}, "Deployment": &appsv1.Deployment{},
 		"PodDisruptionBudget": &policyv1.PodDisruptionBudget{}, "NetworkPolicy": &networkingv1.NetworkPolicy{},
 	}[kind]

@@ -57,7 +57,7 @@ func SetupWithManager(m manager.Manager, options Options) error {
 		connect:  wire{},
 		restarts: decide.NewRestarts(),
 		attempts: attempt.NewMemory(),
-		denials:  denials{memory: denial.NewMemory(), events: denial.ReadEvents(m.GetAPIReader())},
+		denials:  denials{memory: denial.NewMemory(), events: denial.ReadEvents(m.GetAPIReader()), quotas: denial.ReadQuotas(m.GetAPIReader())},
 		now:      options.Now,
 	}
 	concurrency := options.Concurrency

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -14,6 +15,7 @@ import (
 	"pgtls.dev/pgtls/internal/controller/cluster/attempt"
 	"pgtls.dev/pgtls/internal/controller/cluster/decide"
 	"pgtls.dev/pgtls/internal/delivery/kube"
+	"pgtls.dev/pgtls/internal/desired"
 )
 
 // A writer writes the objects of a cluster. It decides about none.
@@ -172,6 +174,19 @@ func (w *writer) removeNamed(ctx context.Context, objects ...client.Object) (gon
 		gone = (w.remove(ctx, object) || !metav1.IsControlledBy(object, w.cluster)) && gone
 	}
 	return gone, nil
+}
+
+// prompt changes an annotation of what makes pods, outside of its pod template: Kubernetes looks at it at once, whatever its own pause is.
+func (w *writer) prompt(ctx context.Context, maker client.Object, now time.Time) {
+	name, err := w.applier.Name(maker)
+	if err != nil {
+		w.ledger.Fail(err)
+		return
+	}
+	_ = w.ledger.Try(ctx, "prompt "+objectName(name.Kind, name.Name), func() error {
+		_, err := w.applier.PatchAnnotation(ctx, maker, desired.PromptAnnotation, now.UTC().Format(time.RFC3339))
+		return err
+	})
 }
 
 // permit returns nil when the namespace may be written to, also by what is no object, such as Patroni's configuration.
