@@ -19,13 +19,6 @@ func (k *kit) elsewhere(name string, usage x509.ExtKeyUsage) elsewhere {
 	return elsewhere{leaf.ChainPEM(), leaf.KeyPEM(), root.PEM()}
 }
 
-func must[T any](v T, err error) T {
-	if err != nil {
-		panic(err)
-	}
-	return v
-}
-
 // TestMaterialWithCustomCertificatesByHand: what the process presents may be less than strict where it comes from elsewhere, and
 // what the agent itself presents may not. The anchors from elsewhere stand beside the cluster's own and do no harm.
 func TestMaterialWithCustomCertificatesByHand(t *testing.T) {
