@@ -19,6 +19,7 @@ func activate(ctx context.Context, v *round, step plan.Activate) error {
 		return client.IgnoreNotFound(err) // a pod that is gone serves nothing
 	}
 	if changed {
+		v.Proofs.Renounce(v.Pods[step.Pod].UID)
 		sendEvent(v, eventNormal, eventActivated, "pod %s was asked to use revision %s of %s", step.Pod, step.Revision, step.Party)
 	}
 	return nil

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"pgtls.dev/pgtls/internal/controller/tls/material"
 	"pgtls.dev/pgtls/internal/delivery/kube"
@@ -24,6 +25,8 @@ func publishTrust(ctx context.Context, v *round, step plan.PublishTrust) error {
 		ObjectMeta: desired.Meta(v.Cluster, desired.CAConfigMap(v.Cluster.Name), desired.ComponentLabels(v.Cluster.Name, desired.TLSComponent), v.Cluster.Spec.Metadata),
 		Data:       map[string]string{material.AuthorityCertificate: string(bundle)},
 	}
+	// From now on clients that follow it have time to take it.
+	metav1.SetMetaDataAnnotation(&config.ObjectMeta, material.ChangedAnnotation, v.Observed.Now.UTC().Format(material.TimeLayout))
 	if v.PublicTrust == nil {
 		return createConfigMap(ctx, v, config)
 	}

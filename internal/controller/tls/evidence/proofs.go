@@ -143,6 +143,19 @@ func (p *Proofs) Saw(uid types.UID, revision string) bool {
 	return false
 }
 
+// Renounce makes every proof of a pod stale: the pod is asked for a revision that it may have served before, and what was seen then
+// says nothing of now.
+func (p *Proofs) Renounce(uid types.UID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for key, last := range p.seen {
+		if key.uid == uid {
+			last.Revision = ""
+			p.seen[key] = last
+		}
+	}
+}
+
 // KeepOnly forgets a cluster's pods that are gone.
 func (p *Proofs) KeepOnly(cluster types.NamespacedName, keys map[Run]bool) {
 	p.mu.Lock()

@@ -3,6 +3,7 @@ package gather
 import (
 	"context"
 	"fmt"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -28,6 +29,9 @@ func gatherPublicTrust(ctx context.Context, v *look) error {
 		trust.State = facts.Foreign
 	default:
 		trust.State, v.PublicTrust = facts.Present, &config
+		if at, err := time.Parse(material.TimeLayout, config.Annotations[material.ChangedAnnotation]); err == nil {
+			trust.ChangedAt = at
+		}
 		if anchors, err := pki.ParseBundle([]byte(config.Data[material.AuthorityCertificate])); err == nil {
 			trust.Anchors, v.public = material.Fingerprints(anchors), anchors
 		}

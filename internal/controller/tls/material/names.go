@@ -26,6 +26,7 @@ const (
 	NudgeAnnotation        = "pgtls.dev/nudge"              // on a pod: any new value, so that its kubelet looks again
 	RenewRequestAnnotation = "pgtls.dev/renew-requested-at" // on a PostgresCluster, by a user: any new value
 	AnsweredAnnotation     = "pgtls.dev/renew-answered"     // on a material Secret: the request it was issued for
+	ChangedAnnotation      = "pgtls.dev/changed-at"         // on the clients' ConfigMap: when its bundle was last written
 	RevisionAnnotation     = "pgtls.dev/revision"           // on a material Secret, for people; on the record, to tell what somebody altered
 	ApplicationLabel       = "pgtls.dev/application"        // on the Secret of an application's certificate: the user
 	DomainLabel            = "pgtls.dev/domain"             // on an authority's Secret
