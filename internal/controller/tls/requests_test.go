@@ -35,7 +35,7 @@ func issuedBy(server, clients string) func(*v1beta1.PostgresCluster) {
 }
 
 // certificate is a Certificate; nil when there is none.
-func (h *house) certificate(name string) *unstructured.Unstructured {
+func (h *fixture) certificate(name string) *unstructured.Unstructured {
 	h.t.Helper()
 	certificate := &unstructured.Unstructured{}
 	certificate.SetGroupVersionKind(certmanager.CertificateGVK)
@@ -59,7 +59,7 @@ func field(t *testing.T, certificate *unstructured.Unstructured, path ...string)
 }
 
 func TestAnIssuerIsAskedForACertificatePerSlot(t *testing.T) {
-	h := newHouse(t)
+	h := newFixture(t)
 	h.change(issuedBy("company", "clients"))
 	h.reconcile()
 	for name, want := range map[string]struct {
@@ -96,7 +96,7 @@ func TestAnIssuerIsAskedForACertificatePerSlot(t *testing.T) {
 }
 
 func TestWhatTheSpecNoLongerWantsIsTakenBack(t *testing.T) {
-	h := newHouse(t)
+	h := newFixture(t)
 	h.change(issuedBy("company", "clients"))
 	h.reconcile()
 	h.change(issuedBy("company", ""))
@@ -230,7 +230,7 @@ func TestAnIssuerThatCannotBeAskedHoldsUpNothingElse(t *testing.T) {
 }
 
 func TestACertificateThatCannotBeTakenBackIsNotForgotten(t *testing.T) {
-	h := newHouse(t)
+	h := newFixture(t)
 	h.change(issuedBy("", "clients"))
 	h.reconcile()
 	h.around = func(write string, do func() error) error {

@@ -193,7 +193,7 @@ func TestEachChangeIsOneEvent(t *testing.T) {
 }
 
 // quietKeepingEvents is quiet without forgetting.
-func (h *house) quietKeepingEvents() {
+func (h *fixture) quietKeepingEvents() {
 	h.t.Helper()
 	for range 10 {
 		if _, writes := h.reconcile(); len(writes) == 0 {
