@@ -296,7 +296,7 @@ func TestARevokedCertificateIsRefusedByTheCanaryAndThenByAll(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h, pods, alice, bob := revokedAlice(t)
 		for _, together := range [][]string{{"hippo-a-1-0"}, {"hippo-a-0-0", "hippo-a-2-0"}} {
-			if got := h.asks(pods); !slices.Equal(got, together) {
+			if got := h.podActions(pods); !slices.Equal(got, together) {
 				t.Fatalf("asked %v, want %v", got, together)
 			}
 			for _, name := range together {
@@ -342,12 +342,12 @@ func TestARevokedCertificateIsRefusedByTheCanaryAndThenByAll(t *testing.T) {
 func TestListsThatAreNotInForceStopTheStage(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h, pods, _, _ := revokedAlice(t)
-		h.asks(pods)
+		h.podActions(pods)
 		canary := pods["hippo-a-1-0"]
 		canary.keepLists = true
 		canary.install()
 		for range 3 {
-			if got := h.asks(pods); len(got) > 0 {
+			if got := h.podActions(pods); len(got) > 0 {
 				t.Fatalf("the canary has not loaded its lists, and asked are %v", got)
 			}
 		}
@@ -361,7 +361,7 @@ func TestListsThatAreNotInForceStopTheStage(t *testing.T) {
 		canary.keepLists = false
 		canary.install()
 		h.pass(2 * time.Second)
-		if got := h.asks(pods); !slices.Equal(got, []string{"hippo-a-0-0", "hippo-a-2-0"}) {
+		if got := h.podActions(pods); !slices.Equal(got, []string{"hippo-a-0-0", "hippo-a-2-0"}) {
 			t.Errorf("the lists are loaded, and asked are %v", got)
 		}
 	})
@@ -472,14 +472,14 @@ func TestTheListOfALostAuthorityIsKept(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h, pods, alice, _ := revokedAlice(t)
 		for range 3 {
-			for _, name := range h.asks(pods) {
+			for _, name := range h.podActions(pods) {
 				pods[name].install()
 			}
 		}
 		h.quiet()
 		h.lose("hippo-client-ca-g1")
 		h.pass(time.Minute)
-		h.asks(pods)
+		h.podActions(pods)
 		anchors, err := pki.ParseBundle(h.secret("hippo-a-1-tls").Data[agentapi.ClientBundle])
 		if err != nil || len(anchors) != 2 {
 			t.Fatalf("%d anchors, %v", len(anchors), err)

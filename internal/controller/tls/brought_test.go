@@ -131,7 +131,7 @@ func adoption(policy string) func(*v1beta1.PostgresCluster) {
 func (h *fixture) onTheWay(pods map[string]*simPod) (order []string) {
 	h.t.Helper()
 	for range 100 {
-		asked := h.asks(pods)
+		asked := h.podActions(pods)
 		h.everybodyIsAccepted(pods)
 		h.theirsAreUntouched()
 		if len(asked) == 0 && len(h.writes) == 0 {
@@ -145,7 +145,7 @@ func (h *fixture) onTheWay(pods map[string]*simPod) (order []string) {
 			pods[name].install()
 		}
 	}
-	h.t.Fatalf("it does not come to rest: %v, waiting for %+v", h.writes, h.cluster().Status.TLS.Blockers)
+	h.t.Fatalf("did not converge: %v, waiting for %+v", h.writes, h.cluster().Status.TLS.Blockers)
 	return nil
 }
 

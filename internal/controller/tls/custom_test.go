@@ -110,7 +110,7 @@ func TestTheConditionSaysPresentedWhenThePodsPresentIt(t *testing.T) {
 				h.onTheWay(pods)
 				h.follow()
 				for range 40 {
-					asked := h.asks(pods)
+					asked := h.podActions(pods)
 					c := h.conditionOf(s.Condition)
 					if len(asked) == 0 && len(h.writes) == 0 {
 						break
@@ -541,7 +541,7 @@ func TestImmediateWaitsForNobody(t *testing.T) {
 		h.change(adoption(v1beta1.AdoptImmediate))
 		h.change(naming(serverSlot, brought))
 		for range 10 {
-			for _, name := range h.asks(pods) {
+			for _, name := range h.podActions(pods) {
 				pods[name].install()
 			}
 		}
@@ -626,7 +626,7 @@ func TestNearItsEndTheOwnLeafTakesItsPlace(t *testing.T) {
 		}
 		h.pass(6*time.Hour - 9*time.Minute - passed)
 		for range 5 { // it is urgent, so that pods may be asked at once
-			for _, name := range h.asks(pods) {
+			for _, name := range h.podActions(pods) {
 				pods[name].install()
 			}
 			h.everybodyIsAccepted(pods)

@@ -240,12 +240,12 @@ func (h *fixture) quiet() {
 		}
 		synctest.Wait() // for what the agents report
 	}
-	h.t.Fatalf("it does not come to rest: %v", h.writes)
+	h.t.Fatalf("did not converge: %v", h.writes)
 }
 
-// asks reconciles once, after all that the agents said has been heard, and
+// podActions reconciles once, after all that the agents said has been heard, and
 // returns the pods that are asked for what they do not use.
-func (h *fixture) asks(pods map[string]*simPod) []string {
+func (h *fixture) podActions(pods map[string]*simPod) []string {
 	h.t.Helper()
 	synctest.Wait()
 	h.reconcile()

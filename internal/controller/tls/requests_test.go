@@ -201,13 +201,13 @@ func TestAnIssuerThatCannotBeAskedHoldsUpNothingElse(t *testing.T) {
 				}
 				h.change(issuedBy("company", ""))
 				for range 3 {
-					h.asks(pods)
+					h.podActions(pods)
 				}
 				h.wants(serverSlot.Condition, metav1.ConditionFalse, string(snapshot.AwaitingIssuer), "Certificate hippo-instances-cert", "ApplyCertificate")
 				h.request("monday")
 				var order []string
 				for range 20 {
-					for _, name := range h.asks(pods) {
+					for _, name := range h.podActions(pods) {
 						order = append(order, name)
 						pods[name].install()
 					}
@@ -220,7 +220,7 @@ func TestAnIssuerThatCannotBeAskedHoldsUpNothingElse(t *testing.T) {
 				}
 				h.around = nil
 				h.pass(retryMax)
-				h.asks(pods)
+				h.podActions(pods)
 				if h.certificate("hippo-instances-cert") == nil {
 					t.Error("it answers again, and was not asked")
 				}

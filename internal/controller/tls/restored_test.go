@@ -131,7 +131,7 @@ func TestAnOldBackupBringsNoRetiredAuthorityBack(t *testing.T) {
 func (h *fixture) converge(pods map[string]*simPod) {
 	h.t.Helper()
 	for range 60 {
-		for _, name := range h.asks(pods) {
+		for _, name := range h.podActions(pods) {
 			pods[name].install()
 		}
 		h.pass(retryMax)

@@ -103,7 +103,7 @@ func TestARecordThatIsLostOnTheWayChangesNoOutcome(t *testing.T) {
 					rounds := 0
 					through := func() {
 						for range 60 {
-							asked := h.asks(pods)
+							asked := h.podActions(pods)
 							h.everybodyIsAccepted(pods)
 							if rounds++; rounds == n+1 && h.stored()[record] != nil {
 								lost[way](h)
@@ -116,7 +116,7 @@ func TestARecordThatIsLostOnTheWayChangesNoOutcome(t *testing.T) {
 								pods[name].install()
 							}
 						}
-						t.Fatalf("it does not come to rest: %v", h.writes)
+						t.Fatalf("did not converge: %v", h.writes)
 					}
 					for range 3 {
 						through()
