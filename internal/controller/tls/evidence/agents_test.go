@@ -152,13 +152,13 @@ func TestAReportIsPushedWhenItChangesAndNotAskedForAgainAndAgain(t *testing.T) {
 		w.serve()
 		w.watch()
 		if w.sequence() != 1 || w.reported() != 1 {
-			t.Fatalf("the first report is not there, or not told: %d", w.sequence())
+			t.Fatalf("the first report is not there, or not passed on: %d", w.sequence())
 		}
 		start := time.Now()
 		w.agent.Say(func(r *agentapi.Report) { r.Active = "abc" })
 		synctest.Wait()
 		if w.sequence() != 2 || w.reported() != 1 || time.Since(start) != 0 {
-			t.Errorf("a change took %s to be told", time.Since(start))
+			t.Errorf("a change took %s to be passed on", time.Since(start))
 		}
 		if got := w.agents.Report(theKey).Active; got != "abc" {
 			t.Errorf("active = %q", got)
@@ -170,7 +170,7 @@ func TestAReportIsPushedWhenItChangesAndNotAskedForAgainAndAgain(t *testing.T) {
 			t.Errorf("in ten quiet minutes it was asked %d times, want one for each 55 s", asked)
 		}
 		if n := w.reported(); n > 0 {
-			t.Errorf("nothing changed, and the cluster was told %d times", n)
+			t.Errorf("nothing changed, and %d reports were passed on", n)
 		}
 		query, err := url.ParseQuery(w.agent.Queries()[before])
 		if err != nil || query.Get("after") != "2" || query.Get("boot") != "boot-1" || query.Get("wait") != "55" {
@@ -307,7 +307,7 @@ func TestARenewedIdentityEndsThePauseAfterARefusal(t *testing.T) {
 		}
 		w.watch() // with the same: nothing to wake for
 		if w.reported() != 1 {
-			t.Error("the report was not told once")
+			t.Error("the report was not passed on exactly once")
 		}
 	})
 }
@@ -355,7 +355,7 @@ func TestWhoIsNotFollowedAnyMoreCostsNothing(t *testing.T) {
 			t.Errorf("it is followed no more, and was dialed %d times", n)
 		}
 		if w.agents.Report(theKey) != nil || w.reported() != 0 {
-			t.Error("it is followed no more, and still tells")
+			t.Error("it is followed no more, and reports are still passed on")
 		}
 		w.watch()
 		if w.agents.Report(theKey) == nil {
@@ -372,7 +372,7 @@ func TestFollowingEndsWithTheOperator(t *testing.T) {
 		w.stop()
 		synctest.Wait()
 		if w.reported() != 1 {
-			t.Error("the end of the operator was told as news")
+			t.Error("the end of the operator was passed on as a report")
 		}
 	})
 }
