@@ -27,7 +27,7 @@ import (
 // re-key that nobody disturbed, all but Events and Leases; each is done by the API server, and unknown to the operator when it dies.
 // "make test": after one write of three; "make soak": after each.
 func rekeyCrash(s *story) {
-	c := s.born(s.cluster().WithInstances(1).WithPoolers(1).With(withoutSoak))
+	c := s.rolledOut(s.cluster().WithInstances(1).WithPoolers(1).With(withoutSoak))
 	authorities := s.authoritiesOf(c)
 	apps := s.applications(c)
 	r := &rekeying{story: s, cluster: c, operator: s.operatorHere(c), domain: "server", generation: 1}
