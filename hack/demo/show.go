@@ -20,8 +20,8 @@ const (
 	poolers   = 2
 	renewals  = 3
 
-	firstRolloutLimit   = 5 * time.Minute
-	renewalLimit = 2 * time.Minute
+	firstRolloutLimit = 5 * time.Minute
+	renewalLimit      = 2 * time.Minute
 )
 
 // rates that a machine with two cores bears without sweat.

@@ -18,7 +18,7 @@ import (
 
 const (
 	firstRolloutLimit = 4 * time.Minute
-	readyLimit = 2 * time.Minute
+	readyLimit        = 2 * time.Minute
 )
 
 // A living cluster, with a client pod beside it.

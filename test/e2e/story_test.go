@@ -26,11 +26,11 @@ import (
 // What takes the operator or a kubelet away from every cluster is always alone.
 var stories = []struct {
 	name       string
-	run       func(*story)
+	run        func(*story)
 	sideBySide bool
 	shares     bool
 }{
-	{name: "leaving", run: leaving}, // takes the CRD away: no other story has a cluster yet
+	{name: "leaving", run: leaving},               // takes the CRD away: no other story has a cluster yet
 	{name: "born-with-tls", run: initialIssuance}, // the name of its figures stays
 	{name: "bad-input", run: badInput, shares: true},
 	{name: "postgres-15", run: postgres15, shares: true},
