@@ -13,7 +13,7 @@ type authorities struct {
 	key     string
 	given   bool                // there is a ca.crt with something in it
 	anchors []*x509.Certificate // usable now, each once
-	issuers []*x509.Certificate // CAs that somebody else signed: no anchors, but they may complete a chain
+	issuers []*x509.Certificate // CAs of another issuer: no anchors, but they may complete a chain
 	dropped []dropped
 }
 

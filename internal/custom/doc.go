@@ -22,7 +22,7 @@
 //   - A self-signed certificate that is its own anchor, whether it calls itself a CA or not: renewing it takes every
 //     client away at once, which is the outage that pgtls exists to prevent. If it is a CA, each pod's key could sign more.
 //   - A leaf that is a CA, for the same.
-//   - Ed25519 for a pooler: PgBouncer has no channel binding, and one that has it lets nobody in.
-//   - A block with something before its first dash, which OpenSSL skips without a word: nobody has put it there to be skipped.
+//   - Ed25519 for a pooler: PgBouncer has no channel binding, and a version that has it accepts no login.
+//   - A block with something before its first dash, which OpenSSL skips in silence: the block was not meant to be skipped.
 //   - An OpenSSL "TRUSTED CERTIFICATE" among anchors: OpenSSL alone reads it, and PostgreSQL does not even so.
 package custom

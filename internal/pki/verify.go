@@ -155,7 +155,7 @@ func checkRequest(r VerifyRequest) error {
 
 // checkAnchor accepts what OpenSSL ends a path at: a CA that signed itself.
 // Its time is not looked at here, since an expired anchor that nothing depends on does no harm. SHA-1 in its own
-// signature passes, as everywhere: nobody's trust rests on it.
+// signature passes, as in every verifier: no trust rests on it.
 func checkAnchor(what string, c *x509.Certificate) error {
 	const remedy = "keep only self-signed CA certificates as trust anchors and put intermediates into the chain"
 	if err := checkSigner(what, c, remedy); err != nil {

@@ -131,7 +131,7 @@ func (s *story) isQuarantined(c *living, wrong corpus.Case, good map[string]map[
 	}
 	s.verdict(c, p, wrong.Name, func(condition metav1.Condition) bool {
 		return condition.Status == metav1.ConditionFalse && condition.Reason == string(wrong.Want) &&
-			strings.Contains(condition.Message, secretOf(p)) && strings.Contains(condition.Message, "goes on being presented") && !strings.Contains(condition.Message, "\n")
+			strings.Contains(condition.Message, secretOf(p)) && strings.Contains(condition.Message, "the pods keep presenting") && !strings.Contains(condition.Message, "\n")
 	})
 	if diff := cmp.Diff(before, s.presentedEverywhere(c)); diff != "" {
 		s.Errorf("%s: something else is presented (-before +after):\n%s", wrong.Name, diff)

@@ -197,7 +197,7 @@ func TestWhatIsRefusedChangesNothing(t *testing.T) {
 				before := h.recorded()
 				c.how(h)
 				h.onTheWay(pods)
-				h.wants(serverSlot.Condition, metav1.ConditionFalse, string(c.reason), c.says, "goes on being presented")
+				h.wants(serverSlot.Condition, metav1.ConditionFalse, string(c.reason), c.says, "the pods keep presenting")
 				told := eventsOf(h.events(), string(c.reason))
 				if len(told) != 1 || !strings.HasPrefix(told[0], "Warning") {
 					t.Errorf("events = %q, want one warning", told)

@@ -278,6 +278,6 @@ func TestWhatWasIssuedStaysWhileTheIssuerIsAway(t *testing.T) {
 		h.wants(poolerSlot.Condition, metav1.ConditionTrue, "Presented", "warning: Certificate hippo-pgbouncer-cert", "Unexplained")
 		h.delete(h.secret("hippo-instances-cert"))
 		h.onTheWay(pods)
-		h.wants(serverSlot.Condition, metav1.ConditionFalse, string(snapshot.AwaitingIssuer), "Unexplained", "goes on being presented")
+		h.wants(serverSlot.Condition, metav1.ConditionFalse, string(snapshot.AwaitingIssuer), "Unexplained", "the pods keep presenting")
 	})
 }

@@ -247,7 +247,7 @@ func TestWhatTheSpecTrustsBesidesJoinsTheBundlesOfItsDomain(t *testing.T) {
 				h.onTheWay(pods)
 				h.pass(48 * time.Hour)
 				h.onTheWay(pods)
-				h.wants(trustCondition(domain), metav1.ConditionFalse, string(snapshot.SourceMissing), "ConfigMap bundle", "goes on being trusted")
+				h.wants(trustCondition(domain), metav1.ConditionFalse, string(snapshot.SourceMissing), "ConfigMap bundle", "the previous anchors stay trusted")
 				if told := eventsOf(h.events(), string(snapshot.SourceMissing)); len(told) != 1 {
 					t.Errorf("events = %q, want one", told)
 				}
