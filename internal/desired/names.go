@@ -18,6 +18,7 @@ const (
 	RoleLabel        = "role"                   // written by Patroni: PrimaryRole or ReplicaRole
 
 	ActivateAnnotation   = "pgtls.dev/activate"    // on pods, by the TLS controller: the revision to use
+	PromptAnnotation     = "pgtls.dev/prompted"    // on StatefulSets and Deployments whose pods were denied: when Kubernetes was prompted to try again
 	ConfigHashAnnotation = "pgtls.dev/config-hash" // on pod templates: a changed configuration makes new pods
 )
 

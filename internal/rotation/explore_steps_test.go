@@ -156,6 +156,7 @@ func (w *tinyWorld) take(s *tinyStep) (failed bool, broken string) {
 		w.publish(s)
 	case tinyActivate:
 		p := &w.pods[s.which]
+		p.provenAt, p.proven = 0, 0 // what was seen of this revision before is no proof
 		switch {
 		case s.reads:
 			p.asked = p.published
@@ -174,6 +175,47 @@ func (w *tinyWorld) take(s *tinyStep) (failed bool, broken string) {
 		w.changed(s.on())
 	}
 	return failed, broken
+}
+
+// typed is a step as the invariants judge it.
+func (s *tinyStep) typed(w *tinyWorld) plan.Step {
+	g, active := int(s.generation), int(s.active)
+	switch s.op {
+	case tinyTrustNew:
+		return plan.TrustNew{Domain: facts.Server, Generation: g, Active: active, Bridged: s.bridged}
+	case tinySwitchSigner:
+		return plan.SwitchSigner{Domain: facts.Server, Generation: g}
+	case tinyRollBack:
+		return plan.RollBack{Domain: facts.Server, Generation: g, To: active}
+	case tinyDropOld:
+		return plan.DropOld{Domain: facts.Server, Generation: g, Active: active}
+	case tinyDiscard:
+		return plan.DiscardAuthority{Domain: facts.Server, Generation: g}
+	case tinyPublishTrust:
+		return plan.PublishTrust{Anchors: anchorNames(s.anchors)}
+	case tinyPublish:
+		p := plan.Publish{Party: "operator", Anchors: facts.Bundles{Server: anchorNames(s.anchors)}, Active: plan.PerDomain[int]{Server: active}}
+		if s.which < 2 {
+			p.Party = tinyParties[s.which]
+		}
+		if s.reissue {
+			p.Reissue = []facts.Domain{facts.Server}
+		}
+		for _, b := range s.chain {
+			if b != 0 {
+				p.Chain.Server = append(p.Chain.Server, b.String())
+			}
+		}
+		return p
+	case tinyActivate:
+		asked := w.second.asks[s.which]
+		if s.reads {
+			asked = w.pods[s.which].published
+		}
+		return plan.Activate{Party: tinyParties[s.which], Pod: tinyPodNames[s.which], Revision: asked.revision()}
+	default:
+		return plan.Prove{Pod: tinyPodNames[s.which]}
+	}
 }
 
 // changed notes that an object is another than the second operator has seen.

@@ -156,7 +156,7 @@ func firstWorld(l limits) tinyWorld {
 	return tinyWorld{
 		authorities: [3]tinyAuthority{{made: true, stored: true}},
 		operator:    bit(1), config: bit(1), follower: bit(1), leftover: l.leftover,
-		requests: l.requests, rolls: l.rollbacks, losses: l.losses, taints: l.taints, looks: l.looks, breaks: l.fails != 0,
+		requests: l.requests, rolls: l.rollbacks, losses: l.losses, taints: l.taints, looks: l.looks, breaks: l.fails,
 		pods: [2]tinyPod{pod, pod},
 	}
 }
@@ -282,13 +282,13 @@ func (w tinyWorld) happens(e event, l *limits) (tinyWorld, bool) {
 	case hidesReport:
 		w.hidden ^= hiddenReport & l.hides
 	default:
-		w.fromOutside(e, l)
+		w.fromOutside(e)
 	}
 	return w, w != was
 }
 
 // fromOutside does what a cluster that is left alone is spared.
-func (w *tinyWorld) fromOutside(e event, l *limits) {
+func (w *tinyWorld) fromOutside(e event) {
 	switch {
 	case e == asksForRekey && w.requests > 0:
 		w.requests--
@@ -296,7 +296,7 @@ func (w *tinyWorld) fromOutside(e event, l *limits) {
 	case e == asksForRollback && w.rolls > 0:
 		w.rolls--
 		w.rollback++
-	case e >= losesG1 && e <= losesG3 && w.losses > 0 && w.authorities[e-losesG1].stored && (!l.newest || e == losesG3 || !w.authorities[e-losesG1+1].stored):
+	case e >= losesG1 && e <= losesG3 && w.losses > 0 && w.authorities[e-losesG1].stored:
 		a := &w.authorities[e-losesG1]
 		w.losses--
 		w.cut = w.cut || a.by != 0
@@ -306,7 +306,7 @@ func (w *tinyWorld) fromOutside(e event, l *limits) {
 		w.taints--
 		w.tainted = uint8(e-taintsG1) + 1
 		w.cut = true
-	case e >= failsFirst && w.breaks && l.fails&(1<<(e-failsFirst)) != 0:
+	case e >= failsFirst && w.breaks:
 		w.breaks, w.fails = false, tinyFailing(e-failsFirst)+1
 	}
 }

@@ -99,7 +99,7 @@ func TestAnAnchorStaysWhileItIsPresented(t *testing.T) {
 		{"it is damaged, and a pod may present it", []fact{leaving, customGarbled("db-0"), unreachable("db-1-0")},
 			[]string{"publish db-1 [] own [server]: CustomChanged", "publish db-0 [] own [server]: Damaged", "wait for db-1-0: AgentUnreachable"}, plan.Renewing},
 	})
-	decidesWithout(t, guardAnchorPublished, []string{"dropanchor server acme: Unused"}, leaving)
+	decidesWithout(t, guardAnchorPublished, []string{"dropanchor server acme: Unused"}, leaving, failed(plan.Publish{Party: "db-1"}), failed(plan.Publish{Party: "db-2"}), failed(plan.Publish{Party: "db-0"}))
 }
 
 // Whoever is connected with a certificate that an anchor vouches for would be refused when he comes again.

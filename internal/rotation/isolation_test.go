@@ -82,7 +82,7 @@ func (h *isolation) wishes(t *rapid.T) map[int][]fact {
 	return days
 }
 
-// day lives a day, and looks at every leaf in every hour of it.
+// day lives a day, and looks at every leaf every three hours.
 func (h *isolation) day(t *rapid.T) {
 	for until := h.w.now.Add(day); h.w.now.Before(until); {
 		h.w.forgetFailures()
@@ -95,7 +95,7 @@ func (h *isolation) day(t *rapid.T) {
 		if planned.Wake.After(h.w.now) && planned.Wake.Before(until) {
 			wake = planned.Wake
 		}
-		h.w.now = h.w.now.Add(min(time.Hour, wake.Sub(h.w.now)))
+		h.w.now = h.w.now.Add(min(3*time.Hour, wake.Sub(h.w.now)))
 		h.w.agents()
 		h.othersLive(t)
 	}

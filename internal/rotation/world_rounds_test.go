@@ -3,6 +3,7 @@ package rotation
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -90,17 +91,31 @@ func (w *world) rest(limit int) (plan.Plan, int, error) {
 		limit, strings.Join(w.log[max(0, len(w.log)-20):], "\n"))
 }
 
-// roundsToRest is the small linear bound of BoundedProgress: two rounds for each
-// pod (ask, prove), one for each Secret, and some for both authorities.
+// roundsToRest is the small linear bound of BoundedProgress. A sweep brings one change to every party: two rounds for each pod (ask,
+// prove), one for each Secret, and some for both authorities. How many sweeps there can be before time has to pass:
+//
+//   - one for what is published and activated in any case;
+//   - for each domain three of a re-key (trust, reissue, drop), twice: the one under way, and the one that was asked for meanwhile;
+//   - for each external anchor two, when it is admitted and when it is dropped (with a soak of 0 both in one rest);
+//   - for each place for a custom certificate two: what is presented now ends, and another one takes its place.
 func (w *world) roundsToRest() int {
-	n := 12 + len(w.members)
+	sweep := 12 + len(w.members)
 	for _, m := range w.members {
-		n += 2 * len(m.pods)
+		sweep += 2 * len(m.pods)
 	}
-	if len(w.policy.Rekey) > 0 || len(w.newer[facts.Server])+len(w.newer[facts.Client]) > 0 || w.policy.Authorities[facts.Server].RenewBefore+w.policy.Authorities[facts.Client].RenewBefore > 0 {
-		n *= 12 // for a re-key of each domain: every party is published for and activated three times
+	sweeps := 1 + 2*len(w.external()) + 2*len(w.sources)
+	if w.mayRekey(facts.Server) || w.mayRekey(facts.Client) {
+		sweeps += 2 * 3 * 2
 	}
-	return n
+	return sweep * sweeps
+}
+
+// mayRekey reports whether a domain's authority is being re-keyed, or there may be a reason to.
+func (w *world) mayRekey(domain facts.Domain) bool {
+	unusable := func(a *storedAuthority) bool {
+		return a.problem != "" || !a.stored() && !a.remembered || !w.now.Before(a.certificate.NotAfter)
+	}
+	return len(w.policy.Rekey) > 0 || len(w.newer[domain]) > 0 || w.policy.Authorities[domain].RenewBefore > 0 || slices.ContainsFunc(w.generations(domain), unusable)
 }
 
 // live lets time pass until an instant: the operator sleeps exactly until the

@@ -334,7 +334,7 @@ func (w *world) execute(s plan.Step) error {
 		return w.write(m, s)
 	case plan.Activate:
 		if _, c := w.pod(s.Pod); c != nil {
-			c.asked = s.Revision
+			c.asked, c.proofs = s.Revision, nil // what was seen of this revision before is no proof
 		}
 	case plan.Revoke, plan.EndSessions, plan.Discard:
 		return w.application(s)

@@ -39,6 +39,8 @@ func twoOperators(s *story) {
 		old := s.authority(c, domain, 1)
 		s.requestRekey(c, domain, 2)
 		s.awaitGenerationWithin(c, domain, 2, 3*time.Minute)
+		s.must(c.client.Follow(s.Context(), s.bundleOf(c), readyLimit))
+		s.must(c.client.FollowOperator(s.Context(), readyLimit))
 		s.refusedEverywhere(c, domain, old)
 		s.acceptedEverywhere(c, domain, s.authority(c, domain, 2))
 		s.renewedByTimer(l, 1)

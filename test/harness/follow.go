@@ -29,6 +29,28 @@ func (p *ClientPod) Follow(ctx context.Context, bundle string, limit time.Durati
 	})
 }
 
+// FollowOperator waits until the client pod holds the operator's client certificate of now, with which stories look into PostgreSQL.
+func (p *ClientPod) FollowOperator(ctx context.Context, limit time.Duration) error {
+	return Await(ctx, "the operator's certificate in the client pod", limit, func(ctx context.Context) string {
+		var secret corev1.Secret
+		key := client.ObjectKey{Namespace: p.cluster.Namespace, Name: p.cluster.Name + "-operator-tls"}
+		if err := p.cluster.Kube.Get(ctx, key, &secret); err != nil {
+			return err.Error()
+		}
+		held, err := p.Run(ctx, "cat", "/operator/client.crt")
+		if err != nil {
+			return err.Error()
+		}
+		if held == strings.TrimSpace(string(secret.Data["client.crt"])) {
+			return ""
+		}
+		if err := p.touch(ctx); err != nil {
+			return err.Error()
+		}
+		return "it holds another one"
+	})
+}
+
 func (p *ClientPod) touch(ctx context.Context) error {
 	var pod corev1.Pod
 	if err := p.cluster.Kube.Get(ctx, client.ObjectKey{Namespace: p.cluster.Namespace, Name: p.name}, &pod); err != nil {

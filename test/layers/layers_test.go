@@ -66,7 +66,7 @@ var kubernetes = []string{"k8s.io", "sigs.k8s.io"}
 
 // testSupport is called from tests only, although it is no test itself.
 var testSupport = []string{
-	"internal/pki/pkitest", "internal/postgres/pgtest", "internal/controller/tls/evidence/agenttest",
+	"internal/pki/pkitest", "internal/postgres/pgtest", "internal/controller/cluster/clustertest", "internal/controller/tls/evidence/agenttest",
 	"internal/controller/tls/tlstest", "internal/controller/tls/snapshottest",
 }
 

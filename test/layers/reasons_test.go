@@ -14,7 +14,7 @@ import (
 )
 
 // TestEveryReasonIsDocumented compares the constants of every type that is
-// called Reason, or ends so, and plain strings called reasonX or eventX, with
+// called Reason, or ends so, of reason.Code, and plain strings called reasonX or eventX, with
 // the tables in docs/reasons.md.
 func TestEveryReasonIsDocumented(t *testing.T) {
 	inCode := reasonsInCode(t)

@@ -19,6 +19,9 @@ import (
 
 	"pgtls.dev/pgtls/api/v1beta1"
 	"pgtls.dev/pgtls/internal/agentapi"
+	"pgtls.dev/pgtls/internal/controller/cluster/decide"
+	"pgtls.dev/pgtls/internal/controller/cluster/ha"
+	"pgtls.dev/pgtls/internal/controller/cluster/sql"
 	"pgtls.dev/pgtls/internal/desired"
 	"pgtls.dev/pgtls/internal/patroni"
 	"pgtls.dev/pgtls/internal/pki/pkitest"
@@ -26,7 +29,7 @@ import (
 
 // zoo is what a cluster runs, as far as the operator sees it, and what the operator told it to do.
 type zoo struct {
-	states map[string]memberState // by pod
+	states map[string]decide.State // by pod
 	config map[string]any
 	failed error // what every request to Patroni comes to
 	rows   func(sql string) [][]string
@@ -34,11 +37,11 @@ type zoo struct {
 	dialed []string
 }
 
-func (z *zoo) Patroni(url string, config *tls.Config) patroniAPI {
+func (z *zoo) Patroni(url string, config *tls.Config) ha.API {
 	return &fakeAPI{zoo: z, pod: strings.SplitN(strings.TrimPrefix(url, "https://"), ".", 2)[0], config: config}
 }
 
-func (z *zoo) Database(_ context.Context, host, name string, config *tls.Config) (database, error) {
+func (z *zoo) Database(_ context.Context, host, name string, config *tls.Config) (sql.Database, error) {
 	z.dialed = append(z.dialed, host+"/"+name)
 	if z.rows == nil {
 		return nil, errors.New("nobody listens")
@@ -68,7 +71,7 @@ type fakeAPI struct {
 	config *tls.Config
 }
 
-func (a *fakeAPI) Members(context.Context) (map[string]memberState, error) {
+func (a *fakeAPI) Members(context.Context) (map[string]decide.State, error) {
 	return a.zoo.states, a.zoo.failed
 }
 func (a *fakeAPI) Config(context.Context) (map[string]any, error) { return a.zoo.config, a.zoo.failed }
@@ -101,7 +104,7 @@ func operatorMaterial() *corev1.Secret {
 // running is a world with a cluster of two in which all is well: hippo-00-0 leads.
 func running(t *testing.T, change func(*v1beta1.PostgresCluster), extra ...client.Object) (*world, *zoo) {
 	t.Helper()
-	z := &zoo{states: map[string]memberState{"hippo-00-0-0": {Leader: true}, "hippo-00-1-0": {Streaming: true}}}
+	z := &zoo{states: map[string]decide.State{"hippo-00-0-0": {Leader: true}, "hippo-00-1-0": {Streaming: true}}}
 	config, err := desired.DynamicConfiguration(hippo())
 	if err != nil {
 		t.Fatal(err)
@@ -160,7 +163,7 @@ func TestReplicasAreReplacedFirstOneInARound(t *testing.T) {
 	if w.exists(&corev1.Pod{}, "hippo-00-1-0") || !w.exists(&corev1.Pod{}, "hippo-00-0-0") {
 		t.Error("not the replica's pod was deleted")
 	}
-	if reason, _ := w.progressing(); reason != string(ReplacingInstance) || len(z.done) != 0 {
+	if reason, _ := w.progressing(); reason != string(decide.ReplacingInstance) || len(z.done) != 0 {
 		t.Errorf("reason %s, did %v", reason, z.done)
 	}
 	w.round()
@@ -176,7 +179,7 @@ func TestThePrimaryHandsOverBeforeItIsReplaced(t *testing.T) {
 	if !slices.Equal(z.done, []string{"switchover hippo-00-0-0 hippo-00-1-0"}) || !w.exists(&corev1.Pod{}, "hippo-00-0-0") {
 		t.Fatalf("did %v", z.done)
 	}
-	z.states = map[string]memberState{"hippo-00-0-0": {Streaming: true}, "hippo-00-1-0": {Leader: true}}
+	z.states = map[string]decide.State{"hippo-00-0-0": {Streaming: true}, "hippo-00-1-0": {Leader: true}}
 	w.round()
 	if w.exists(&corev1.Pod{}, "hippo-00-0-0") {
 		t.Error("the former primary was not replaced")
@@ -191,7 +194,7 @@ func TestNothingGoesWhilePatroniIsSilent(t *testing.T) {
 	if !w.exists(&corev1.Pod{}, "hippo-00-1-0") {
 		t.Error("a pod went without knowing whether the others are well")
 	}
-	if reason, message := w.progressing(); reason != string(AwaitingPatroni) || !strings.Contains(message, "no route") {
+	if reason, message := w.progressing(); reason != string(decide.AwaitingPatroni) || !strings.Contains(message, "no route") {
 		t.Errorf("%s %q", reason, message)
 	}
 }
@@ -205,12 +208,12 @@ func TestAnInstanceThatIsWantedNoMoreGoesWithItsVolume(t *testing.T) {
 	if err := w.client.Update(t.Context(), cluster); err != nil {
 		t.Fatal(err)
 	}
-	z.states = map[string]memberState{"hippo-00-0-0": {Streaming: true}, "hippo-00-1-0": {Leader: true}}
+	z.states = map[string]decide.State{"hippo-00-0-0": {Streaming: true}, "hippo-00-1-0": {Leader: true}}
 	w.round()
 	if !slices.Equal(z.done, []string{"switchover hippo-00-1-0 hippo-00-0-0"}) || !w.exists(&appsv1.StatefulSet{}, "hippo-00-1") {
 		t.Fatalf("the primary did not hand over first: %v", z.done)
 	}
-	z.states = map[string]memberState{"hippo-00-0-0": {Leader: true}, "hippo-00-1-0": {Streaming: true}}
+	z.states = map[string]decide.State{"hippo-00-0-0": {Leader: true}, "hippo-00-1-0": {Streaming: true}}
 	w.round()
 	if w.exists(&appsv1.StatefulSet{}, "hippo-00-1") {
 		t.Fatal("the StatefulSet is still there")
@@ -229,7 +232,7 @@ func TestTheDynamicConfigurationIsPatchedOnceAndRestartsFollow(t *testing.T) {
 		t.Fatalf("did %v", z.done)
 	}
 	z.done = nil
-	z.states = map[string]memberState{"hippo-00-0-0": {Leader: true, PendingRestart: true}, "hippo-00-1-0": {Streaming: true, PendingRestart: true}}
+	z.states = map[string]decide.State{"hippo-00-0-0": {Leader: true, PendingRestart: true}, "hippo-00-1-0": {Streaming: true, PendingRestart: true}}
 	for range 4 {
 		w.round() // the replica keeps asking, for the primary has to have the smaller value first
 	}
@@ -240,8 +243,7 @@ func TestTheDynamicConfigurationIsPatchedOnceAndRestartsFollow(t *testing.T) {
 
 func TestPatronisRefusalIsOneLine(t *testing.T) {
 	refusal := fmt.Errorf("reading: %w", &patroni.StatusError{Status: http.StatusBadGateway, Body: "<html>\n<body>"})
-	r := &round{cluster: hippo()}
-	if got := r.awaitPatroni(refusal); got.Message != "Patroni answers 502 Bad Gateway" || got.Again == 0 {
+	if got := awaitPatroni(hippo(), refusal); got.Message != "Patroni answers 502 Bad Gateway" || got.Again == 0 {
 		t.Errorf("got %+v", got)
 	}
 }
@@ -292,7 +294,7 @@ func TestWithoutTheOperatorsMaterialNobodyIsAsked(t *testing.T) {
 			if len(z.dialed) != 0 {
 				t.Errorf("dialed %v", z.dialed)
 			}
-			if reason, message := w.progressing(); reason != string(AwaitingMaterial) || !strings.Contains(message, "hippo-operator-tls") {
+			if reason, message := w.progressing(); reason != string(decide.AwaitingMaterial) || !strings.Contains(message, "hippo-operator-tls") {
 				t.Errorf("%s %q", reason, message)
 			}
 		})

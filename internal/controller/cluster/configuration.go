@@ -5,22 +5,23 @@ import (
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"pgtls.dev/pgtls/internal/controller/cluster/decide"
 	"pgtls.dev/pgtls/internal/desired"
 )
 
 // writeConfiguration writes the files that pods read. A changed file changes the pod templates too.
-func writeConfiguration(ctx context.Context, r *round) ([]Wait, error) {
-	config, err := desired.InstanceConfig(r.cluster)
+func writeConfiguration(ctx context.Context, r *round) ([]decide.Wait, error) {
+	config, err := desired.InstanceConfig(r.seen.cluster)
 	if err != nil {
 		return nil, err
 	}
 	objects := []client.Object{config}
-	if desired.Pooler(r.cluster) != nil {
-		pooler, err := desired.PoolerConfig(r.cluster)
+	if desired.Pooler(r.seen.cluster) != nil {
+		pooler, err := desired.PoolerConfig(r.seen.cluster)
 		if err != nil {
 			return nil, err
 		}
 		objects = append(objects, pooler)
 	}
-	return r.apply(ctx, objects...), nil
+	return r.objects.apply(ctx, objects...), nil
 }

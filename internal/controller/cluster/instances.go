@@ -3,25 +3,26 @@ package cluster
 import (
 	"context"
 
+	"pgtls.dev/pgtls/internal/controller/cluster/decide"
 	"pgtls.dev/pgtls/internal/desired"
 )
 
 // makeInstances applies the StatefulSet of each wanted instance. That changes no running pod; replaceInstances does.
-func makeInstances(ctx context.Context, r *round) ([]Wait, error) {
-	var waits []Wait
-	for _, instance := range desired.Instances(r.cluster) {
-		if wait := r.notYet(instance.Name); wait != nil {
+func makeInstances(ctx context.Context, r *round) ([]decide.Wait, error) {
+	var waits []decide.Wait
+	for _, instance := range desired.Instances(r.seen.cluster) {
+		if wait := instanceNotYet(r, instance.Name); wait != nil {
 			waits = append(waits, *wait)
-			if live := r.facts.statefulSets[instance.Name]; live != nil {
-				waits = append(waits, r.takeBack(ctx, live)...)
+			if live := r.seen.statefulSets[instance.Name]; live != nil {
+				waits = append(waits, r.objects.takeBack(ctx, live)...)
 			}
 			continue
 		}
-		statefulSet, err := desired.StatefulSet(r.cluster, instance, r.settings)
+		statefulSet, err := desired.StatefulSet(r.seen.cluster, instance, r.seen.settings)
 		if err != nil {
 			return waits, err
 		}
-		waits = append(waits, r.apply(ctx, statefulSet)...)
+		waits = append(waits, r.objects.apply(ctx, statefulSet)...)
 	}
 	return waits, nil
 }
@@ -38,20 +39,20 @@ func instanceNeeds(cluster, instance string) needs {
 	}
 }
 
-// notYet says why an instance's StatefulSet cannot be applied, or its pod replaced: the new pod would not come up.
-func (r *round) notYet(instance string) *Wait {
+// instanceNotYet says why an instance's StatefulSet cannot be applied, or its pod replaced: the new pod would not come up.
+func instanceNotYet(r *round, instance string) *decide.Wait {
 	if r.leftovers {
-		return &Wait{Party: instance, Reason: AwaitingLeftovers, Message: "an earlier cluster of this name is still going away"}
+		return &decide.Wait{Party: instance, Reason: decide.AwaitingLeftovers, Message: "an earlier cluster of this name is still going away"}
 	}
 	volume := desired.VolumeName(instance)
-	if live := r.facts.volumes[volume]; live != nil && live.DeletionTimestamp != nil {
-		return &Wait{Party: instance, Reason: AwaitingVolume, Message: "PersistentVolumeClaim " + volume + " is still being deleted"}
+	if live := r.seen.volumes[volume]; live != nil && live.DeletionTimestamp != nil {
+		return &decide.Wait{Party: instance, Reason: decide.AwaitingVolume, Message: "PersistentVolumeClaim " + volume + " is still being deleted"}
 	}
-	if wait := r.missing(instance, instanceNeeds(r.cluster.Name, instance)); wait != nil {
+	if wait := r.objects.missing(instance, instanceNeeds(r.seen.cluster.Name, instance)); wait != nil {
 		return wait
 	}
-	if !r.facts.hasMaterial(instance) {
-		return &Wait{Party: instance, Reason: AwaitingMaterial, Message: "the certificates in Secret " + desired.MaterialSecret(instance) + " are not issued yet: see the condition TLSReady"}
+	if !r.seen.hasMaterial(instance) {
+		return &decide.Wait{Party: instance, Reason: decide.AwaitingMaterial, Message: "the certificates in Secret " + desired.MaterialSecret(instance) + " are not issued yet: see the condition TLSReady"}
 	}
 	return nil
 }

@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -19,6 +18,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"pgtls.dev/pgtls/internal/controller/cluster/attempt"
+	"pgtls.dev/pgtls/internal/controller/cluster/decide"
 	"pgtls.dev/pgtls/internal/desired"
 )
 
@@ -51,7 +52,7 @@ func everything() map[string][]string {
 func emptyOf(kind string) client.Object {
 	return map[string]client.Object{
 		"ServiceAccount": &corev1.ServiceAccount{}, "Role": &rbacv1.Role{}, "RoleBinding": &rbacv1.RoleBinding{}, "ConfigMap": &corev1.ConfigMap{},
-		"PersistentVolumeClaim": &corev1.PersistentVolumeClaim{}, "Service": &corev1.Service{}, "Secret": &corev1.Secret{},
+		"PersistentVolumeClaim": &corev1.PersistentVolumeClaim{}, "Service": &corev1.Service{}, "Secret": &corev1.Secret{}, "ResourceQuota": &corev1.ResourceQuota{},
 		"StatefulSet": &appsv1.StatefulSet{}, "Deployment": &appsv1.Deployment{},
 		"PodDisruptionBudget": &policyv1.PodDisruptionBudget{}, "NetworkPolicy": &networkingv1.NetworkPolicy{},
 	}[kind]
@@ -112,29 +113,29 @@ func TestAnObjectThatCannotBeMadeStopsOnlyWhatNeedsIt(t *testing.T) {
 		turn++
 		t.Run(object+" "+cause, func(t *testing.T) {
 			w := withMaterial(t)
-			attempt := 0
+			tries := 0
 			w.deny = func(verb, kind, name string) error {
 				if verb != "apply" || objectName(kind, name) != object {
 					return nil
 				}
-				attempt++
-				return causes[cause](attempt)
+				tries++
+				return causes[cause](tries)
 			}
 			w.round()
 			w.round()
 			w.wantAllBut(append(dependents, object)...)
 			kind, name, _ := strings.Cut(object, " ")
-			if reason, message := w.progressing(); reason != string(StepFailed) || !strings.Contains(message, kind+" zoo/"+name+": "+cause) {
+			if reason, message := w.progressing(); reason != string(decide.StepFailed) || !strings.Contains(message, kind+" zoo/"+name+": "+cause) {
 				t.Errorf("%s %q", reason, message)
 			}
 			if turn <= 3 { // of three causes
 				w.isToldOnceWhileItLasts("apply " + object)
 			}
-			w.deny, w.at = nil, w.at.Add(lastRetry)
+			w.deny, w.at = nil, w.at.Add(attempt.LastRetry)
 			w.round()
 			w.round()
 			w.wantAllBut()
-			if reason, message := w.progressing(); reason == string(StepFailed) {
+			if reason, message := w.progressing(); reason == string(decide.StepFailed) {
 				t.Errorf("it did not recover: %s %q", reason, message)
 			}
 		})
@@ -156,7 +157,7 @@ func (w *world) isToldOnceWhileItLasts(write string) {
 				w.t.Fatalf("written while nothing changed: %s", written)
 			}
 		}
-		if w.again <= 0 || w.again > lastRetry {
+		if w.again <= 0 || w.again > attempt.LastRetry {
 			w.t.Fatalf("the next round comes after %v", w.again)
 		}
 	}
@@ -192,7 +193,7 @@ func TestAVerbThatIsDeniedForAKindStopsOnlyWhatNeedsTheKind(t *testing.T) {
 			w.round()
 			w.round()
 			w.wantAllBut(c.missing...)
-			w.deny, w.at = nil, w.at.Add(lastRetry)
+			w.deny, w.at = nil, w.at.Add(attempt.LastRetry)
 			w.round()
 			w.round()
 			w.wantAllBut()
@@ -211,7 +212,7 @@ func TestAChangedSpecIsTriedAtOnce(t *testing.T) {
 	}
 	for range 8 {
 		w.round()
-		w.at = w.at.Add(lastRetry)
+		w.at = w.at.Add(attempt.LastRetry)
 	}
 	w.round()
 	w.deny = nil
@@ -276,7 +277,7 @@ func TestNoPodIsReplacedWhoseSuccessorWouldNotStart(t *testing.T) {
 	if !w.exists(&corev1.Pod{}, "hippo-00-1-0") {
 		t.Error("the pod was deleted, and its configuration cannot be written")
 	}
-	w.deny, w.at = nil, w.at.Add(lastRetry)
+	w.deny, w.at = nil, w.at.Add(attempt.LastRetry)
 	w.round()
 	if w.exists(&corev1.Pod{}, "hippo-00-1-0") {
 		t.Error("the pod was not replaced")
@@ -292,7 +293,7 @@ func TestAConflictIsLookedAtAgainAndNotReported(t *testing.T) {
 		return nil
 	}
 	w.round()
-	if reason, message := w.progressing(); reason == string(StepFailed) || w.again > soon/4 || w.again == 0 {
+	if reason, message := w.progressing(); reason == string(decide.StepFailed) || w.again > decide.Soon/4 || w.again == 0 {
 		t.Errorf("%s %q, again after %v", reason, message, w.again)
 	}
 	w.deny = nil
@@ -333,25 +334,10 @@ func TestLeftoversThatCannotBeDeletedKeepTheNewClusterFromStarting(t *testing.T)
 	if !w.exists(&corev1.Service{}, "hippo-primary") || !w.exists(&corev1.Secret{}, desired.UserSecret("hippo", "hippo")) {
 		t.Error("what does not need it was not made")
 	}
-	w.deny, w.at = nil, w.at.Add(lastRetry)
+	w.deny, w.at = nil, w.at.Add(attempt.LastRetry)
 	w.round()
 	w.round()
 	if !w.exists(&appsv1.StatefulSet{}, "hippo-00-0") {
 		t.Error("the new cluster did not start")
-	}
-}
-
-func TestTextsLoseWhatDiffersAtEachAttempt(t *testing.T) {
-	for in, want := range map[string]string{
-		"read tcp 10.0.0.7:50123->10.0.0.9:8008: connection reset": "read tcp (address)->(address): connection reset",
-		"dial tcp [fd00::1]:5432: connect: refused":                "dial tcp (address): connect: refused",
-		"ERROR: role \"x\" does not exist (SQLSTATE 42704)":        "ERROR: role \"x\" does not exist (SQLSTATE 42704)",
-	} {
-		if got := stable(in); got != want {
-			t.Errorf("got %q, want %q", got, want)
-		}
-	}
-	if got := unanswered(fmt.Errorf("asking: %w", context.DeadlineExceeded)); got != "it does not answer in time" {
-		t.Errorf("got %q", got)
 	}
 }

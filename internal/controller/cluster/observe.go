@@ -2,8 +2,12 @@ package cluster
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"maps"
+	"slices"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -11,9 +15,19 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"pgtls.dev/pgtls/api/v1beta1"
+	"pgtls.dev/pgtls/internal/agentapi"
+	"pgtls.dev/pgtls/internal/controller/cluster/decide"
 	"pgtls.dev/pgtls/internal/delivery/kube"
 	"pgtls.dev/pgtls/internal/desired"
 )
+
+// observed is what a round goes by: the spec, the time and the objects. No step changes it.
+type observed struct {
+	cluster  *v1beta1.PostgresCluster
+	settings desired.Settings
+	now      time.Time
+	facts
+}
 
 // facts are the objects of the cluster as the cache has them. Only those that the cluster controls or takes back count, but for
 // pods and Patroni's ConfigMaps, which are made by others.
@@ -24,6 +38,7 @@ type facts struct {
 	secrets      map[string]*corev1.Secret                // by name
 	configMaps   map[string]*corev1.ConfigMap             // by name; also those of others
 	pooler       *appsv1.Deployment
+	orphans      []string // "Kind name" of what the spec does not want and no controller owns
 }
 
 func observe(ctx context.Context, reader client.Reader, cluster *v1beta1.PostgresCluster) (facts, error) {
@@ -42,8 +57,9 @@ func observe(ctx context.Context, reader client.Reader, cluster *v1beta1.Postgre
 		}
 	}
 	claimant := claimantOf(cluster)
+	live := belonging(statefulSets.Items, claimant)
 	seen := facts{
-		statefulSets: wantedOrOurs(belonging(statefulSets.Items, claimant), cluster),
+		statefulSets: wantedOrOurs(maps.Clone(live), cluster),
 		volumes:      belonging(volumes.Items, claimant),
 		secrets:      belonging(secrets.Items, claimant),
 		configMaps:   map[string]*corev1.ConfigMap{},
@@ -58,6 +74,7 @@ func observe(ctx context.Context, reader client.Reader, cluster *v1beta1.Postgre
 		}
 	}
 	seen.pooler = belonging(deployments.Items, claimant)[desired.PoolerName(cluster.Name)]
+	seen.orphans = orphansOf(cluster, live, seen)
 	return seen, nil
 }
 
@@ -101,14 +118,90 @@ func (f facts) hasMaterial(party string) bool {
 	return f.secrets[desired.MaterialSecret(party)] != nil
 }
 
-func podReady(pod *corev1.Pod) bool {
-	if pod.DeletionTimestamp != nil {
-		return false
-	}
-	for _, condition := range pod.Status.Conditions {
-		if condition.Type == corev1.PodReady {
-			return condition.Status == corev1.ConditionTrue
+func (f facts) instances() decide.Objects {
+	return decide.Objects{StatefulSets: f.statefulSets, Pods: f.pods}
+}
+
+// members joins the instances with what Patroni says of them; nil states are unknown ones.
+func (o observed) members(states map[string]decide.State) []decide.Member {
+	return decide.Members(desired.Instances(o.cluster), o.instances(), states)
+}
+
+func (o observed) key() client.ObjectKey { return client.ObjectKeyFromObject(o.cluster) }
+
+func (o observed) primaryReady() bool {
+	_, ready := decide.First(o.members(nil), func(m decide.Member) bool { return m.Primary && m.Ready })
+	return ready
+}
+
+// restored reports whether data of a wanted instance is older than the PostgresCluster: it was orphaned, or comes from a backup. A claim that
+// the operator made for this cluster is not older, though it may be of the same second.
+func (o observed) restored() bool {
+	for _, instance := range desired.Instances(o.cluster) {
+		volume := o.volumes[desired.VolumeName(instance.Name)]
+		if volume != nil && volume.DeletionTimestamp == nil && volume.CreationTimestamp.Before(&o.cluster.CreationTimestamp) {
+			return true
 		}
 	}
 	return false
+}
+
+// unownedPatroniObjects are the ConfigMaps that Patroni made, or an earlier cluster's Patroni.
+func (o observed) unownedPatroniObjects() []*corev1.ConfigMap {
+	var found []*corev1.ConfigMap
+	for _, name := range desired.PatroniConfigMaps(o.cluster.Name) {
+		if live := o.configMaps[name]; live != nil && live.DeletionTimestamp == nil && !metav1.IsControlledBy(live, o.cluster) {
+			found = append(found, live)
+		}
+	}
+	return found
+}
+
+// askable are the running pods, ready ones first.
+func (o observed) askable() []string {
+	var ready, running []string
+	for _, m := range o.members(nil) {
+		pod := o.pods[m.Instance]
+		switch {
+		case pod == nil || m.Terminating:
+		case m.Ready:
+			ready = append(ready, pod.Name)
+		case databaseStarted(pod):
+			running = append(running, pod.Name)
+		}
+	}
+	return append(ready, running...)
+}
+
+func databaseStarted(pod *corev1.Pod) bool {
+	for _, status := range pod.Status.ContainerStatuses {
+		if status.Name == desired.DatabaseContainer {
+			return status.Started != nil && *status.Started
+		}
+	}
+	return false
+}
+
+// operatorTLS presents the operator's client leaf and trusts the cluster's server authority. The server's
+// name is what the caller dials.
+func (o observed) operatorTLS() (*tls.Config, error) {
+	name := desired.OperatorMaterial(o.cluster.Name)
+	secret := o.secrets[name]
+	if secret == nil {
+		return nil, fmt.Errorf("Secret %s is not there yet", name) //nolint:staticcheck // a kind's name
+	}
+	pair, err := tls.X509KeyPair(secret.Data[agentapi.ClientCertificate], secret.Data[agentapi.ClientKey])
+	if err != nil {
+		return nil, fmt.Errorf("reading the pair in Secret %s: %w", name, err)
+	}
+	anchors := x509.NewCertPool()
+	if !anchors.AppendCertsFromPEM(secret.Data[agentapi.ServerBundle]) {
+		return nil, fmt.Errorf("reading the bundle of server authorities: Secret %s has none", name)
+	}
+	return &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: anchors, Certificates: []tls.Certificate{pair}}, nil
+}
+
+// isWanted reports whether the spec wants an instance of this name.
+func isWanted(instances []desired.Instance, name string) bool {
+	return slices.ContainsFunc(instances, func(i desired.Instance) bool { return i.Name == name })
 }

@@ -6,11 +6,14 @@ import (
 	"fmt"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"pgtls.dev/pgtls/api/v1beta1"
+	"pgtls.dev/pgtls/internal/controller/cluster/attempt"
+	"pgtls.dev/pgtls/internal/controller/cluster/decide"
 	"pgtls.dev/pgtls/internal/delivery/kube"
 	"pgtls.dev/pgtls/internal/desired"
 )
@@ -22,16 +25,16 @@ type reconciler struct {
 	events   events.EventRecorder
 	settings desired.Settings
 	connect  connector
-	restarts *restarts
-	retries  *retries
-	denials  eventReader
+	restarts *decide.Restarts
+	attempts *attempt.Memory
+	denials  denials
 	now      func() time.Time
 }
 
 // An outcome is what a round came to.
 type outcome struct {
-	waits    []Wait
-	failures []failure
+	waits    []decide.Wait
+	failures []attempt.Failure
 	conflict bool // a write conflict: look again at once
 	leaving  bool // the namespace is being deleted: nothing more is done
 }
@@ -45,15 +48,16 @@ func (c *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	}
 	if err != nil || cluster.DeletionTimestamp != nil {
 		// Everything is owned, so it goes with the cluster.
-		c.restarts.forget(request.NamespacedName)
-		c.retries.forget(request.NamespacedName)
+		c.restarts.Forget(request.NamespacedName)
+		c.attempts.Forget(request.NamespacedName)
+		c.denials.memory.Forget(request.NamespacedName)
 		return reconcile.Result{}, nil
 	}
 	seen, err := observe(ctx, c.client, cluster)
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	round := c.newRound(cluster, seen)
+	round := c.newRound(observed{cluster: cluster, settings: c.settings, now: c.now(), facts: seen})
 	done := round.run(ctx)
 	if done.leaving {
 		return reconcile.Result{}, nil
@@ -62,44 +66,35 @@ func (c *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	if kube.CauseOf(err) == kube.NamespaceTerminating {
 		return reconcile.Result{}, nil
 	}
-	return done.result(c.retries.after(request.NamespacedName, round.now), err)
+	return done.result(c.attempts.After(request.NamespacedName, round.seen.now), err)
 }
 
-func (c *reconciler) newRound(cluster *v1beta1.PostgresCluster, seen facts) *round {
-	c.retries.begin(client.ObjectKeyFromObject(cluster), cluster.UID, cluster.Generation)
-	r := &round{
-		cluster: cluster, settings: c.settings, events: c.events, random: rand.Reader, now: c.now(), denials: c.denials,
-		connect: c.connect, restarts: c.restarts, retries: c.retries, facts: seen, lacking: map[string]lack{},
-	}
+func (c *reconciler) newRound(seen observed) *round {
+	cluster := seen.cluster
+	c.attempts.Begin(seen.key(), cluster.UID, cluster.Generation)
+	c.denials.memory.Begin(seen.key(), cluster.UID, cluster.Generation)
+	ledger := attempt.NewLedger(c.attempts, seen.key(), seen.now)
+	events := teller{recorder: c.events, cluster: cluster}
 	applier := *c.applier
-	applier.TookBack = r.tookBack
-	r.applier = &applier
-	return r
-}
-
-func (r *round) run(ctx context.Context) outcome {
-	if problem := refusal(r.cluster, r.settings); problem != nil {
-		return outcome{waits: []Wait{*problem}}
+	applier.TookBack = events.tookBack
+	objects := &writer{cluster: cluster, applier: &applier, ledger: ledger, lacking: map[string]lack{}}
+	return &round{
+		seen: seen, ledger: ledger, objects: objects, events: events, connect: c.connect, denials: c.denials, random: rand.Reader,
+		ha:        &asker{seen: seen, connect: c.connect},
+		instances: &executor{seen: seen, objects: objects, events: events, restarts: c.restarts},
+		cleared:   map[string]bool{}, secrets: map[string]*corev1.Secret{},
 	}
-	var waits []Wait
-	for _, step := range steps() {
-		waits = append(waits, r.runStep(ctx, step)...)
-		if r.leaving {
-			break
-		}
-	}
-	return outcome{waits: waits, failures: r.failures, conflict: r.conflict, leaving: r.leaving}
 }
 
 // result asks for another round only while something is waited for that no watch tells. retry is when the first failed attempt is made
 // again, 0 for none; err is that of the status.
 func (o outcome) result(retry time.Duration, err error) (reconcile.Result, error) {
-	if err != nil && !conflictOnly(err) {
+	if err != nil && !attempt.ConflictOnly(err) {
 		return reconcile.Result{}, err
 	}
 	again := retry
 	if o.conflict || err != nil {
-		again = soonest(again, soon/4)
+		again = soonest(again, decide.Soon/4)
 	}
 	for _, wait := range o.waits {
 		again = soonest(again, wait.Again)

@@ -26,6 +26,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"pgtls.dev/pgtls/api/v1beta1"
+	"pgtls.dev/pgtls/internal/controller/cluster/attempt"
+	"pgtls.dev/pgtls/internal/controller/cluster/decide"
+	"pgtls.dev/pgtls/internal/controller/cluster/denial"
+	"pgtls.dev/pgtls/internal/controller/cluster/ha"
+	"pgtls.dev/pgtls/internal/controller/cluster/sql"
 	"pgtls.dev/pgtls/internal/delivery/kube"
 	"pgtls.dev/pgtls/internal/desired"
 )
@@ -126,9 +131,9 @@ func newWorld(t *testing.T, objects ...client.Object) *world {
 		events:   w.events,
 		settings: settings(),
 		connect:  silence{},
-		restarts: newRestarts(),
-		retries:  newRetries(),
-		denials:  func(context.Context, *appsv1.StatefulSet) (string, error) { return "", nil },
+		restarts: decide.NewRestarts(),
+		attempts: attempt.NewMemory(),
+		denials:  denials{memory: denial.NewMemory(), events: func(context.Context, *appsv1.StatefulSet) (string, error) { return "", nil }, quotas: denial.ReadQuotas(w.client)},
 		now:      func() time.Time { return w.at },
 	}
 	return w
@@ -150,8 +155,8 @@ func applyPolicy(ctx context.Context, c client.Client, content map[string]any) e
 // silence is a cluster that does not answer.
 type silence struct{}
 
-func (silence) Patroni(string, *tls.Config) patroniAPI { return nil }
-func (silence) Database(context.Context, string, string, *tls.Config) (database, error) {
+func (silence) Patroni(string, *tls.Config) ha.API { return nil }
+func (silence) Database(context.Context, string, string, *tls.Config) (sql.Database, error) {
 	return nil, errors.New("nobody listens")
 }
 
@@ -219,7 +224,7 @@ func TestInstancesWaitForTheirMaterial(t *testing.T) {
 	if w.exists(&appsv1.Deployment{}, "hippo-pgbouncer") {
 		t.Error("the poolers did not wait")
 	}
-	if reason, message := w.progressing(); reason != string(AwaitingMaterial) || !strings.Contains(message, "hippo-00-0-tls") {
+	if reason, message := w.progressing(); reason != string(decide.AwaitingMaterial) || !strings.Contains(message, "hippo-00-0-tls") {
 		t.Errorf("%s %q", reason, message)
 	}
 }
@@ -263,11 +268,11 @@ func TestAForeignSecretIsLeftAloneAndTheRestGoesOn(t *testing.T) {
 	if !w.exists(&appsv1.StatefulSet{}, "hippo-00-0") || !w.exists(&networkingv1.NetworkPolicy{}, "hippo-instances") {
 		t.Error("the rest did not go on")
 	}
-	if reason, message := w.progressing(); reason != string(NotLabelled) || !strings.Contains(message, "hippo-pguser-hippo") {
+	if reason, message := w.progressing(); reason != string(decide.NotLabelled) || !strings.Contains(message, "hippo-pguser-hippo") {
 		t.Errorf("%s %q", reason, message)
 	}
 	w.round()
-	told := slices.DeleteFunc(w.told(), func(e string) bool { return !strings.Contains(e, string(NotLabelled)) })
+	told := slices.DeleteFunc(w.told(), func(e string) bool { return !strings.Contains(e, string(decide.NotLabelled)) })
 	if len(told) != 1 {
 		t.Errorf("told %d times: %v", len(told), told)
 	}
@@ -288,7 +293,7 @@ func TestARefusedSpecChangesNothing(t *testing.T) {
 	if w.exists(&corev1.Service{}, "hippo-primary") || w.exists(&appsv1.StatefulSet{}, "hippo-00-0") {
 		t.Error("something was made")
 	}
-	if reason, _ := w.progressing(); reason != string(SpecInvalid) {
+	if reason, _ := w.progressing(); reason != string(decide.SpecInvalid) {
 		t.Errorf("reason %s", reason)
 	}
 	if told := w.told(); len(told) != 1 || !strings.Contains(told[0], "ssl") {
@@ -370,7 +375,7 @@ func TestAnEarlierClustersStateDoesNotHauntANewOne(t *testing.T) {
 	old := pod("hippo-00-0")
 	w := newWorld(t, hippo(), patronis("hippo-ha-config"), old, material("hippo-00-0"), material("hippo-00-1"))
 	w.round()
-	if reason, _ := w.progressing(); reason != string(AwaitingLeftovers) || w.exists(&appsv1.StatefulSet{}, "hippo-00-0") {
+	if reason, _ := w.progressing(); reason != string(decide.AwaitingLeftovers) || w.exists(&appsv1.StatefulSet{}, "hippo-00-0") {
 		t.Fatalf("did not wait for the earlier pod: %s", reason)
 	}
 	if err := w.client.Delete(t.Context(), old); err != nil {

@@ -11,6 +11,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"pgtls.dev/pgtls/api/v1beta1"
+	"pgtls.dev/pgtls/internal/controller/cluster/decide"
 	"pgtls.dev/pgtls/internal/desired"
 )
 
@@ -23,33 +24,33 @@ const (
 // report writes this controller's part of the status, once in a round and only when it differs, and tells of a
 // cluster that got stuck.
 func (c *reconciler) report(ctx context.Context, r *round, done outcome) error {
-	status := statusOf(r.cluster, r.facts, done)
+	status := statusOf(r.seen.cluster, r.seen.facts, done)
 	now := metav1.NewTime(c.now().Truncate(0))
 	for i := range status.Conditions {
 		status.Conditions[i].LastTransitionTime = now
-		status.Conditions[i].ObservedGeneration = r.cluster.Generation
+		status.Conditions[i].ObservedGeneration = r.seen.cluster.Generation
 	}
-	changed, err := c.applier.ApplyStatus(ctx, r.cluster, status, "observedGeneration", "readyInstances", "instances", "proxy")
+	changed, err := c.applier.ApplyStatus(ctx, r.seen.cluster, status, "observedGeneration", "readyInstances", "instances", "proxy")
 	if changed && err == nil {
-		r.tellOfTrouble(status)
+		r.events.tellOfTrouble(status)
 	}
 	return err
 }
 
 // tellOfTrouble makes an event when what stops the cluster is new.
-func (r *round) tellOfTrouble(status v1beta1.PostgresClusterStatus) {
+func (t teller) tellOfTrouble(status v1beta1.PostgresClusterStatus) {
 	now := meta.FindStatusCondition(status.Conditions, progressingCondition)
-	before := meta.FindStatusCondition(r.cluster.Status.Conditions, progressingCondition)
+	before := meta.FindStatusCondition(t.cluster.Status.Conditions, progressingCondition)
 	if before != nil && before.Reason == now.Reason && before.Message == now.Message {
 		return
 	}
-	if reason := Reason(now.Reason); stuck[reason] || reason == StepFailed {
-		r.warn(reason, "Reconcile", now.Message)
+	if reason := decide.Reason(now.Reason); reason.IsStuck() || reason == decide.StepFailed {
+		t.warn(reason, "Reconcile", now.Message)
 	}
 }
 
 func statusOf(cluster *v1beta1.PostgresCluster, seen facts, done outcome) v1beta1.PostgresClusterStatus {
-	all := members(desired.Instances(cluster), seen, nil)
+	all := decide.Members(desired.Instances(cluster), seen.instances(), nil)
 	status := v1beta1.PostgresClusterStatus{
 		ObservedGeneration: cluster.Generation,
 		Instances:          countSets(cluster, all),
@@ -57,12 +58,12 @@ func statusOf(cluster *v1beta1.PostgresCluster, seen facts, done outcome) v1beta
 	}
 	ready := readiness(cluster, seen, all, done.waits)
 	status.Conditions = []metav1.Condition{ready, progress(done, ready)}
-	wanted := filter(all, func(m member) bool { return m.Wanted })
-	status.ReadyInstances = fmt.Sprintf("%d/%d", len(filter(wanted, func(m member) bool { return m.Ready })), len(wanted))
+	wanted := decide.Filter(all, func(m decide.Member) bool { return m.Wanted })
+	status.ReadyInstances = fmt.Sprintf("%d/%d", len(decide.Filter(wanted, func(m decide.Member) bool { return m.Ready })), len(wanted))
 	return status
 }
 
-func countSets(cluster *v1beta1.PostgresCluster, all []member) []v1beta1.InstanceSetStatus {
+func countSets(cluster *v1beta1.PostgresCluster, all []decide.Member) []v1beta1.InstanceSetStatus {
 	var sets []v1beta1.InstanceSetStatus
 	for _, set := range cluster.Spec.Instances {
 		count := v1beta1.InstanceSetStatus{Name: set.Name}
@@ -96,82 +97,88 @@ func countPoolers(cluster *v1beta1.PostgresCluster, seen facts) *v1beta1.ProxySt
 }
 
 // readiness says whether applications have what the spec promises them.
-func readiness(cluster *v1beta1.PostgresCluster, seen facts, all []member, waits []Wait) metav1.Condition {
+func readiness(cluster *v1beta1.PostgresCluster, seen facts, all []decide.Member, waits []decide.Wait) metav1.Condition {
 	condition := metav1.Condition{Type: readyCondition, Status: metav1.ConditionFalse}
-	denied := slices.IndexFunc(waits, func(w Wait) bool { return w.Reason == PodCreationDenied })
-	set := func(reason Reason, format string, args ...any) metav1.Condition {
+	denied := slices.IndexFunc(waits, func(w decide.Wait) bool { return w.Reason == decide.PodCreationDenied })
+	set := func(reason decide.Reason, format string, args ...any) metav1.Condition {
 		condition.Reason, condition.Message = string(reason), fmt.Sprintf(format, args...)
 		return condition
 	}
-	lacking := func(reason Reason, format string, args ...any) metav1.Condition {
+	lacking := func(reason decide.Reason, format string, args ...any) metav1.Condition {
 		if denied >= 0 { // no patience brings what a quota or a policy denies
-			return set(PodCreationDenied, "%s: %s", waits[denied].Party, waits[denied].Message)
+			return set(decide.PodCreationDenied, "%s: %s", waits[denied].Party, waits[denied].Message)
 		}
 		return set(reason, format, args...)
 	}
-	if _, ok := first(all, func(m member) bool { return m.Primary && m.Ready }); !ok {
-		return lacking(NoPrimary, "no instance is a primary that is ready")
+	if _, ok := decide.First(all, func(m decide.Member) bool { return m.Primary && m.Ready }); !ok {
+		return lacking(decide.NoPrimary, "no instance is a primary that is ready")
 	}
 	for _, m := range all {
 		if m.Wanted && !m.Ready {
-			return lacking(InstancesNotReady, "instance %s is not ready", m.Instance)
+			return lacking(decide.InstancesNotReady, "instance %s is not ready", m.Instance)
 		}
 	}
 	if pooler := desired.Pooler(cluster); pooler != nil {
 		want, have := ptr.Deref(pooler.Replicas, 1), countPoolers(cluster, seen).PGBouncer.ReadyReplicas
 		if have < want {
-			return lacking(PoolersNotReady, "%d of %d poolers are ready", have, want)
+			return lacking(decide.PoolersNotReady, "%d of %d poolers are ready", have, want)
 		}
 	}
 	condition.Status = metav1.ConditionTrue
-	return set(AllReady, "every instance and pooler is ready")
+	return set(decide.AllReady, "every instance and pooler is ready")
 }
 
-// stuck are the reasons that no patience helps.
-var stuck = map[Reason]bool{SpecInvalid: true, ForeignObject: true, OwnedByAnotherController: true, NotLabelled: true, PodCreationDenied: true}
+// A line is one part of a condition's message.
+type line struct {
+	reason decide.Reason
+	text   string
+}
 
 // progress says what is going on. What a user has to look after comes first: what is stuck, then what failed. What is waited for is left out
-// then: it comes and goes, and each new message is an event.
+// then: it comes and goes, and each new message is an event. What is left alone comes last, and is no progress.
 func progress(done outcome, ready metav1.Condition) metav1.Condition {
-	condition := metav1.Condition{Type: progressingCondition, Status: metav1.ConditionTrue}
-	var parts []string
-	note := func(reason Reason, text string) {
-		if len(parts) == 0 {
-			condition.Reason = string(reason)
-		}
-		if !slices.Contains(parts, text) {
-			parts = append(parts, text)
-		}
-	}
-	for _, wait := range done.waits {
-		if stuck[wait.Reason] {
-			note(wait.Reason, wait.Party+": "+wait.Message)
-			condition.Status = metav1.ConditionFalse
-		}
-	}
+	stuck := linesOf(done.waits, decide.Reason.IsStuck)
+	lines := stuck
 	for _, failure := range done.failures {
-		note(StepFailed, failure.message())
+		lines = append(lines, line{decide.StepFailed, failure.Message()})
 	}
-	attention := len(parts) > 0
-	for _, wait := range done.waits {
-		if !stuck[wait.Reason] && !attention {
-			note(wait.Reason, wait.Party+": "+wait.Message)
-		}
+	if len(lines) == 0 {
+		lines = linesOf(done.waits, func(r decide.Reason) bool { return !r.IsStuck() && !r.IsExpected() })
 	}
-	switch {
-	case len(parts) > 0:
-		condition.Message = short(parts)
-	case ready.Status != metav1.ConditionTrue:
-		condition.Reason, condition.Message = ready.Reason, ready.Message
-	default:
-		condition.Status, condition.Reason, condition.Message = metav1.ConditionFalse, string(Settled), "everything is as the spec wants it"
+	if len(lines) == 0 && ready.Status != metav1.ConditionTrue {
+		lines = []line{{decide.Reason(ready.Reason), ready.Message}}
 	}
+	condition := metav1.Condition{Type: progressingCondition, Status: metav1.ConditionTrue}
+	if len(stuck) > 0 || len(lines) == 0 {
+		condition.Status = metav1.ConditionFalse
+	}
+	lines = append(lines, linesOf(done.waits, decide.Reason.IsExpected)...)
+	if len(lines) == 0 {
+		lines = []line{{decide.Settled, "everything is as the spec wants it"}}
+	}
+	condition.Reason, condition.Message = string(lines[0].reason), short(lines)
 	return condition
 }
 
-// short keeps a message in one line that a person reads to its end.
-func short(parts []string) string {
+func linesOf(waits []decide.Wait, which func(decide.Reason) bool) []line {
+	var lines []line
+	for _, wait := range waits {
+		if which(wait.Reason) {
+			lines = append(lines, line{wait.Reason, wait.Party + ": " + wait.Message})
+		}
+	}
+	return lines
+}
+
+// short keeps a message in one line that a person reads to its end, and says each thing once.
+func short(lines []line) string {
 	const most = 5
+	var parts []string
+	for _, l := range lines {
+		if !slices.Contains(parts, l.text) {
+			parts = append(parts, l.text)
+		}
+	}
 	if len(parts) > most {
 		parts = append(parts[:most:most], fmt.Sprintf("and %d more", len(parts)-most))
 	}

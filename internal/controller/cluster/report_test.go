@@ -9,6 +9,8 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 
 	"pgtls.dev/pgtls/api/v1beta1"
+	"pgtls.dev/pgtls/internal/controller/cluster/attempt"
+	"pgtls.dev/pgtls/internal/controller/cluster/decide"
 )
 
 func seen(pods ...*corev1.Pod) facts {
@@ -63,10 +65,11 @@ func TestReadySaysWhatIsMissing(t *testing.T) {
 
 func TestProgressSaysFirstWhatSomebodyHasToLookAfter(t *testing.T) {
 	well := seen(pod("hippo-00-0", ready, inRole("primary")), pod("hippo-00-1", ready))
-	waiting := Wait{Party: "hippo-00-1", Reason: AwaitingMaterial, Message: "no Secret"}
-	foreign := Wait{Party: "Secret x", Reason: NotLabelled, Message: "not ours"}
-	denied := Wait{Party: "StatefulSet x", Reason: PodCreationDenied, Message: "quota"}
-	failed := failure{Step: "make services", About: "Service zoo/x", Text: "AddressesExhausted: none is free"}
+	waiting := decide.Wait{Party: "hippo-00-1", Reason: decide.AwaitingMaterial, Message: "no Secret"}
+	foreign := decide.Wait{Party: "Secret x", Reason: decide.NotLabelled, Message: "not ours"}
+	orphan := decide.Wait{Party: "Secret y", Reason: decide.OrphanNotWanted, Message: "left"}
+	denied := decide.Wait{Party: "StatefulSet x", Reason: decide.PodCreationDenied, Message: "quota"}
+	failed := attempt.Failure{Step: "make services", About: "Service zoo/x", Text: "AddressesExhausted: none is free"}
 	for _, c := range []struct {
 		name    string
 		facts   facts
@@ -76,10 +79,14 @@ func TestProgressSaysFirstWhatSomebodyHasToLookAfter(t *testing.T) {
 	}{
 		{"at rest", well, outcome{}, "False Settled", "as the spec wants"},
 		{"not ready", seen(), outcome{}, "True NoPrimary", "primary"},
-		{"waiting", well, outcome{waits: []Wait{waiting}}, "True AwaitingMaterial", "hippo-00-1: no Secret"},
-		{"stuck", well, outcome{waits: []Wait{waiting, foreign}, failures: []failure{failed}}, "False NotLabelled", "Secret x: not ours; Service zoo/x: AddressesExhausted: none is free"},
-		{"failed", well, outcome{waits: []Wait{waiting}, failures: []failure{failed, failed}}, "True StepFailed", "Service zoo/x: AddressesExhausted: none is free"},
-		{"denied", seen(), outcome{waits: []Wait{denied}}, "False PodCreationDenied", "StatefulSet x: quota"},
+		{"waiting", well, outcome{waits: []decide.Wait{waiting}}, "True AwaitingMaterial", "hippo-00-1: no Secret"},
+		{"stuck", well, outcome{waits: []decide.Wait{waiting, foreign}, failures: []attempt.Failure{failed}}, "False NotLabelled", "Secret x: not ours; Service zoo/x: AddressesExhausted: none is free"},
+		{"failed", well, outcome{waits: []decide.Wait{waiting}, failures: []attempt.Failure{failed, failed}}, "True StepFailed", "Service zoo/x: AddressesExhausted: none is free"},
+		{"orphans", well, outcome{waits: []decide.Wait{orphan}}, "False OrphanNotWanted", "Secret y: left"},
+		{"orphans, and not ready", seen(), outcome{waits: []decide.Wait{orphan}}, "True NoPrimary", "no instance is a primary that is ready; Secret y: left"},
+		{"orphans while there is progress", well, outcome{waits: []decide.Wait{orphan, waiting}}, "True AwaitingMaterial", "hippo-00-1: no Secret; Secret y: left"},
+		{"orphans, and a failure", well, outcome{waits: []decide.Wait{orphan, waiting}, failures: []attempt.Failure{failed}}, "True StepFailed", "none is free; Secret y: left"},
+		{"denied", seen(), outcome{waits: []decide.Wait{denied}}, "False PodCreationDenied", "StatefulSet x: quota"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			message := conditionOf(t, statusOf(hippo(), c.facts, c.done), "Progressing", c.want)
@@ -91,9 +98,9 @@ func TestProgressSaysFirstWhatSomebodyHasToLookAfter(t *testing.T) {
 }
 
 func TestManyWaitsStayReadable(t *testing.T) {
-	var waits []Wait
+	var waits []decide.Wait
 	for range 100 {
-		waits = append(waits, Wait{Party: "hippo-00-1", Reason: AwaitingMaterial, Message: strings.Repeat("long ", 100)})
+		waits = append(waits, decide.Wait{Party: "hippo-00-1", Reason: decide.AwaitingMaterial, Message: strings.Repeat("long ", 100)})
 	}
 	message := conditionOf(t, statusOf(hippo(), seen(), outcome{waits: waits}), "Progressing", "True AwaitingMaterial")
 	if len(message) > 1000 {
@@ -104,15 +111,15 @@ func TestManyWaitsStayReadable(t *testing.T) {
 func TestAnotherRoundComesOnlyForWhatNoWatchTells(t *testing.T) {
 	for _, c := range []struct {
 		name  string
-		waits []Wait
+		waits []decide.Wait
 		want  bool
 	}{
 		{"at rest", nil, false},
-		{"what a watch tells", []Wait{{Reason: AwaitingMaterial}}, false},
-		{"the sooner of two", []Wait{{Again: later}, {Again: soon}}, true},
+		{"what a watch tells", []decide.Wait{{Reason: decide.AwaitingMaterial}}, false},
+		{"the sooner of two", []decide.Wait{{Again: decide.Later}, {Again: decide.Soon}}, true},
 	} {
 		got, err := outcome{waits: c.waits}.result(0, nil)
-		if err != nil || (got.RequeueAfter > 0) != c.want || c.want && got.RequeueAfter != soon {
+		if err != nil || (got.RequeueAfter > 0) != c.want || c.want && got.RequeueAfter != decide.Soon {
 			t.Errorf("%s: %v, %v", c.name, got, err)
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"pgtls.dev/pgtls/api/v1beta1"
+	"pgtls.dev/pgtls/internal/controller/cluster/decide"
 	"pgtls.dev/pgtls/internal/desired"
 )
 
@@ -112,7 +113,7 @@ func TestAnOrphanedClusterIsTakenBack(t *testing.T) {
 	if writes := w.round(); len(writes) != 0 {
 		t.Errorf("at rest: %v", writes)
 	}
-	told := slices.DeleteFunc(w.told(), func(e string) bool { return !strings.Contains(e, string(TakenBack)) })
+	told := slices.DeleteFunc(w.told(), func(e string) bool { return !strings.Contains(e, string(decide.TakenBack)) })
 	if len(told) != len(before) {
 		t.Errorf("%d of %d were told: %v", len(told), len(before), told)
 	}
@@ -131,7 +132,7 @@ func TestWhatAnotherControllerTookStaysItsOwn(t *testing.T) {
 			t.Errorf("%s taken back: %v, want %v", object, got, want)
 		}
 	}
-	if reason, message := w.progressing(); reason != string(OwnedByAnotherController) || !strings.Contains(message, "Other x") || strings.Contains(message, "delete") {
+	if reason, message := w.progressing(); reason != string(decide.OwnedByAnotherController) || !strings.Contains(message, "Other x") || strings.Contains(message, "delete") {
 		t.Errorf("%s %q", reason, message)
 	}
 }
@@ -151,7 +152,7 @@ func TestWhatTheGarbageCollectorIsAboutToTakeIsLeftToIt(t *testing.T) {
 	if _, message := w.progressing(); !strings.Contains(message, "to keep it, remove that owner reference") {
 		t.Errorf("message %q", message)
 	}
-	if w.again == 0 || w.again > soon {
+	if w.again == 0 || w.again > decide.Soon {
 		t.Errorf("the next look is after %v, and no watch tells", w.again)
 	}
 	for object := range everything() { // the garbage collector, and that of the StatefulSets
@@ -219,7 +220,8 @@ func TestOrphansThatTheSpecDoesNotWantAreLeftAlone(t *testing.T) {
 	extra := statefulSet("hippo-00-2")
 	extra.OwnerReferences = nil
 	user := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "zoo", Name: "hippo-pguser-old", Labels: map[string]string{desired.ClusterLabel: "hippo", desired.UserLabel: "old"}}}
-	w, _ := running(t, asItIs, extra, claim("hippo-00-2", time.Time{}), claim("hippo-00-3", time.Time{}), user)
+	w, z := running(t, asItIs, extra, claim("hippo-00-2", time.Time{}), claim("hippo-00-3", time.Time{}), user)
+	z.rows = func(string) [][]string { return nil }
 	for range 4 {
 		w.round()
 	}
@@ -228,6 +230,50 @@ func TestOrphansThatTheSpecDoesNotWantAreLeftAlone(t *testing.T) {
 			t.Errorf("%T %s was deleted or taken", object, name)
 		}
 	}
+	c := w.condition(progressingCondition)
+	if c.Status != metav1.ConditionFalse || c.Reason != string(decide.OrphanNotWanted) || strings.Contains(c.Message, "delete ") {
+		t.Errorf("%s %s %q", c.Status, c.Reason, c.Message)
+	}
+	if want := "PersistentVolumeClaim hippo-00-2-pgdata, PersistentVolumeClaim hippo-00-3-pgdata, Secret hippo-pguser-old, StatefulSet hippo-00-2: "; !strings.HasPrefix(c.Message, want) {
+		t.Errorf("message %q", c.Message)
+	}
+	if got := w.condition(readyCondition); got.Status != metav1.ConditionTrue || w.again != 0 {
+		t.Errorf("Ready is %s %s, the next round after %v", got.Status, got.Reason, w.again)
+	}
+	if writes := w.round(); len(writes) != 0 {
+		t.Errorf("at rest: %v", writes)
+	}
+}
+
+// An orphan is reported no more once it is kept apart or wanted.
+func TestAnOrphanThatIsKeptApartIsReportedNoMore(t *testing.T) {
+	w, z := running(t, asItIs, claim("hippo-00-3", time.Time{}))
+	z.rows = func(string) [][]string { return nil }
+	w.round()
+	if reason, _ := w.progressing(); reason != string(decide.OrphanNotWanted) {
+		t.Fatalf("reason %s", reason)
+	}
+	apart := w.live("PersistentVolumeClaim hippo-00-3-pgdata")
+	apart.SetLabels(nil)
+	w.must(w.client.Update(t.Context(), apart))
+	w.round()
+	w.round()
+	if reason, message := w.progressing(); reason != string(decide.Settled) {
+		t.Errorf("%s %q", reason, message)
+	}
+}
+
+// Poolers of an orphaned cluster go on although the spec has none, so that they are named too.
+func TestOrphanedPoolersAreReported(t *testing.T) {
+	w := orphaned(t)
+	w.applyAgain(func(c *v1beta1.PostgresCluster) { c.Spec.Proxy = nil })
+	for range 4 {
+		w.round()
+	}
+	if _, message := w.progressing(); !strings.Contains(message, "Deployment hippo-pgbouncer: ") {
+		t.Errorf("message %q", message)
+	}
+	w.wantAllBut()
 }
 
 // A restored claim that differs from the spec is the data all the same.

@@ -22,6 +22,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"pgtls.dev/pgtls/api/v1beta1"
+	"pgtls.dev/pgtls/internal/controller/cluster/attempt"
+	"pgtls.dev/pgtls/internal/controller/cluster/decide"
+	"pgtls.dev/pgtls/internal/controller/cluster/denial"
 	"pgtls.dev/pgtls/internal/delivery/kube"
 	"pgtls.dev/pgtls/internal/desired"
 )
@@ -52,9 +55,9 @@ func SetupWithManager(m manager.Manager, options Options) error {
 		events:   m.GetEventRecorder(reportingController),
 		settings: options.Settings,
 		connect:  wire{},
-		restarts: newRestarts(),
-		retries:  newRetries(),
-		denials:  readDenials(m.GetAPIReader()),
+		restarts: decide.NewRestarts(),
+		attempts: attempt.NewMemory(),
+		denials:  denials{memory: denial.NewMemory(), events: denial.ReadEvents(m.GetAPIReader()), quotas: denial.ReadQuotas(m.GetAPIReader())},
 		now:      options.Now,
 	}
 	concurrency := options.Concurrency
@@ -109,6 +112,6 @@ func podFactsDiffer(before, after *corev1.Pod) bool {
 	return !maps.Equal(before.Labels, after.Labels) ||
 		(before.DeletionTimestamp == nil) != (after.DeletionTimestamp == nil) ||
 		before.Status.Phase != after.Status.Phase ||
-		podReady(before) != podReady(after) ||
+		decide.PodReady(before) != decide.PodReady(after) ||
 		databaseStarted(before) != databaseStarted(after)
 }

@@ -156,7 +156,7 @@ func TestPodAnnotationIsOnePatchAndNoneAtRest(t *testing.T) {
 	w := newWorld(t, pod)
 	for i, want := range []bool{true, false} {
 		w.get(t, pod)
-		changed, err := w.applier.PatchPodAnnotation(t.Context(), pod, "pgtls.dev/activate", "r1")
+		changed, err := w.applier.PatchAnnotation(t.Context(), pod, "pgtls.dev/activate", "r1")
 		if err != nil || changed != want {
 			t.Errorf("call %d: changed %v, %v", i, changed, err)
 		}

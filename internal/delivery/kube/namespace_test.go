@@ -42,7 +42,7 @@ func TestNothingIsWrittenToANamespaceThatTerminates(t *testing.T) {
 			cluster.Status.ReadyInstances = "0/2"
 			_, applied := w.applier.Apply(t.Context(), configMap("a", nil))
 			_, recovered := w.applier.Apply(t.Context(), configMap("orphan", nil))
-			_, patched := w.applier.PatchPodAnnotation(t.Context(), pod, "k", "v")
+			_, patched := w.applier.PatchAnnotation(t.Context(), pod, "k", "v")
 			deleted := w.applier.Delete(t.Context(), configMap("old", nil))
 			_, told := w.applier.ApplyStatus(t.Context(), cluster, cluster.Status)
 			for act, err := range map[string]error{"apply": applied, "take back": recovered, "patch": patched, "delete": deleted, "status": told} {

@@ -250,6 +250,9 @@ func propagated(a *Adopting) plan.Gate {
 			until, known = at, true
 		}
 	}
+	if at := a.Observed.PublicTrust.ChangedAt.Add(a.Policy.TrustPropagationDelay); at.After(until) {
+		until = at // it was admitted long ago, and the ConfigMap could not be written before
+	}
 	switch {
 	case !known:
 		return plan.When(false) // it is being admitted

@@ -72,6 +72,8 @@ type Leftover struct {
 type Trust struct {
 	State   MaterialState
 	Anchors []string // fingerprints
+	// ChangedAt is when it was last written; zero: that is not known, and long ago. From then on clients that follow it have time.
+	ChangedAt time.Time
 }
 
 // Bundles are the fingerprints of the anchors in each domain's bundle; nil: unknown, which is not the same as none.

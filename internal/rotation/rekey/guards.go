@@ -109,7 +109,11 @@ func propagated(c *Case) plan.Gate {
 	if c.Set.Domain != facts.Server || c.Set.Active != nil || c.Subject.Created.IsZero() {
 		return plan.Gate{}
 	}
-	until := c.Subject.Created.Add(c.Policy.RetireSoak)
+	since := c.Subject.Created
+	if changed := c.Observed.PublicTrust.ChangedAt; changed.After(since) {
+		since = changed
+	}
+	until := since.Add(c.Policy.RetireSoak)
 	for i := range c.Observed.Parties {
 		p := &c.Observed.Parties[i]
 		for _, w := range p.Wants {

@@ -14,7 +14,7 @@ import (
 // activate asks a pod to use what is published for it. The one patch also makes
 // the kubelet refresh the pod's volumes at once.
 func activate(ctx context.Context, v *round, step plan.Activate) error {
-	changed, err := v.Applier.PatchPodAnnotation(ctx, v.Pods[step.Pod], material.ActivateAnnotation, step.Revision)
+	changed, err := v.Applier.PatchAnnotation(ctx, v.Pods[step.Pod], material.ActivateAnnotation, step.Revision)
 	if err != nil {
 		return client.IgnoreNotFound(err) // a pod that is gone serves nothing
 	}
@@ -27,7 +27,7 @@ func activate(ctx context.Context, v *round, step plan.Activate) error {
 // retrigger changes an annotation of a pod, which triggers its kubelet to deliver the revision.
 func retrigger(ctx context.Context, v *round, step plan.Retrigger) error {
 	pod := v.Pods[step.Pod]
-	_, err := v.Applier.PatchPodAnnotation(ctx, pod, material.RetriggerAnnotation, v.Nudges.Take(pod.UID, step.Revision, v.Now()))
+	_, err := v.Applier.PatchAnnotation(ctx, pod, material.RetriggerAnnotation, v.Nudges.Take(pod.UID, step.Revision, v.Now()))
 	return client.IgnoreNotFound(err)
 }
 

@@ -1,4 +1,4 @@
-package cluster
+package decide
 
 import (
 	"sync"
@@ -6,10 +6,10 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// restarts remembers which instances were restarted for the present generation of the spec. Patroni notices only at its next
+// Restarts remembers which instances were restarted for the present generation of the spec. Patroni notices only at its next
 // loop that a restart is pending no more; and a replica cannot take a smaller max_connections before the
 // primary has it, so it still asks for a restart after one. An operator that forgets this restarts an instance once more.
-type restarts struct {
+type Restarts struct {
 	mu    sync.Mutex
 	known map[types.NamespacedName]restarted
 }
@@ -20,10 +20,11 @@ type restarted struct {
 	instances  map[string]bool
 }
 
-func newRestarts() *restarts { return &restarts{known: map[types.NamespacedName]restarted{}} }
+// NewRestarts remember nothing.
+func NewRestarts() *Restarts { return &Restarts{known: map[types.NamespacedName]restarted{}} }
 
-// of returns the instances that were restarted for this generation of this cluster.
-func (r *restarts) of(cluster types.NamespacedName, uid types.UID, generation int64) map[string]bool {
+// Of returns the instances that were restarted for this generation of this cluster.
+func (r *Restarts) Of(cluster types.NamespacedName, uid types.UID, generation int64) map[string]bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	known := r.known[cluster]
@@ -37,8 +38,8 @@ func (r *restarts) of(cluster types.NamespacedName, uid types.UID, generation in
 	return copied
 }
 
-// note remembers a restart. With that of the primary the others may be restarted again.
-func (r *restarts) note(cluster types.NamespacedName, uid types.UID, generation int64, instance string, primary bool) {
+// Note remembers a restart. With that of the primary the others may be restarted again.
+func (r *Restarts) Note(cluster types.NamespacedName, uid types.UID, generation int64, instance string, primary bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	known := r.known[cluster]
@@ -49,7 +50,8 @@ func (r *restarts) note(cluster types.NamespacedName, uid types.UID, generation 
 	r.known[cluster] = known
 }
 
-func (r *restarts) forget(cluster types.NamespacedName) {
+// Forget a cluster.
+func (r *Restarts) Forget(cluster types.NamespacedName) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.known, cluster)

@@ -1,19 +1,19 @@
-package cluster
+package decide
 
 import (
 	"strings"
 	"testing"
 
-	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
-
 	"pgtls.dev/pgtls/api/v1beta1"
+	"pgtls.dev/pgtls/internal/controller/cluster/clustertest"
 )
 
-func dynamic(json string) func(*v1beta1.PostgresCluster) {
-	return func(cluster *v1beta1.PostgresCluster) {
-		cluster.Spec.Patroni = &v1beta1.PatroniSpec{DynamicConfiguration: &apiextensionsv1.JSON{Raw: []byte(json)}}
-	}
-}
+var (
+	hippo      = clustertest.Hippo
+	withPooler = clustertest.WithPooler
+	settings   = clustertest.Settings
+	dynamic    = clustertest.Dynamic
+)
 
 func TestWhatCannotWorkIsRefusedWithFieldAndRemedy(t *testing.T) {
 	const field = "spec.patroni.dynamicConfiguration"
@@ -46,7 +46,7 @@ func TestWhatCannotWorkIsRefusedWithFieldAndRemedy(t *testing.T) {
 		}, "spec.instances[].name", "rename"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			problem := refusal(hippo(c.change), settings())
+			problem := Refusal(hippo(c.change), settings())
 			if problem == nil {
 				t.Fatal("taken")
 			}
@@ -69,7 +69,7 @@ func TestOrdinarySpecsAreTaken(t *testing.T) {
 		"null inside": dynamic(`{"postgresql":null}`),
 	} {
 		t.Run(name, func(t *testing.T) {
-			if problem := refusal(hippo(change), settings()); problem != nil {
+			if problem := Refusal(hippo(change), settings()); problem != nil {
 				t.Errorf("refused: %s", problem.Message)
 			}
 		})

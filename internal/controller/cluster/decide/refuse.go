@@ -1,4 +1,4 @@
-package cluster
+package decide
 
 import (
 	"encoding/json"
@@ -11,9 +11,9 @@ import (
 	"pgtls.dev/pgtls/internal/desired"
 )
 
-// refusal finds what cannot work in a spec and what the CRD's rules cannot see. While there is one nothing of the
+// Refusal finds what cannot work in a spec and what the CRD's rules cannot see. While there is one nothing of the
 // cluster is changed: what runs goes on as it is.
-func refusal(cluster *v1beta1.PostgresCluster, settings desired.Settings) *Wait {
+func Refusal(cluster *v1beta1.PostgresCluster, settings desired.Settings) *Wait {
 	for _, check := range []func(*v1beta1.PostgresCluster, desired.Settings) string{refuseDynamicConfiguration, refuseImages, refuseNames, refusePooler} {
 		if message := check(cluster, settings); message != "" {
 			return &Wait{Party: cluster.Name, Reason: SpecInvalid, Message: message}

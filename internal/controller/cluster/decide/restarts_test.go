@@ -1,4 +1,4 @@
-package cluster
+package decide
 
 import (
 	"maps"
@@ -10,12 +10,12 @@ import (
 
 func TestRestartsAreRememberedForOneGenerationOfOneCluster(t *testing.T) {
 	hippo := types.NamespacedName{Namespace: "zoo", Name: "hippo"}
-	memory := newRestarts()
+	memory := NewRestarts()
 	names := func(uid types.UID, generation int64) []string {
-		return slices.Sorted(maps.Keys(memory.of(hippo, uid, generation)))
+		return slices.Sorted(maps.Keys(memory.Of(hippo, uid, generation)))
 	}
-	memory.note(hippo, "u1", 1, "a-1", false)
-	memory.note(hippo, "u1", 1, "a-2", false)
+	memory.Note(hippo, "u1", 1, "a-1", false)
+	memory.Note(hippo, "u1", 1, "a-2", false)
 	if got := names("u1", 1); !slices.Equal(got, []string{"a-1", "a-2"}) {
 		t.Errorf("remembered %v", got)
 	}
@@ -25,11 +25,11 @@ func TestRestartsAreRememberedForOneGenerationOfOneCluster(t *testing.T) {
 	if got := names("u2", 1); len(got) != 0 {
 		t.Errorf("of a namesake: %v", got)
 	}
-	memory.note(hippo, "u1", 1, "a-0", true)
+	memory.Note(hippo, "u1", 1, "a-0", true)
 	if got := names("u1", 1); !slices.Equal(got, []string{"a-0"}) {
 		t.Errorf("after the primary's restart: %v", got)
 	}
-	memory.forget(hippo)
+	memory.Forget(hippo)
 	if got := names("u1", 1); len(got) != 0 {
 		t.Errorf("after forgetting: %v", got)
 	}

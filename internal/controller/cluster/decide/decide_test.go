@@ -1,4 +1,4 @@
-package cluster
+package decide
 
 import (
 	"fmt"
@@ -9,36 +9,36 @@ import (
 
 // Builders of members: an instance that is wanted and well, changed by the options.
 
-type option func(*member)
+type option func(*Member)
 
-func instance(name string, options ...option) member {
-	m := member{Instance: name, Index: indexOf(name), Wanted: true, Exists: true, Ready: true, Streaming: true}
+func instance(name string, options ...option) Member {
+	m := Member{Instance: name, Index: indexOf(name), Wanted: true, Exists: true, Ready: true, Streaming: true}
 	for _, o := range options {
 		o(&m)
 	}
 	return m
 }
 
-func primary(m *member)       { m.Primary = true }
-func outdated(m *member)      { m.Outdated = true }
-func notReady(m *member)      { m.Ready = false }
-func notStreaming(m *member)  { m.Streaming = false }
-func extra(m *member)         { m.Wanted = false }
-func terminating(m *member)   { m.Terminating, m.Ready = true, false }
-func absent(m *member)        { m.Exists, m.Ready, m.Streaming = false, false, false }
-func pending(m *member)       { m.PendingRestart = true }
-func restartedOnce(m *member) { m.Restarted = true }
+func primary(m *Member)       { m.Primary = true }
+func outdated(m *Member)      { m.Outdated = true }
+func notReady(m *Member)      { m.Ready = false }
+func notStreaming(m *Member)  { m.Streaming = false }
+func extra(m *Member)         { m.Wanted = false }
+func terminating(m *Member)   { m.Terminating, m.Ready = true, false }
+func absent(m *Member)        { m.Exists, m.Ready, m.Streaming = false, false, false }
+func pending(m *Member)       { m.PendingRestart = true }
+func restartedOnce(m *Member) { m.Restarted = true }
 
 type story struct {
 	name      string
-	members   []member
+	members   []Member
 	action    Action
 	instance  string
 	candidate string
 	reason    Reason // of Await
 }
 
-func tell(t *testing.T, decide func([]member) decision, stories []story) {
+func tell(t *testing.T, decide func([]Member) Decision, stories []story) {
 	t.Helper()
 	for _, s := range stories {
 		t.Run(s.name, func(t *testing.T) {
@@ -54,147 +54,147 @@ func tell(t *testing.T, decide func([]member) decision, stories []story) {
 }
 
 func TestNextReplacement(t *testing.T) {
-	tell(t, nextReplacement, []story{
-		{name: "nothing is outdated", members: []member{instance("a-0", primary), instance("a-1")}},
+	tell(t, NextReplacement, []story{
+		{name: "nothing is outdated", members: []Member{instance("a-0", primary), instance("a-1")}},
 		{
 			name:    "replicas go before the primary",
-			members: []member{instance("a-0", primary, outdated), instance("a-1", outdated), instance("a-2", outdated)},
+			members: []Member{instance("a-0", primary, outdated), instance("a-1", outdated), instance("a-2", outdated)},
 			action:  DeletePod, instance: "a-1",
 		},
 		{
 			name:    "only while the others are ready",
-			members: []member{instance("a-0", primary, outdated), instance("a-1", outdated), instance("a-2", notReady)},
+			members: []Member{instance("a-0", primary, outdated), instance("a-1", outdated), instance("a-2", notReady)},
 			action:  Await, instance: "a-2", reason: AwaitingInstance,
 		},
 		{
 			name:    "only while the others stream",
-			members: []member{instance("a-0", primary, outdated), instance("a-1", outdated), instance("a-2", notStreaming)},
+			members: []Member{instance("a-0", primary, outdated), instance("a-1", outdated), instance("a-2", notStreaming)},
 			action:  Await, instance: "a-2", reason: AwaitingInstance,
 		},
 		{
 			name:    "only while the others are there",
-			members: []member{instance("a-0", primary), instance("a-1", outdated), instance("a-2", absent)},
+			members: []Member{instance("a-0", primary), instance("a-1", outdated), instance("a-2", absent)},
 			action:  Await, instance: "a-2", reason: AwaitingInstance,
 		},
 		{
 			name:    "only with a primary",
-			members: []member{instance("a-0"), instance("a-1", outdated)},
+			members: []Member{instance("a-0"), instance("a-1", outdated)},
 			action:  Await, instance: "a-1", reason: AwaitingPrimary,
 		},
 		{
 			name:    "one pod at a time",
-			members: []member{instance("a-0", primary, outdated), instance("a-1", outdated, terminating), instance("a-2", outdated)},
+			members: []Member{instance("a-0", primary, outdated), instance("a-1", outdated, terminating), instance("a-2", outdated)},
 			action:  Await, instance: "a-1", reason: AwaitingInstance,
 		},
 		{
 			name:    "the primary hands over first",
-			members: []member{instance("a-0", primary, outdated), instance("a-1"), instance("a-2")},
+			members: []Member{instance("a-0", primary, outdated), instance("a-1"), instance("a-2")},
 			action:  Switchover, instance: "a-0", candidate: "a-1",
 		},
 		{
 			name:    "the primary does not hand over to one that goes for good",
-			members: []member{instance("a-0", primary, outdated), instance("a-1", extra)},
+			members: []Member{instance("a-0", primary, outdated), instance("a-1", extra)},
 			action:  Await, instance: "a-0", reason: AwaitingInstance,
 		},
 		{
 			name:    "a lone instance cannot hand over",
-			members: []member{instance("a-0", primary, outdated)},
+			members: []Member{instance("a-0", primary, outdated)},
 			action:  DeletePod, instance: "a-0",
 		},
 		{
 			name:    "a lone broken instance is repaired",
-			members: []member{instance("a-0", primary, outdated, notReady)},
+			members: []Member{instance("a-0", primary, outdated, notReady)},
 			action:  DeletePod, instance: "a-0",
 		},
 		{
 			name:    "a broken replica is repaired though another is broken too",
-			members: []member{instance("a-0", primary), instance("a-1", outdated, notReady), instance("a-2", outdated, notReady)},
+			members: []Member{instance("a-0", primary), instance("a-1", outdated, notReady), instance("a-2", outdated, notReady)},
 			action:  DeletePod, instance: "a-1",
 		},
 		{
 			name:    "a whole broken cluster is repaired",
-			members: []member{instance("a-0", outdated, notReady), instance("a-1", outdated, notReady)},
+			members: []Member{instance("a-0", outdated, notReady), instance("a-1", outdated, notReady)},
 			action:  DeletePod, instance: "a-0",
 		},
 		{
 			name:    "a primary that does not answer is Patroni's matter",
-			members: []member{instance("a-0", primary, outdated, notReady), instance("a-1")},
+			members: []Member{instance("a-0", primary, outdated, notReady), instance("a-1")},
 			action:  Await, instance: "a-0", reason: AwaitingPrimary,
 		},
 		{
 			name:    "what goes for good is not replaced",
-			members: []member{instance("a-0", primary), instance("a-1", extra, outdated)},
+			members: []Member{instance("a-0", primary), instance("a-1", extra, outdated)},
 		},
 	})
 }
 
 func TestNextRemoval(t *testing.T) {
-	tell(t, nextRemoval, []story{
-		{name: "nothing to remove", members: []member{instance("a-0", primary), instance("a-1")}},
+	tell(t, NextRemoval, []story{
+		{name: "nothing to remove", members: []Member{instance("a-0", primary), instance("a-1")}},
 		{
 			name:    "the highest index goes first",
-			members: []member{instance("a-0", primary), instance("a-1", extra), instance("a-10", extra), instance("a-2", extra)},
+			members: []Member{instance("a-0", primary), instance("a-1", extra), instance("a-10", extra), instance("a-2", extra)},
 			action:  Remove, instance: "a-10",
 		},
 		{
 			name:    "a primary hands over to one that stays",
-			members: []member{instance("a-0"), instance("a-1", extra), instance("a-2", extra, primary)},
+			members: []Member{instance("a-0"), instance("a-1", extra), instance("a-2", extra, primary)},
 			action:  Switchover, instance: "a-2", candidate: "a-0",
 		},
 		{
 			name:    "a primary stays while nobody can take over",
-			members: []member{instance("a-0", notStreaming), instance("a-1", extra, primary)},
+			members: []Member{instance("a-0", notStreaming), instance("a-1", extra, primary)},
 			action:  Await, instance: "a-1", reason: AwaitingInstance,
 		},
 		{
 			name:    "nothing goes without a primary",
-			members: []member{instance("a-0"), instance("a-1", extra)},
+			members: []Member{instance("a-0"), instance("a-1", extra)},
 			action:  Await, instance: "a-1", reason: AwaitingPrimary,
 		},
 		{
 			name:    "nothing goes while the primary is ill",
-			members: []member{instance("a-0", primary, notReady), instance("a-1", extra)},
+			members: []Member{instance("a-0", primary, notReady), instance("a-1", extra)},
 			action:  Await, instance: "a-1", reason: AwaitingPrimary,
 		},
 		{
 			name:    "a broken instance goes too",
-			members: []member{instance("a-0", primary), instance("a-1", extra, notReady, notStreaming)},
+			members: []Member{instance("a-0", primary), instance("a-1", extra, notReady, notStreaming)},
 			action:  Remove, instance: "a-1",
 		},
 	})
 }
 
 func TestNextRestart(t *testing.T) {
-	tell(t, nextRestart, []story{
-		{name: "nothing is pending", members: []member{instance("a-0", primary), instance("a-1")}},
+	tell(t, NextRestart, []story{
+		{name: "nothing is pending", members: []Member{instance("a-0", primary), instance("a-1")}},
 		{
 			name:    "replicas before the primary",
-			members: []member{instance("a-0", primary, pending), instance("a-1", pending)},
+			members: []Member{instance("a-0", primary, pending), instance("a-1", pending)},
 			action:  Restart, instance: "a-1",
 		},
 		{
 			name:    "the primary last",
-			members: []member{instance("a-0", primary, pending), instance("a-1")},
+			members: []Member{instance("a-0", primary, pending), instance("a-1")},
 			action:  Restart, instance: "a-0",
 		},
 		{
 			name:    "one at a time",
-			members: []member{instance("a-0", primary, pending), instance("a-1", notStreaming), instance("a-2", pending)},
+			members: []Member{instance("a-0", primary, pending), instance("a-1", notStreaming), instance("a-2", pending)},
 			action:  Await, instance: "a-1", reason: AwaitingInstance,
 		},
 		{
 			name:    "a lone instance",
-			members: []member{instance("a-0", primary, pending)},
+			members: []Member{instance("a-0", primary, pending)},
 			action:  Restart, instance: "a-0",
 		},
 		{
 			name:    "a replica that cannot take the setting before the primary does not hold it up",
-			members: []member{instance("a-0", primary, pending), instance("a-1", pending, restartedOnce)},
+			members: []Member{instance("a-0", primary, pending), instance("a-1", pending, restartedOnce)},
 			action:  Restart, instance: "a-0",
 		},
 		{
 			name:    "nobody is restarted for ever",
-			members: []member{instance("a-0", primary), instance("a-1", pending, restartedOnce)},
+			members: []Member{instance("a-0", primary), instance("a-1", pending, restartedOnce)},
 			action:  Await, instance: "a-1", reason: RestartingInstance,
 		},
 	})
@@ -202,7 +202,7 @@ func TestNextRestart(t *testing.T) {
 
 // A model of a cluster under Patroni and Kubernetes: it does what was decided, and heals by and by.
 type model struct {
-	members []member
+	members []Member
 	smaller bool // the setting has to reach the primary first
 }
 
@@ -226,7 +226,7 @@ func drawModel(t *rapid.T) *model {
 	return m
 }
 
-func (m *model) find(name string) *member {
+func (m *model) find(name string) *Member {
 	for i := range m.members {
 		if m.members[i].Instance == name {
 			return &m.members[i]
@@ -236,7 +236,7 @@ func (m *model) find(name string) *member {
 }
 
 // check is what must hold before an act, said without the rules that lead to it.
-func (m *model) check(t *rapid.T, d decision) {
+func (m *model) check(t *rapid.T, d Decision) {
 	target := m.find(d.Instance)
 	othersServing := 0
 	for _, one := range m.members {
@@ -270,7 +270,7 @@ func (m *model) check(t *rapid.T, d decision) {
 	}
 }
 
-func (m *model) do(d decision) {
+func (m *model) do(d Decision) {
 	target := m.find(d.Instance)
 	switch d.Action {
 	case DeletePod:
@@ -289,7 +289,7 @@ func (m *model) do(d decision) {
 	}
 }
 
-func (m *model) restart(target *member) {
+func (m *model) restart(target *Member) {
 	primaryPends := false
 	for i := range m.members {
 		primaryPends = primaryPends || m.members[i].Primary && m.members[i].PendingRestart
@@ -323,13 +323,13 @@ func (m *model) heal() {
 	}
 }
 
-func (m *model) decide() decision {
-	for _, ask := range []func([]member) decision{nextRemoval, nextReplacement, nextRestart} {
+func (m *model) decide() Decision {
+	for _, ask := range []func([]Member) Decision{NextRemoval, NextReplacement, NextRestart} {
 		if d := ask(m.members); d.Action != Nothing {
 			return d
 		}
 	}
-	return decision{}
+	return Decision{}
 }
 
 func TestEveryClusterComesToRestAndNoServingPrimaryIsLost(t *testing.T) {

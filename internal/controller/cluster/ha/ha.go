@@ -1,4 +1,4 @@
-package cluster
+package ha
 
 import (
 	"context"
@@ -6,11 +6,18 @@ import (
 	"strings"
 	"time"
 
+	"pgtls.dev/pgtls/internal/controller/cluster/decide"
 	"pgtls.dev/pgtls/internal/patroni"
 )
 
-// wire is the connector to what really runs.
-type wire struct{}
+// API is the REST API of one instance.
+type API interface {
+	Members(context.Context) (map[string]decide.State, error) // by pod
+	Config(context.Context) (map[string]any, error)
+	PatchConfig(context.Context, map[string]any) (changed bool, err error)
+	Switchover(ctx context.Context, leader, candidate string) error
+	Restart(context.Context) error
+}
 
 // How long an answer may take. Switchover and restart answer when they are done.
 const (
@@ -21,13 +28,14 @@ const (
 // nearby is how many bytes a replica may be behind and still count as streaming where Patroni does not say "streaming" (before 3.1).
 const nearby = 16 << 20
 
-func (wire) Patroni(url string, config *tls.Config) patroniAPI {
+// Dial returns the REST API behind the base URL, asked with the operator's certificate.
+func Dial(url string, config *tls.Config) API {
 	return restAPI{patroni.NewClient(strings.TrimPrefix(url, "https://"), config)}
 }
 
 type restAPI struct{ client *patroni.Client }
 
-func (a restAPI) Members(ctx context.Context) (map[string]memberState, error) {
+func (a restAPI) Members(ctx context.Context) (map[string]decide.State, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	defer a.client.Close()
@@ -36,9 +44,9 @@ func (a restAPI) Members(ctx context.Context) (map[string]memberState, error) {
 		return nil, err
 	}
 	leader, _ := cluster.Leader()
-	states := map[string]memberState{}
+	states := map[string]decide.State{}
 	for _, m := range cluster.Members {
-		states[m.Name] = memberState{
+		states[m.Name] = decide.State{
 			Leader:         m.Role.Leads(),
 			Streaming:      streams(m, leader),
 			PendingRestart: m.PendingRestart,

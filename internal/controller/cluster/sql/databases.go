@@ -1,4 +1,4 @@
-package cluster
+package sql
 
 import (
 	"context"
@@ -7,59 +7,26 @@ import (
 	"strings"
 
 	"pgtls.dev/pgtls/api/v1beta1"
-	"pgtls.dev/pgtls/internal/desired"
 )
 
-// makeUsersAndDatabases makes roles, passwords, databases and grants on the primary where they differ from the spec.
-// It reads first, so at rest nothing is written to PostgreSQL.
-func makeUsersAndDatabases(ctx context.Context, r *round) ([]Wait, error) {
-	if !r.primaryReady() {
-		return nil, nil // the role label and readiness of its pod are watched
-	}
-	config, err := r.operatorTLS()
-	if err != nil {
-		return []Wait{{Party: desired.OperatorMaterial(r.cluster.Name), Reason: AwaitingMaterial, Message: err.Error()}}, nil
-	}
-	host := desired.ServiceHost(desired.PrimaryService(r.cluster.Name), r.cluster.Namespace)
-	connection, err := r.connect.Database(ctx, host, "postgres", config)
-	if err != nil {
-		return []Wait{{Party: host, Reason: AwaitingDatabase, Message: unanswered(err), Again: soon}}, nil
-	}
-	defer connection.Close(context.WithoutCancel(ctx))
+// Changes reads what PostgreSQL has, and returns what has to be changed for the users of a spec, in its order. It writes nothing.
+// verifiers are by user; a user without one is left for the round in which it has one.
+func Changes(ctx context.Context, connection Database, users []v1beta1.UserSpec, verifiers map[string]string) ([]Statement, error) {
 	live, err := readCatalog(ctx, connection)
 	if err != nil {
 		return nil, err
 	}
-	statements := r.statements(live)
-	if len(statements) > 0 {
-		if err := r.applier.Permit(ctx, r.cluster.Namespace); err != nil {
-			return nil, err
-		}
-	}
+	return statementsFor(users, verifiers, live), nil
+}
+
+// Do makes the changes one after the other, until one fails.
+func Do(ctx context.Context, connection Database, statements []Statement) error {
 	for _, statement := range statements {
-		if _, err := connection.Query(ctx, statement.sql); err != nil {
-			return nil, fmt.Errorf("%s: %w", statement.does, err)
+		if _, err := connection.Query(ctx, statement.SQL); err != nil {
+			return fmt.Errorf("%s: %w", statement.Does, err)
 		}
 	}
-	if len(statements) > 0 {
-		r.tell(nil, UsersChanged, "MakeUsers", "%s", summary(statements))
-	}
-	return nil, nil
-}
-
-func (r *round) primaryReady() bool {
-	_, ready := first(members(desired.Instances(r.cluster), r.facts, nil), func(m member) bool { return m.Primary && m.Ready })
-	return ready
-}
-
-func (r *round) statements(live catalog) []statement {
-	var verifiers = map[string]string{}
-	for _, user := range desired.Users(r.cluster) {
-		if secret := r.facts.secrets[desired.UserSecret(r.cluster.Name, user.Name)]; secret != nil {
-			verifiers[user.Name] = string(secret.Data["verifier"])
-		}
-	}
-	return statementsFor(desired.Users(r.cluster), verifiers, live)
+	return nil
 }
 
 // A catalog is what PostgreSQL has of roles and databases.
@@ -75,7 +42,7 @@ type role struct {
 	attributes map[string]bool // by the word of ALTER ROLE that sets it
 }
 
-func readCatalog(ctx context.Context, connection database) (catalog, error) {
+func readCatalog(ctx context.Context, connection Database) (catalog, error) {
 	live := catalog{roles: map[string]role{}, databases: map[string]bool{}, granted: map[[2]string]bool{}, members: map[string]bool{}}
 	rows, err := connection.Query(ctx, `SELECT rolname, coalesce(rolpassword, ''), rolsuper, rolinherit, rolcreaterole, rolcreatedb,
 		rolcanlogin, rolreplication, rolbypassrls FROM pg_catalog.pg_authid`)
@@ -101,13 +68,13 @@ func readCatalog(ctx context.Context, connection database) (catalog, error) {
 	return live, readMembers(ctx, connection, live.members)
 }
 
-// A statement is one change, and what it does, for events and errors.
-type statement struct{ does, sql string }
+// A Statement is one change, and what it does, for events and errors.
+type Statement struct{ Does, SQL string }
 
 // statementsFor returns what has to be changed, roles before the databases that they own.
 // A user without a verifier is left for the round in which it has one.
-func statementsFor(users []v1beta1.UserSpec, verifiers map[string]string, live catalog) []statement {
-	var changes []statement
+func statementsFor(users []v1beta1.UserSpec, verifiers map[string]string, live catalog) []Statement {
+	var changes []Statement
 	for _, user := range users {
 		if verifier := verifiers[user.Name]; verifier != "" {
 			changes = append(changes, roleStatements(user, verifier, live)...)
@@ -126,20 +93,20 @@ func statementsFor(users []v1beta1.UserSpec, verifiers map[string]string, live c
 	return changes
 }
 
-func roleStatements(user v1beta1.UserSpec, verifier string, live catalog) []statement {
+func roleStatements(user v1beta1.UserSpec, verifier string, live catalog) []Statement {
 	have, exists := live.roles[user.Name]
-	var changes []statement
+	var changes []Statement
 	if !exists {
-		changes = append(changes, statement{"making role " + user.Name, "CREATE ROLE " + identifier(user.Name) + " LOGIN"})
+		changes = append(changes, Statement{"making role " + user.Name, "CREATE ROLE " + identifier(user.Name) + " LOGIN"})
 	}
 	if have.verifier != verifier {
-		changes = append(changes, statement{
+		changes = append(changes, Statement{
 			"setting the password of " + user.Name,
 			"ALTER ROLE " + identifier(user.Name) + " LOGIN PASSWORD " + literal(verifier),
 		})
 	}
 	if !satisfies(have, user.Options) {
-		changes = append(changes, statement{"setting options of " + user.Name, "ALTER ROLE " + identifier(user.Name) + " " + user.Options})
+		changes = append(changes, Statement{"setting options of " + user.Name, "ALTER ROLE " + identifier(user.Name) + " " + user.Options})
 	}
 	return changes
 }
@@ -157,21 +124,22 @@ func satisfies(have role, options string) bool {
 	return true
 }
 
-func databaseStatements(user, name string, live catalog, made map[string]bool) []statement {
+func databaseStatements(user, name string, live catalog, made map[string]bool) []Statement {
 	if !live.databases[name] && !made[name] {
 		made[name] = true
-		return []statement{{"making database " + name, "CREATE DATABASE " + identifier(name) + " OWNER " + identifier(user)}}
+		return []Statement{{"making database " + name, "CREATE DATABASE " + identifier(name) + " OWNER " + identifier(user)}}
 	}
 	if live.granted[[2]string{user, name}] {
 		return nil
 	}
-	return []statement{{"granting database " + name + " to " + user, "GRANT ALL PRIVILEGES ON DATABASE " + identifier(name) + " TO " + identifier(user)}}
+	return []Statement{{"granting database " + name + " to " + user, "GRANT ALL PRIVILEGES ON DATABASE " + identifier(name) + " TO " + identifier(user)}}
 }
 
-func summary(statements []statement) string {
+// Summary is what the statements do, for an event.
+func Summary(statements []Statement) string {
 	var done []string
 	for _, s := range statements {
-		done = append(done, s.does)
+		done = append(done, s.Does)
 	}
 	slices.Sort(done)
 	return strings.Join(done, ", ")

@@ -1,4 +1,4 @@
-package cluster
+package decide
 
 import (
 	"maps"
@@ -10,9 +10,9 @@ import (
 	"pgtls.dev/pgtls/internal/desired"
 )
 
-// A member is what is known of one instance, wanted or not, when it is decided which to replace, restart or remove.
+// A Member is what is known of one instance, wanted or not, when it is decided which to replace, restart or remove.
 // What is not known is false: an unknown fact is never a yes.
-type member struct {
+type Member struct {
 	Instance       string
 	Set            string
 	Index          int
@@ -28,56 +28,82 @@ type member struct {
 }
 
 // healthy members need no patience with them.
-func (m member) healthy() bool { return m.Exists && m.Ready && !m.Terminating && m.Streaming }
+func (m Member) healthy() bool { return m.Exists && m.Ready && !m.Terminating && m.Streaming }
 
-// members joins what the spec wants, what exists, and what Patroni says.
-func members(wanted []desired.Instance, seen facts, ha *haView) []member {
-	byName := map[string]*member{}
+// A State is what Patroni says of a member.
+type State struct {
+	Leader         bool
+	Streaming      bool
+	PendingRestart bool
+}
+
+// Objects are what exists of the instances, by instance.
+type Objects struct {
+	StatefulSets map[string]*appsv1.StatefulSet
+	Pods         map[string]*corev1.Pod
+}
+
+// Members joins what the spec wants, what exists, and what Patroni says of each pod. Nil states are unknown ones.
+func Members(wanted []desired.Instance, seen Objects, states map[string]State) []Member {
+	byName := map[string]*Member{}
 	for _, instance := range wanted {
-		byName[instance.Name] = &member{Instance: instance.Name, Set: instance.Set.Name, Index: instance.Index, Wanted: true}
+		byName[instance.Name] = &Member{Instance: instance.Name, Set: instance.Set.Name, Index: instance.Index, Wanted: true}
 	}
-	for name, statefulSet := range seen.statefulSets {
+	for name, statefulSet := range seen.StatefulSets {
 		if byName[name] == nil {
 			set := statefulSet.Labels[desired.InstanceSetLabel]
-			byName[name] = &member{Instance: name, Set: set, Index: indexOf(name)}
+			byName[name] = &Member{Instance: name, Set: set, Index: indexOf(name)}
 		}
 	}
-	all := make([]member, 0, len(byName))
+	all := make([]Member, 0, len(byName))
 	for _, name := range slices.Sorted(maps.Keys(byName)) {
 		m := byName[name]
-		m.seePod(seen.pods[name], seen.statefulSets[name])
-		m.seePatroni(ha)
+		m.seePod(seen.Pods[name], seen.StatefulSets[name])
+		m.seePatroni(states)
 		all = append(all, *m)
 	}
 	return all
 }
 
-func (m *member) seePod(pod *corev1.Pod, statefulSet *appsv1.StatefulSet) {
+func (m *Member) seePod(pod *corev1.Pod, statefulSet *appsv1.StatefulSet) {
 	if pod == nil {
 		return
 	}
 	m.Exists = true
 	m.Terminating = pod.DeletionTimestamp != nil
-	m.Ready = podReady(pod)
-	m.Outdated = statefulSet != nil && lookedAt(statefulSet) && statefulSet.Status.UpdateRevision != "" &&
+	m.Ready = PodReady(pod)
+	m.Outdated = statefulSet != nil && LookedAt(statefulSet) && statefulSet.Status.UpdateRevision != "" &&
 		pod.Labels[appsv1.ControllerRevisionHashLabelKey] != statefulSet.Status.UpdateRevision
 	m.Primary = desired.IsPrimaryRole(pod.Labels[desired.RoleLabel])
 }
 
 // seePatroni lets Patroni's own word on who is the primary stand over the label, which it writes a moment later.
-func (m *member) seePatroni(ha *haView) {
-	if ha == nil || ha.members == nil {
+func (m *Member) seePatroni(states map[string]State) {
+	if states == nil {
 		return
 	}
-	state, known := ha.members[desired.PodName(m.Instance)]
+	state, known := states[desired.PodName(m.Instance)]
 	m.Primary = known && state.Leader
 	m.Streaming = known && (state.Leader || state.Streaming)
 	m.PendingRestart = known && state.PendingRestart
 }
 
-// lookedAt tells whether Kubernetes has seen the StatefulSet's present template.
-func lookedAt(statefulSet *appsv1.StatefulSet) bool {
+// LookedAt tells whether Kubernetes has seen the StatefulSet's present template.
+func LookedAt(statefulSet *appsv1.StatefulSet) bool {
 	return statefulSet.Status.ObservedGeneration >= statefulSet.Generation
+}
+
+// PodReady tells whether a pod is ready and stays.
+func PodReady(pod *corev1.Pod) bool {
+	if pod.DeletionTimestamp != nil {
+		return false
+	}
+	for _, condition := range pod.Status.Conditions {
+		if condition.Type == corev1.PodReady {
+			return condition.Status == corev1.ConditionTrue
+		}
+	}
+	return false
 }
 
 // indexOf reads the number at the end of an instance's name; -1 when there is none.

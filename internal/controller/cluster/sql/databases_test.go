@@ -1,4 +1,4 @@
-package cluster
+package sql
 
 import (
 	"testing"
@@ -16,10 +16,10 @@ func emptyCatalog() catalog {
 	return catalog{roles: map[string]role{}, databases: map[string]bool{"postgres": true}, granted: map[[2]string]bool{}}
 }
 
-func sqlOf(statements []statement) []string {
+func sqlOf(statements []Statement) []string {
 	var sql []string
 	for _, s := range statements {
-		sql = append(sql, s.sql)
+		sql = append(sql, s.SQL)
 	}
 	return sql
 }

@@ -1,4 +1,4 @@
-package cluster
+package decide
 
 import (
 	"time"
@@ -29,6 +29,7 @@ const (
 	ReplacingInstance   Reason = "ReplacingInstance"   // a pod was deleted so that it comes back as the spec wants it
 	RemovingInstance    Reason = "RemovingInstance"    // an instance that the spec wants no more is going
 	SwitchingOver       Reason = "SwitchingOver"       // another instance becomes the primary, so that this one can go
+	OrphanNotWanted     Reason = "OrphanNotWanted"     // what an earlier cluster left and the spec does not want is left alone
 	RestartingInstance  Reason = "RestartingInstance"  // a setting takes a restart of PostgreSQL
 
 	// About whose an object is.
@@ -58,8 +59,17 @@ type Wait struct {
 	Again   time.Duration // when to look again; 0: a watch tells
 }
 
+// stuck are the reasons that no patience helps.
+var stuck = map[Reason]bool{SpecInvalid: true, ForeignObject: true, OwnedByAnotherController: true, NotLabelled: true, PodCreationDenied: true}
+
+// IsStuck reports whether no patience helps.
+func (r Reason) IsStuck() bool { return stuck[r] }
+
+// IsExpected reports whether nothing is wrong and nothing is going on: the reason only says what is left alone.
+func (r Reason) IsExpected() bool { return r == OrphanNotWanted }
+
 // How long until the next look at what no watch tells.
 const (
-	soon  = 2 * time.Second  // answers of Patroni and PostgreSQL
-	later = 30 * time.Second // what a person has to change
+	Soon  = 2 * time.Second  // answers of Patroni and PostgreSQL
+	Later = 30 * time.Second // what a person has to change
 )

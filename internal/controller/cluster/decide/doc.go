@@ -1,0 +1,3 @@
+// Package decide holds the decisions of the cluster controller: which instance is replaced, restarted or removed next, which spec cannot
+// work, and the closed set of reasons. Its functions compute; none reads or writes anything outside of their arguments.
+package decide
