@@ -57,7 +57,7 @@ func (r *report) refusePath(chain []*x509.Certificate, given authorities, f file
 		if in.SystemRoots != nil {
 			remedy += ", since no public authority has issued it"
 		}
-		r.refuse(UnknownAuthority, f.key, remedy, "nothing says who issued it (%s)", chain[len(chain)-1].Issuer)
+		r.refuse(UnknownAuthority, f.key, remedy, "no certificate of its issuer is at hand (%s)", chain[len(chain)-1].Issuer)
 		return
 	}
 	r.addError(Refuse, f.key, err)
