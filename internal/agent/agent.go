@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"pgtls.dev/pgtls/internal/agent/logtail"
 	"pgtls.dev/pgtls/internal/agentapi"
 	"pgtls.dev/pgtls/internal/pki"
 )
@@ -44,10 +45,10 @@ type Agent struct {
 	observer observer
 	store    store
 	reports  *reports
-	refusals *refusals
-	loopback tls.Certificate
+	tail     *logtail.Tail
+	server   *server
 
-	installed atomic.Pointer[Material] // what "current" leads to; the servers present it
+	installed *atomic.Pointer[Material] // what "current" leads to; the server presents it
 
 	// Of the turning goroutine alone.
 	loaded      *Material // last that was seen to be served
@@ -71,11 +72,15 @@ func New(config Config) (*Agent, error) {
 		config:   config,
 		observer: observer{materialDir: config.MaterialDir, activateFile: config.ActivateFile},
 		store:    store{dir: config.ActiveDir},
-		refusals: newRefusals(config.LogFile),
-		loopback: loopback,
+
+		installed: &atomic.Pointer[Material]{},
 	}
-	a.reports = newReports(config.Pod, config.Kind, a.refusals.told)
+	a.tail = logtail.New(logtail.Config{
+		Kind: config.Kind, File: config.LogFile, Copy: config.LogCopy, Changed: func() { a.reports.refresh() }, Now: config.Now, Log: config.Log,
+	})
+	a.reports = newReports(config.Pod, config.Kind, a.tail.Told)
 	a.installed.Store(a.store.current())
+	a.server = &server{config: config, loopback: loopback, installed: a.installed, reports: a.reports}
 	return a, nil
 }
 
@@ -88,18 +93,35 @@ func (a *Agent) Run(ctx context.Context) error {
 		return err
 	}
 	a.followLog(ctx)
-	ports, err := a.listen(ctx)
+	ports, err := a.server.listen(ctx)
 	if err != nil {
 		return err
 	}
 	return a.work(ctx, signals, ports)
 }
 
+// followPause is the pause between two looks at a log that grows.
+const followPause = 20 * time.Millisecond
+
+// followLog has the log followed until ctx ends. It has a goroutine of its own: neither a storm in the log nor a reader of the copy that does
+// not read holds up the turns. Counting is not worth an outage, so the agent goes on without it.
+func (a *Agent) followLog(ctx context.Context) {
+	if a.config.LogFile == "" {
+		return
+	}
+	signals, err := watchPaced(ctx, a.config.Log, followPause, filepath.Dir(a.config.LogFile))
+	if err != nil {
+		a.config.Log.Error("counting refused handshakes", "error", err)
+		return
+	}
+	go a.tail.Run(ctx, signals)
+}
+
 // work turns and answers on ports until ctx ends or a port dies.
 func (a *Agent) work(ctx context.Context, signals <-chan struct{}, ports []port) error {
 	working, end := context.WithCancelCause(ctx)
 	defer end(nil)
-	stopped := a.serve(working, ports, end)
+	stopped := a.server.serve(working, ports, end)
 	a.turnUntilDone(working, signals)
 	end(nil)
 	if err := <-stopped; err != nil {
@@ -221,7 +243,7 @@ func (a *Agent) confirm(ctx context.Context) *agentapi.Problem {
 	a.settled, a.failures = true, 0
 	if a.loaded == nil || a.loaded.Revision != m.Revision {
 		a.activatedAt = a.config.Now().UTC()
-		a.refusals.begin(m.Revision, pki.IssuerID(m.Served.Leaf()), a.activatedAt)
+		a.tail.Begin(m.Revision, pki.IssuerID(m.Served.Leaf()), a.activatedAt)
 	}
 	if changesIssuer(a.loaded, m) {
 		go a.recycle(ctx)

@@ -17,16 +17,16 @@ const maxPatroniBody = 1 << 20
 
 // patroniHandler terminates TLS for the Patroni REST API: reading is for everybody, anything else for the operator and
 // the members. Patroni's own TLS would close its socket to take a new certificate, and ignores a new bundle.
-func (a *Agent) patroniHandler() http.Handler {
-	upstream := &url.URL{Scheme: "https", Host: a.config.PatroniUpstream}
+func (s *server) patroniHandler() http.Handler {
+	upstream := &url.URL{Scheme: "https", Host: s.config.PatroniUpstream}
 	proxy := &httputil.ReverseProxy{
 		Rewrite:   func(r *httputil.ProxyRequest) { r.SetURL(upstream) },
-		Transport: a.loopbackTransport(),
+		Transport: s.loopbackTransport(),
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
 			writeJSON(w, http.StatusBadGateway, agentapi.Refusal{Reason: agentapi.PatroniUnreachable, Message: err.Error()})
 		},
 	}
-	guarded := a.onlyFor(proxy, agentapi.OperatorIdentity, agentapi.ReplicationIdentity)
+	guarded := s.onlyFor(proxy, agentapi.OperatorIdentity, agentapi.ReplicationIdentity)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r.Body = http.MaxBytesReader(w, r.Body, maxPatroniBody)
 		switch r.Method {
@@ -41,7 +41,7 @@ func (a *Agent) patroniHandler() http.Handler {
 // errNotOurPatroni is a listener on Patroni's port that has not the pair which only this pod knows.
 var errNotOurPatroni = errors.New("what listens on the loopback port does not present the loopback certificate")
 
-func (a *Agent) loopbackTransport() http.RoundTripper {
+func (s *server) loopbackTransport() http.RoundTripper {
 	return &http.Transport{
 		MaxIdleConnsPerHost: 2,
 		IdleConnTimeout:     30 * time.Second,
@@ -50,7 +50,7 @@ func (a *Agent) loopbackTransport() http.RoundTripper {
 			MinVersion:         tls.VersionTLS12, // bounded by Patroni's Python
 			InsecureSkipVerify: true,             // the very certificate is compared instead
 			VerifyConnection: func(state tls.ConnectionState) error {
-				if !bytes.Equal(state.PeerCertificates[0].Raw, a.loopback.Certificate[0]) {
+				if !bytes.Equal(state.PeerCertificates[0].Raw, s.loopback.Certificate[0]) {
 					return errNotOurPatroni
 				}
 				return nil

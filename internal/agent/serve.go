@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"pgtls.dev/pgtls/internal/agentapi"
@@ -34,11 +35,19 @@ type port struct {
 	handler http.Handler
 }
 
+// A server answers on the agent's ports: what it tells and presents is what the agent has installed and reported.
+type server struct {
+	config    Config
+	loopback  tls.Certificate
+	installed *atomic.Pointer[Material]
+	reports   *reports
+}
+
 // listen opens the agent's ports. Waiting requests end with ctx.
-func (a *Agent) listen(ctx context.Context) (ports []port, err error) {
-	handlers := map[string]http.Handler{a.config.Listen: a.ownHandler(ctx)}
-	if a.config.PatroniListen != "" {
-		handlers[a.config.PatroniListen] = a.patroniHandler()
+func (s *server) listen(ctx context.Context) (ports []port, err error) {
+	handlers := map[string]http.Handler{s.config.Listen: s.ownHandler(ctx)}
+	if s.config.PatroniListen != "" {
+		handlers[s.config.PatroniListen] = s.patroniHandler()
 	}
 	for address, handler := range handlers {
 		listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
@@ -55,10 +64,10 @@ func (a *Agent) listen(ctx context.Context) (ports []port, err error) {
 
 // serve answers on ports until ctx ends; then the channel gives the outcome. A port that dies before is given to died: an agent
 // without it would have the kubelet restart the database instead, whose probes go through the agent.
-func (a *Agent) serve(ctx context.Context, ports []port, died func(error)) <-chan error {
+func (s *server) serve(ctx context.Context, ports []port, died func(error)) <-chan error {
 	servers := make([]*http.Server, len(ports))
 	for i, p := range ports {
-		servers[i] = a.newServer(p.handler)
+		servers[i] = s.newServer(p.handler)
 		go func() {
 			if err := servers[i].ServeTLS(p.Listener, "", ""); !errors.Is(err, http.ErrServerClosed) {
 				died(fmt.Errorf("serving HTTPS on %s: %w", p.Addr(), err))
@@ -70,15 +79,15 @@ func (a *Agent) serve(ctx context.Context, ports []port, died func(error)) <-cha
 	return stopped
 }
 
-func (a *Agent) newServer(handler http.Handler) *http.Server {
+func (s *server) newServer(handler http.Handler) *http.Server {
 	return &http.Server{
 		Handler:           handler,
-		TLSConfig:         a.serverTLS(),
+		TLSConfig:         s.serverTLS(),
 		TLSNextProto:      map[string]func(*http.Server, *tls.Conn, http.Handler){}, // no HTTP/2: nobody here needs it
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(a.config.Log.Handler(), slog.LevelDebug),
+		ErrorLog:          slog.NewLogLogger(s.config.Log.Handler(), slog.LevelDebug),
 	}
 }
 
@@ -96,53 +105,53 @@ func shutDown(ctx context.Context, servers []*http.Server) error {
 // serverTLS presents the installed material, and the loopback pair while there is none so that a probe gets a
 // readable answer. Client certificates are asked for and judged per request, not here: health needs none. Sessions are
 // never resumed, since a resumed one would show no certificate.
-func (a *Agent) serverTLS() *tls.Config {
+func (s *server) serverTLS() *tls.Config {
 	return &tls.Config{
-		MinVersion:             a.config.MinTLS,
+		MinVersion:             s.config.MinTLS,
 		ClientAuth:             tls.RequestClientCert,
 		SessionTicketsDisabled: true,
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-			if m := a.installed.Load(); m != nil {
+			if m := s.installed.Load(); m != nil {
 				return &m.serverTLS, nil
 			}
-			return &a.loopback, nil
+			return &s.loopback, nil
 		},
 	}
 }
 
 // ownHandler serves report, health and readiness. Waiting requests end with ctx.
-func (a *Agent) ownHandler(ctx context.Context) http.Handler {
+func (s *server) ownHandler(ctx context.Context) http.Handler {
 	mux := http.NewServeMux()
-	report := func(w http.ResponseWriter, r *http.Request) { a.serveReport(ctx, w, r) }
-	mux.Handle("GET "+agentapi.PathReport, a.onlyFor(http.HandlerFunc(report), agentapi.OperatorIdentity))
-	mux.HandleFunc("GET "+agentapi.PathHealth, a.serveHealth)
-	mux.HandleFunc("GET "+agentapi.PathReady, a.serveReady)
+	report := func(w http.ResponseWriter, r *http.Request) { s.serveReport(ctx, w, r) }
+	mux.Handle("GET "+agentapi.PathReport, s.onlyFor(http.HandlerFunc(report), agentapi.OperatorIdentity))
+	mux.HandleFunc("GET "+agentapi.PathHealth, s.serveHealth)
+	mux.HandleFunc("GET "+agentapi.PathReady, s.serveReady)
 	return mux
 }
 
-func (a *Agent) serveHealth(w http.ResponseWriter, _ *http.Request) {
-	if a.installed.Load() == nil {
+func (s *server) serveHealth(w http.ResponseWriter, _ *http.Request) {
+	if s.installed.Load() == nil {
 		http.Error(w, errNothingInstalled.Error(), http.StatusServiceUnavailable)
 	}
 }
 
 // serveReady tells of PgBouncer whether it answers. Readiness of PostgreSQL is Patroni's to tell.
-func (a *Agent) serveReady(w http.ResponseWriter, r *http.Request) {
-	if a.installed.Load() == nil {
+func (s *server) serveReady(w http.ResponseWriter, r *http.Request) {
+	if s.installed.Load() == nil {
 		http.Error(w, errNothingInstalled.Error(), http.StatusServiceUnavailable)
 		return
 	}
-	if a.config.Kind != agentapi.Pooler {
+	if s.config.Kind != agentapi.Pooler {
 		return
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
 	defer cancel()
-	if err := a.config.Process.Ready(ctx); err != nil {
+	if err := s.config.Process.Ready(ctx); err != nil {
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 	}
 }
 
-func (a *Agent) serveReport(stop context.Context, w http.ResponseWriter, r *http.Request) {
+func (s *server) serveReport(stop context.Context, w http.ResponseWriter, r *http.Request) {
 	query := r.URL.Query()
 	after, _ := strconv.ParseUint(query.Get("after"), 10, 64) // anything else: nothing seen yet
 	wait, _ := strconv.Atoi(query.Get("wait"))
@@ -150,7 +159,7 @@ func (a *Agent) serveReport(stop context.Context, w http.ResponseWriter, r *http
 	defer cancel()
 	defer context.AfterFunc(stop, cancel)()
 
-	report, news := a.reports.after(ctx, query.Get("boot"), after, min(max(time.Duration(wait)*time.Second, 0), longestWait))
+	report, news := s.reports.after(ctx, query.Get("boot"), after, min(max(time.Duration(wait)*time.Second, 0), longestWait))
 	if !news {
 		w.WriteHeader(http.StatusNotModified)
 		return
@@ -166,9 +175,9 @@ func writeJSON(w http.ResponseWriter, status int, value any) {
 
 // onlyFor lets a request through when its client certificate verifies against the active client bundle now and
 // names one of the identities.
-func (a *Agent) onlyFor(next http.Handler, identities ...string) http.Handler {
+func (s *server) onlyFor(next http.Handler, identities ...string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if refusal := a.identify(r.TLS, identities); refusal != nil {
+		if refusal := s.identify(r.TLS, identities); refusal != nil {
 			writeJSON(w, http.StatusForbidden, refusal)
 			return
 		}
@@ -177,11 +186,11 @@ func (a *Agent) onlyFor(next http.Handler, identities ...string) http.Handler {
 }
 
 // identify returns nil or why the client may not do what it asks for.
-func (a *Agent) identify(state *tls.ConnectionState, identities []string) *agentapi.Refusal {
+func (s *server) identify(state *tls.ConnectionState, identities []string) *agentapi.Refusal {
 	if state == nil || len(state.PeerCertificates) == 0 {
 		return &agentapi.Refusal{Reason: agentapi.ClientCertificateRequired, Message: fmt.Sprintf("present a client certificate of one of %q", identities)}
 	}
-	if err := a.verifyClient(state.PeerCertificates); err != nil {
+	if err := s.verifyClient(state.PeerCertificates); err != nil {
 		return &agentapi.Refusal{Reason: agentapi.ClientUntrusted, Message: err.Error()}
 	}
 	if name := state.PeerCertificates[0].Subject.CommonName; !slices.Contains(identities, name) {
@@ -190,10 +199,10 @@ func (a *Agent) identify(state *tls.ConnectionState, identities []string) *agent
 	return nil
 }
 
-func (a *Agent) verifyClient(chain []*x509.Certificate) error {
-	m := a.installed.Load()
+func (s *server) verifyClient(chain []*x509.Certificate) error {
+	m := s.installed.Load()
 	if m == nil {
 		return errNothingInstalled
 	}
-	return pki.Verify(pki.VerifyRequest{Chain: chain, Anchors: m.ClientAnchors, At: a.config.Now(), Usage: pki.ClientAuth})
+	return pki.Verify(pki.VerifyRequest{Chain: chain, Anchors: m.ClientAnchors, At: s.config.Now(), Usage: pki.ClientAuth})
 }

@@ -42,11 +42,11 @@ func newHost(t *testing.T, kind agentapi.Kind, upstream string) *host {
 	}
 	h.agent, h.own, h.patroni = agent, "https://"+own, "https://"+patroni
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	ports, err := agent.listen(ctx)
+	ports, err := agent.server.listen(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
-	stopped := agent.serve(ctx, ports, func(err error) { t.Error(err) })
+	stopped := agent.server.serve(ctx, ports, func(err error) { t.Error(err) })
 	t.Cleanup(func() {
 		start := time.Now()
 		cancel()
@@ -279,7 +279,7 @@ func patroniOf(t *testing.T) (address string, usePairOf func(*Agent)) {
 	}))
 	server.TLS = &tls.Config{}
 	return server.Listener.Addr().String(), func(a *Agent) {
-		server.TLS.Certificates = []tls.Certificate{a.loopback}
+		server.TLS.Certificates = []tls.Certificate{a.server.loopback}
 		server.StartTLS()
 		t.Cleanup(server.Close)
 	}
@@ -349,7 +349,7 @@ func TestAPortThatIsTakenIsAnError(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := agent.listen(t.Context()); err == nil || !strings.Contains(err.Error(), "listening on") {
+	if _, err := agent.server.listen(t.Context()); err == nil || !strings.Contains(err.Error(), "listening on") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -360,7 +360,7 @@ func TestAPortThatDiesEndsTheAgent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ports, err := agent.listen(t.Context())
+	ports, err := agent.server.listen(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -99,6 +99,15 @@ func TestFollowersAreGivenTimeToTakeAnIssuer(t *testing.T) {
 	}
 }
 
+// An anchor that was noted long ago may have come into the ConfigMap late, as when that could not be written.
+func TestFollowersHaveTimeFromTheLastWriteOn(t *testing.T) {
+	w := given(ready(trustPropagationDelay(time.Hour), later(day), func(w *world) { w.trust.ChangedAt = w.now })...)
+	if diff := cmp.Diff(eachWaits("AwaitingTrustPropagation"), words(decide(t, w))); diff != "" {
+		t.Errorf("plan (-want +got):\n%s", diff)
+	}
+	wakesAt(t, w, w.now.Add(time.Hour))
+}
+
 func TestACustomCertificateAtBirth(t *testing.T) {
 	w := birth(2, 1)
 	brings(facts.Instance, facts.Server, "acme")(w)

@@ -66,12 +66,39 @@ func (r rekeyOracle) trusted(domain facts.Domain) (trusted []facts.Authority) {
 		dropped := slices.ContainsFunc(r.o.Authorities, func(b facts.Authority) bool {
 			return b.Domain == domain && b.Generation != a.Generation && slices.Contains(b.Retired, a.Generation)
 		})
-		if a.Domain == domain && !dropped {
+		if a.Domain == domain && !dropped && !r.replaced(a) {
 			trusted = append(trusted, a)
 		}
 	}
 	slices.SortFunc(trusted, func(a, b facts.Authority) int { return a.Generation - b.Generation })
 	return trusted
+}
+
+// replaced: a newer generation is lost, and with it the note on this one; but every pod that says what it holds holds the newer
+// one and not this one.
+func (r rekeyOracle) replaced(a facts.Authority) bool {
+	for _, b := range r.o.Authorities {
+		if b.Domain != a.Domain || b.Generation < a.Generation || b.Problem != reason.AuthorityLost || b.Generation == a.Generation {
+			continue
+		}
+		witnesses, against := 0, 0
+		for _, p := range r.o.Parties {
+			for _, pod := range p.Pods {
+				if pod.Report == nil || len(pod.Report.Loaded.Of(a.Domain)) == 0 {
+					continue
+				}
+				witnesses++
+				if held := pod.Report.Loaded.Of(a.Domain); !slices.Contains(held, b.Certificate.Fingerprint) || slices.Contains(held, a.Certificate.Fingerprint) {
+					against++
+				}
+			}
+		}
+		if witnesses > 0 && against == 0 {
+			return true
+		}
+		break // the first that is listed counts
+	}
+	return false
 }
 
 func (r rekeyOracle) standing(domain facts.Domain) (s standing) {

@@ -325,7 +325,7 @@ func (w *world) execute(s plan.Step) error {
 		if w.trust.State == facts.Foreign {
 			return fmt.Errorf("overwriting a foreign ConfigMap")
 		}
-		w.trust = facts.Trust{State: facts.Present, Anchors: s.Anchors}
+		w.trust = facts.Trust{State: facts.Present, Anchors: s.Anchors, ChangedAt: w.now}
 	case plan.Publish:
 		m := w.member(s.Party)
 		if m == nil || m.secret.State == facts.Foreign {

@@ -267,6 +267,9 @@ func (r *Reconciler) pause(s *snapshot.Snapshot, decided plan.Plan) time.Duratio
 	if look := r.gatherer.Proofs.Look(keyOf(s)); !look.IsZero() {
 		pause = soonest(pause, max(look.Sub(r.options.Now()), time.Millisecond))
 	}
+	if !s.ServicesUntil.IsZero() {
+		pause = soonest(pause, max(s.ServicesUntil.Sub(r.options.Now()), time.Millisecond))
+	}
 	if !decided.Wake.IsZero() {
 		pause = soonest(pause, max(decided.Wake.Sub(r.options.Now()), time.Millisecond))
 	}

@@ -296,6 +296,33 @@ func TestAPartyIsIssuedForOnceItsAddressesAreKnown(t *testing.T) {
 	}
 }
 
+// TestAPartyDoesNotWaitForAServiceThatCannotBeMade: PostgreSQL starts without it, and its certificate gets the address later.
+func TestAPartyDoesNotWaitForAServiceThatCannotBeMade(t *testing.T) {
+	h := newHouse(t)
+	var primary corev1.Service
+	if err := h.client.Get(t.Context(), types.NamespacedName{Namespace: tlstest.Hippo.Namespace, Name: "hippo-primary"}, &primary); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.client.Delete(t.Context(), &primary); err != nil {
+		t.Fatal(err)
+	}
+	result, _ := h.reconcile()
+	if result.RequeueAfter <= 0 || result.RequeueAfter > 10*time.Second {
+		t.Fatalf("it looks again after %s", result.RequeueAfter)
+	}
+	h.pass(result.RequeueAfter)
+	if _, writes := h.reconcile(); !slices.Contains(writes, "create "+instanceMaterial) {
+		t.Fatalf("there is no material: %v", writes)
+	}
+	primary.ResourceVersion = ""
+	if err := h.client.Create(t.Context(), &primary); err != nil {
+		t.Fatal(err)
+	}
+	if _, writes := h.reconcile(); !slices.Contains(writes, "update "+instanceMaterial) {
+		t.Errorf("the address is known and the certificate lacks it: %v", writes)
+	}
+}
+
 func TestMaterialThatIsDamagedIsRepairedAndNothingElse(t *testing.T) {
 	other := func(h *fixture) *corev1.Secret { return h.secret("hippo-a-1-tls") }
 	cases := map[string]struct {

@@ -66,6 +66,10 @@ type rollout struct {
 }
 
 func (r *rollout) lane(of string, steps ...plan.Step) {
+	const few = 4 // more than that are for all parties, as when trust changes
+	if len(r.out.Lanes) == few {
+		r.out.Lanes = slices.Grow(r.out.Lanes, len(r.Observed.Parties))
+	}
 	r.out.Lanes = append(r.out.Lanes, plan.Lane{Of: of, Steps: steps})
 }
 

@@ -41,7 +41,8 @@ type Gatherer struct {
 	// SystemRoots are the authorities that the operator's system trusts; nil where these are not known.
 	SystemRoots func() []*x509.Certificate
 
-	without without // Certificates
+	without  without // Certificates
+	services lacking
 }
 
 // look is one observation in the making.
@@ -81,6 +82,7 @@ func (g *Gatherer) Forget(cluster types.NamespacedName) {
 	g.Sweeps.KeepOnly(cluster, nil)
 	g.Nudges.KeepOnly(cluster, nil)
 	g.without.forget(cluster)
+	g.services.forget(cluster)
 	g.Memory.ForgetCluster(cluster)
 }
 

@@ -5,10 +5,13 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"pgtls.dev/pgtls/internal/controller/tls/material"
@@ -57,7 +60,7 @@ func gatherParties(ctx context.Context, v *look) error {
 		switch {
 		case err != nil:
 			return err
-		case secret == nil && !servicesExist(v.Cluster.Name, party.Kind, services.Items):
+		case secret == nil && v.awaitsServices(party.Kind, services.Items):
 			continue // its addresses are not known yet: a leaf of now would lack names in a moment
 		case secret == nil:
 			party.Material.State = facts.Missing
@@ -69,7 +72,53 @@ func gatherParties(ctx context.Context, v *look) error {
 		}
 		v.Observed.Parties = append(v.Observed.Parties, party)
 	}
+	if servicesExist(v.Cluster.Name, facts.Instance, services.Items) && servicesExist(v.Cluster.Name, facts.Pooler, services.Items) {
+		v.services.forget(client.ObjectKeyFromObject(v.Cluster))
+	}
 	return nil
+}
+
+// servicesPatience is how long a new party waits for the addresses of its Services. Where a Service cannot be made at all, because no
+// address is free, PostgreSQL is to start all the same: its certificate is issued anew once the Service is there.
+const servicesPatience = 10 * time.Second
+
+// awaitsServices reports whether a party without material waits for its Services, and notes until when.
+func (v *look) awaitsServices(kind facts.Kind, services []corev1.Service) bool {
+	if servicesExist(v.Cluster.Name, kind, services) {
+		return false
+	}
+	until := v.services.since(client.ObjectKeyFromObject(v.Cluster), v.Observed.Now).Add(servicesPatience)
+	if !v.Observed.Now.Before(until) {
+		return false
+	}
+	v.ServicesUntil = until
+	return true
+}
+
+// lacking remembers since when Services of clusters lack. After a restart of the operator it begins anew, which costs a new party
+// some seconds.
+type lacking struct {
+	mu    sync.Mutex
+	first map[types.NamespacedName]time.Time
+}
+
+func (l *lacking) since(cluster types.NamespacedName, now time.Time) time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if at, known := l.first[cluster]; known {
+		return at
+	}
+	if l.first == nil {
+		l.first = map[types.NamespacedName]time.Time{}
+	}
+	l.first[cluster] = now
+	return now
+}
+
+func (l *lacking) forget(cluster types.NamespacedName) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.first, cluster)
 }
 
 // servicesExist reports whether the Services that lead to a party are there, with their addresses.

@@ -3,6 +3,7 @@ package snapshot
 import (
 	"crypto/x509"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -47,6 +48,8 @@ type Snapshot struct {
 	Known map[string]*x509.Certificate
 
 	PublicTrust *corev1.ConfigMap // that clients read; nil when there is none
+
+	ServicesUntil time.Time // until when a new party waits for its Services; zero: none does
 
 	TrustFindings map[facts.Domain][]custom.Finding // about spec.tls.<domain>.additionalTrust
 }

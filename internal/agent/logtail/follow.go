@@ -1,15 +1,12 @@
-package agent
+package logtail
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"syscall"
-	"time"
 )
 
 // Bounds of following a log, whatever is written to it.
@@ -17,77 +14,7 @@ const (
 	followBuffer = 32 << 10
 	longestLine  = 2 << 10   // a line that is longer tells of no handshake
 	freeAfter    = 256 << 10 // what was read is freed by portions of this size
-	followPause  = 20 * time.Millisecond
 )
-
-// followLog counts refused handshakes, and copies the log, until ctx ends. It has a goroutine of its own: neither a
-// storm in the log nor a reader of the copy that does not read holds up the turns. Counting is not worth an outage, so the
-// agent goes on without it.
-func (a *Agent) followLog(ctx context.Context) {
-	if a.config.LogFile == "" {
-		return
-	}
-	signals, err := watchPaced(ctx, a.config.Log, followPause, filepath.Dir(a.config.LogFile))
-	if err != nil {
-		a.config.Log.Error("counting refused handshakes", "error", err)
-		return
-	}
-	go a.follow(ctx, signals)
-}
-
-func (a *Agent) follow(ctx context.Context, signals <-chan struct{}) {
-	f := newFollower(a.config.LogFile)
-	defer f.close()
-	for ctx.Err() == nil {
-		chunk := a.read(f)
-		wait := a.tellRefused()
-		if len(chunk) > 0 {
-			if a.config.LogCopy != nil {
-				_, _ = a.config.LogCopy.Write(chunk) // nobody to tell
-			}
-			continue
-		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-		case <-signals:
-		case <-timer.C:
-		}
-		timer.Stop()
-	}
-}
-
-// read takes in the next piece of the log and returns it; nothing at its end.
-func (a *Agent) read(f *follower) []byte {
-	chunk, err := f.next()
-	if news := f.failed(err); news {
-		a.config.Log.Warn("reading the log of the process", "error", err)
-	}
-	if f.restarted {
-		a.refusals.restart()
-	}
-	f.lines(chunk, func(line []byte, end int64) {
-		if alert := refusedBy(a.config.Kind, line); alert != "" {
-			a.refusals.add(alert, end)
-		}
-	})
-	if a.refusals.setReadable(f.file != nil) {
-		a.reports.refresh()
-	}
-	return chunk
-}
-
-// tellRefused reports what has changed, and returns when to come back for what has to wait.
-func (a *Agent) tellRefused() time.Duration {
-	changed, wait := a.refusals.tell(a.config.Now())
-	if changed {
-		a.reports.refresh()
-	}
-	if wait == 0 {
-		return never
-	}
-	return wait
-}
 
 // follower reads a file that another process appends to, and frees what it has read: the file is in memory, and
 // nobody else makes it smaller. It survives that the file is not there yet, cut short or replaced.

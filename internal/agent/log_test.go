@@ -3,6 +3,7 @@ package agent
 import (
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -10,8 +11,6 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/google/go-cmp/cmp"
 
 	"pgtls.dev/pgtls/internal/agentapi"
 )
@@ -21,12 +20,6 @@ const (
 	acceptedLine = "2026-11-25 13:09:36.898 UTC [12781] LOG:  connection authorized: user=app\n"
 )
 
-// tellNow makes everything counted told.
-func (r *refusals) tellNow() []agentapi.Refused {
-	r.tell(r.toldAt.Add(refusedPause))
-	return r.told()
-}
-
 func counts(told []agentapi.Refused) string {
 	var text []string
 	for _, entry := range told {
@@ -35,57 +28,10 @@ func counts(told []agentapi.Refused) string {
 	return strings.Join(text, " ")
 }
 
-func TestALineCountsForWhatWasServedWhenItWasWritten(t *testing.T) {
-	log := newLogFile(t)
-	r := newRefusals(log.path)
-	r.setReadable(true)
-	log.append("0123456789")
-	r.add("unknown ca", 5) // before anything was seen to be served
-	r.begin("a", "k1", noon)
-	r.add("unknown ca", 10)
-	r.add("unknown ca", 11)
-	log.append("0123456789")
-	r.begin("b", "k2", noon.Add(time.Minute))
-	r.add("bad certificate", 20) // read late
-	r.add("unknown ca", 21)
-	want := []agentapi.Refused{
-		{Revision: "b", Issuer: "k2", Since: noon.Add(time.Minute), Count: 1, Last: "unknown ca"},
-		{Revision: "a", Issuer: "k1", Since: noon, Until: new(noon.Add(time.Minute)), Count: 2, Last: "bad certificate"},
-	}
-	if diff := cmp.Diff(want, r.tellNow()); diff != "" {
-		t.Error(diff)
-	}
-
-	r.restart()
-	r.add("unknown ca", 1)
-	if got := counts(r.tellNow()); got != "b=2 a=2" {
-		t.Errorf("after the log began anew: %s", got)
-	}
-	for n, revision := range []string{"c", "d", "e"} {
-		r.begin(revision, "k", noon.Add(time.Duration(n)*time.Hour))
-	}
-	if got := counts(r.told()); got != "e=0 d=0 c=0 b=2" {
-		t.Errorf("told is %s", got)
-	}
-}
-
-func TestWithoutALogNothingIsTold(t *testing.T) {
-	r := newRefusals(newLogFile(t).path)
-	r.begin("a", "k", noon)
-	if told := r.told(); told != nil {
-		t.Errorf("told %+v of a log that nobody has read", told)
-	}
-	if !r.setReadable(true) || r.setReadable(true) || counts(r.told()) != "a=0" {
-		t.Errorf("told %+v", r.told())
-	}
-	if !r.setReadable(false) || r.told() != nil {
-		t.Errorf("told %+v of a log that is gone", r.told())
-	}
-}
-
 // followed is an agent that follows a log, with the signals of the test.
 type followed struct {
-	log     *logFile
+	t       *testing.T
+	log     string
 	agent   *Agent
 	copied  bytes.Buffer // look only while the agent is at rest
 	signals chan struct{}
@@ -93,29 +39,40 @@ type followed struct {
 
 func startFollowing(t *testing.T) *followed {
 	t.Helper()
-	f := &followed{log: newLogFile(t), signals: make(chan struct{}, 1)}
+	f := &followed{t: t, log: filepath.Join(t.TempDir(), "process.log"), signals: make(chan struct{}, 1)}
 	agent, err := New(Config{
-		Pod: "p", Kind: agentapi.Instance, ActiveDir: t.TempDir(), LogFile: f.log.path, LogCopy: &f.copied, Now: time.Now, Log: discard(),
+		Pod: "p", Kind: agentapi.Instance, ActiveDir: t.TempDir(), LogFile: f.log, LogCopy: &f.copied, Now: time.Now, Log: discard(),
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	f.agent = agent
-	f.log.append(refusedLine) // before this agent
-	agent.refusals.begin("a", "k", time.Now())
+	f.append(refusedLine) // before this agent
+	agent.tail.Begin("a", "k", time.Now())
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		agent.follow(ctx, f.signals)
+		agent.tail.Run(ctx, f.signals)
 	}()
 	t.Cleanup(func() { cancel(); <-ended })
 	synctest.Wait()
 	return f
 }
 
+func (f *followed) append(text string) {
+	f.t.Helper()
+	file, err := os.OpenFile(f.log, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err == nil {
+		_, err = file.WriteString(text)
+	}
+	if err = errors.Join(err, file.Close()); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
 func (f *followed) write(text string) {
-	f.log.append(text)
+	f.append(text)
 	f.signals <- struct{}{}
 	synctest.Wait()
 }
@@ -170,7 +127,7 @@ func TestTheFirstRefusalIsToldAtOnceAndAStormOncePerSecond(t *testing.T) {
 func TestALogThatComesAndGoes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := startFollowing(t)
-		if err := os.Remove(f.log.path); err != nil {
+		if err := os.Remove(f.log); err != nil {
 			t.Fatal(err)
 		}
 		f.signals <- struct{}{}
