@@ -10,7 +10,7 @@
 // when they do. test/corpus holds the cases, and "make corpus" puts each to the real programs. Whatever works but will
 // hurt later is a warning.
 //
-// Chains are verified as OpenSSL does by default (pki.VerifyRequest.Foreign). What strict verifiers refuse besides, such as Python's
+// Chains are verified as OpenSSL does by default (pki.VerifyRequest.Lenient). What strict verifiers refuse besides, such as Python's
 // ssl module since 3.13, is the warning StrictVerifiersRefuse: an authority of plain "openssl req -x509", a leaf of "openssl x509
 // -req" of older versions. A server's host names in the common name alone are a warning too: libpq, JDBC and PgBouncer look there
 // where there is no alternative name, and replicas and the operator look at no name (docs/adr/0016).

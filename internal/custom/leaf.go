@@ -120,7 +120,7 @@ func (r *report) checkPeer(p path, given authorities, in Input) {
 	if len(in.PeerTrust) == 0 || in.Role == Pooler {
 		return
 	}
-	err := pki.Verify(pki.VerifyRequest{Chain: p.presented, Anchors: peers, At: in.Now, Usage: in.Role.usage(), Foreign: true})
+	err := pki.Verify(pki.VerifyRequest{Chain: p.presented, Anchors: peers, At: in.Now, Usage: in.Role.usage(), Lenient: true})
 	if err != nil {
 		r.warn(PeerUntrusted, given.key, "put the authorities of both into both, if the Secrets are used elsewhere too",
 			"the ca.crt of the other Secret does not accept this certificate; pgtls gives verifiers both")

@@ -298,7 +298,7 @@ func TestAPartyIsIssuedForOnceItsAddressesAreKnown(t *testing.T) {
 
 // TestAPartyDoesNotWaitForAServiceThatCannotBeMade: PostgreSQL starts without it, and its certificate gets the address later.
 func TestAPartyDoesNotWaitForAServiceThatCannotBeMade(t *testing.T) {
-	h := newHouse(t)
+	h := newFixture(t)
 	var primary corev1.Service
 	if err := h.client.Get(t.Context(), types.NamespacedName{Namespace: tlstest.Hippo.Namespace, Name: "hippo-primary"}, &primary); err != nil {
 		t.Fatal(err)
