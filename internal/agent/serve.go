@@ -83,7 +83,7 @@ func (s *server) newServer(handler http.Handler) *http.Server {
 	return &http.Server{
 		Handler:           handler,
 		TLSConfig:         s.serverTLS(),
-		TLSNextProto:      map[string]func(*http.Server, *tls.Conn, http.Handler){}, // no HTTP/2: nobody here needs it
+		TLSNextProto:      map[string]func(*http.Server, *tls.Conn, http.Handler){}, // no HTTP/2: no client of the agent needs it
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,

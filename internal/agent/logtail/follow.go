@@ -17,7 +17,7 @@ const (
 )
 
 // follower reads a file that another process appends to, and frees what it has read: the file is in memory, and
-// nobody else makes it smaller. It survives that the file is not there yet, cut short or replaced.
+// no other program makes it smaller. It survives that the file is not there yet, cut short or replaced.
 type follower struct {
 	path   string
 	file   *os.File // nil: there is none

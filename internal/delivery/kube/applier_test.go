@@ -170,3 +170,28 @@ func TestPodAnnotationIsOnePatchAndNoneAtRest(t *testing.T) {
 		t.Errorf("writes: %v", w.writes)
 	}
 }
+
+// An annotation that was patched belongs to no apply: one that changes the object leaves it, and at rest nothing is written for it.
+func TestAPatchedAnnotationOutlivesApplies(t *testing.T) {
+	w := newWorld(t)
+	if _, err := w.applier.Apply(t.Context(), configMap("c", map[string]string{"k": "1"})); err != nil {
+		t.Fatal(err)
+	}
+	live := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "zoo", Name: "c"}}
+	w.get(t, live)
+	if _, err := w.applier.PatchAnnotation(t.Context(), live, "pgtls.dev/prompted", "noon"); err != nil {
+		t.Fatal(err)
+	}
+	for _, value := range []string{"1", "2", "2"} {
+		if _, err := w.applier.Apply(t.Context(), configMap("c", map[string]string{"k": value})); err != nil {
+			t.Fatal(err)
+		}
+		w.get(t, live)
+		if live.Annotations["pgtls.dev/prompted"] != "noon" || live.Data["k"] != value {
+			t.Errorf("with %s: %v %v", value, live.Annotations, live.Data)
+		}
+	}
+	if want := 3; len(w.writes) != want {
+		t.Errorf("writes: %v, want %d", w.writes, want)
+	}
+}

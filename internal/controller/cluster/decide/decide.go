@@ -65,7 +65,7 @@ func NextRestart(all []Member) Decision {
 		}
 	}
 	rest := await(pending[0].Instance, RestartingInstance, "PostgreSQL was restarted, and Patroni has not yet said that it needs no other restart")
-	rest.Wait.Again = Later // it may never say so: then somebody has to look after it
+	rest.Wait.Again = Later // it may never say so: then a user has to look after it
 	return rest
 }
 
@@ -78,7 +78,7 @@ func replaceServing(all, outdated []Member, action Action) Decision {
 
 func replacePrimary(all []Member, primary Member, action Action) Decision {
 	if len(all) == 1 {
-		return Decision{Action: action, Instance: primary.Instance} // nobody can take over
+		return Decision{Action: action, Instance: primary.Instance} // no other instance can take over
 	}
 	if wait := whenOthersHealthy(all, primary, action); wait.Action == Await {
 		return wait

@@ -147,7 +147,7 @@ func Summary(statements []Statement) string {
 
 func identifier(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
 
-// literal quotes for standard_conforming_strings, which is on unless somebody turned it off: an E literal holds either way.
+// literal quotes for standard_conforming_strings, which is on unless a user turned it off: an E literal holds either way.
 func literal(text string) string {
 	text = strings.ReplaceAll(text, `\`, `\\`)
 	return `E'` + strings.ReplaceAll(text, `'`, `''`) + `'`
