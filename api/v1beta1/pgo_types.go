@@ -5,8 +5,8 @@ import "k8s.io/apimachinery/pkg/util/intstr"
 // The fields of Crunchy PGO's PostgresCluster that pgtls does not have.
 //
 // An API server drops a field that the schema does not know, and only clients that ask for strict validation, such as
-// kubectl, hear of it; a cluster would come up without its backups, and nobody would know. So these are known, and each is
-// refused, for every client, with a remedy. Nothing reads them. docs/coming-from-pgo.md has the same list, by a test.
+// kubectl, get a warning; a cluster would come up without its backups, in silence. So the schema has these fields, and the
+// API server rejects each, for every client, with a remedy. No code reads them. docs/coming-from-pgo.md has the same list, by a test.
 //
 // Each has the type that it has in PGO, because rules are possible for fields with a type only; a value of another type is
 // refused for that, by name too.

@@ -19,9 +19,9 @@ type RotationSpec struct {
 	// +kubebuilder:validation:Enum=Automatic;Manual
 	RetirePolicy string `json:"retirePolicy,omitempty"`
 
-	// Windows are when what is planned may begin: renewals, and the re-key of an authority. What cannot wait does not
-	// wait for them: first issue, repair, what somebody asks for, an emergency, what ends within UrgentBefore. Without
-	// any, any time will do.
+	// Windows are the times at which planned steps may begin: renewals, and the re-key of an authority. Other steps do not
+	// wait for a window: initial issuance, repair, a user's request, an emergency, a certificate that ends within
+	// UrgentBefore. Without windows a planned step may begin at any time.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=8

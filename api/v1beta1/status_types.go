@@ -83,7 +83,7 @@ type TLSStatus struct {
 	// +listMapKey=user
 	ClientCertificates []ClientCertificateStatus `json:"clientCertificates,omitempty"`
 
-	// Blockers: for whom and why the rotation waits.
+	// Blockers are the parties that the rotation waits for, each with a reason.
 	// +optional
 	// +listType=atomic
 	Blockers []BlockerStatus `json:"blockers,omitempty"`
@@ -104,7 +104,7 @@ type AuthorityStatus struct {
 	// RolledBack is the last generation that was rolled back in favour of this one, such as server-g2. It is not tried again until asked.
 	// +optional
 	RolledBack string `json:"rolledBack,omitempty"`
-	// RollbackReason is why: RolledBack (somebody asked), ClientsRefuse or Tainted.
+	// RollbackReason is why: RolledBack (by request), ClientsRefuse or Tainted.
 	// +optional
 	RollbackReason string `json:"rollbackReason,omitempty"`
 }

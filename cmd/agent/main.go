@@ -19,7 +19,7 @@ import (
 	"pgtls.dev/pgtls/internal/agentapi"
 )
 
-// What keeps the agent below 15 MB resident: it allocates little, and mostly while nobody waits.
+// What keeps the agent below 15 MB resident: it allocates little, and mostly while no client waits.
 const (
 	memoryLimit = 10 << 20
 	gcPercent   = 30
@@ -82,7 +82,7 @@ func complete(config agent.Config, kind, minTLS string, port uint) (agent.Config
 	log := agentapi.PostgresLog
 	switch config.Kind {
 	case agentapi.Instance:
-		config.LogCopy = os.Stdout // PostgreSQL tells its log nobody else; the agent's own goes to stderr
+		config.LogCopy = os.Stdout // the only copy of PostgreSQL's log; the agent's own goes to stderr
 	case agentapi.Pooler:
 		config.PatroniListen, config.PatroniUpstream = "", ""
 		log = agentapi.PGBouncerLog

@@ -20,8 +20,8 @@ const (
 	poolers   = 2
 	renewals  = 3
 
-	birthLimit   = 5 * time.Minute
-	renewalLimit = 2 * time.Minute
+	firstRolloutLimit = 5 * time.Minute
+	renewalLimit      = 2 * time.Minute
 )
 
 // rates that a machine with two cores bears without sweat.
@@ -57,7 +57,7 @@ func (d *demo) tell(ctx context.Context) error {
 	if err := d.progress.Step("what an earlier demo may have left", func() error { return d.kube.RemoveNamespace(ctx, namespace) }); err != nil {
 		return err
 	}
-	if err := d.progress.Step("cluster hippo: 3 instances of PostgreSQL, 2 of PgBouncer", func() error { return d.born(ctx) }); err != nil {
+	if err := d.progress.Step("cluster hippo: 3 instances of PostgreSQL, 2 of PgBouncer", func() error { return d.rolledOut(ctx) }); err != nil {
 		return err
 	}
 	outcome, err := d.renewUnderLoad(ctx)
@@ -68,13 +68,13 @@ func (d *demo) tell(ctx context.Context) error {
 	return outcome.verdict()
 }
 
-func (d *demo) born(ctx context.Context) error {
+func (d *demo) rolledOut(ctx context.Context) error {
 	wanted := harness.NewCluster(namespace, name).WithInstances(instances).WithPoolers(poolers).Build()
 	var err error
 	if d.cluster, err = harness.Create(ctx, d.kube, wanted); err != nil {
 		return err
 	}
-	if err := d.cluster.AwaitReady(ctx, birthLimit); err != nil {
+	if err := d.cluster.AwaitReady(ctx, firstRolloutLimit); err != nil {
 		return err
 	}
 	if d.client, err = d.cluster.StartClient(ctx, d.images); err != nil {

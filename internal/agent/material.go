@@ -100,7 +100,7 @@ func checkFileNames(files map[string][]byte) error {
 func (m *Material) Verify(at time.Time) error {
 	anchors := map[pki.Usage][]*x509.Certificate{pki.ServerAuth: m.ServerAnchors, pki.ClientAuth: m.ClientAnchors}
 	for _, p := range m.pairs() {
-		request := pki.VerifyRequest{Chain: (*p.pair).Chain, Anchors: anchors[p.usage], At: at, Usage: p.usage, Foreign: m.foreign(*p.pair)}
+		request := pki.VerifyRequest{Chain: (*p.pair).Chain, Anchors: anchors[p.usage], At: at, Usage: p.usage, Lenient: m.external(*p.pair)}
 		if err := pki.Verify(request); err != nil {
 			return fmt.Errorf("%s: %w", p.certificate, err)
 		}
@@ -108,8 +108,8 @@ func (m *Material) Verify(at time.Time) error {
 	return m.verifyRevocationLists(at)
 }
 
-// foreign reports whether a pair is none of the cluster's own: the process presents a custom certificate.
-func (m *Material) foreign(pair *pki.KeyPair) bool {
+// external reports whether a pair is none of the cluster's own: the process presents a custom certificate.
+func (m *Material) external(pair *pki.KeyPair) bool {
 	same := func(own *pki.KeyPair) bool { return slices.EqualFunc(pair.Chain, own.Chain, (*x509.Certificate).Equal) }
 	return !same(m.Server) && !same(m.Client)
 }

@@ -30,7 +30,7 @@ type Process interface {
 	Reload(ctx context.Context) error
 	// Ready returns nil when it answers.
 	Ready(ctx context.Context) error
-	// Recycle makes it replace the connections that it has opened itself, each when nobody uses it. It takes seconds.
+	// Recycle makes it replace the connections that it has opened itself, each when no client uses it. It takes seconds.
 	Recycle(ctx context.Context) error
 	// Handshake looks at what it serves, without judging it.
 	Handshake(ctx context.Context) (probe.Served, error)

@@ -15,7 +15,7 @@ import (
 // maxPatroniBody is far above what Patroni's REST API takes.
 const maxPatroniBody = 1 << 20
 
-// patroniHandler terminates TLS for the Patroni REST API: reading is for everybody, anything else for the operator and
+// patroniHandler terminates TLS for the Patroni REST API: reading needs no client certificate, any other request one of the operator or
 // the members. Patroni's own TLS would close its socket to take a new certificate, and ignores a new bundle.
 func (s *server) patroniHandler() http.Handler {
 	upstream := &url.URL{Scheme: "https", Host: s.config.PatroniUpstream}

@@ -10,7 +10,7 @@ import (
 )
 
 // watch sends to the returned channel whenever something in one of the directories changes. Signals that
-// nobody has taken yet become one. It watches directories and not files, because the kubelet swaps a link.
+// no receiver has taken yet become one. It watches directories and not files, because the kubelet swaps a link.
 func watch(ctx context.Context, log *slog.Logger, dirs ...string) (<-chan struct{}, error) {
 	return watchPaced(ctx, log, 0, dirs...)
 }

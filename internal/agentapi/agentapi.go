@@ -45,7 +45,7 @@ const (
 	PostgresLog  = "/pgtls/log/postgresql.log"
 	PGBouncerLog = "/pgtls/log/pgbouncer.log"
 
-	// A pair for Patroni's loopback listener, made by the agent at start and known to nobody else.
+	// A pair for Patroni's loopback listener, made by the agent at start and kept in its pod.
 	LoopbackCertificate = "/pgtls/active/loopback.crt"
 	LoopbackKey         = "/pgtls/active/loopback.key"
 )
@@ -138,7 +138,7 @@ type Served struct {
 	Error  string `json:"error,omitempty"`
 }
 
-// Refused counts the handshakes that clients broke off because they did not accept what was served. Anybody who reaches
+// Refused counts the handshakes that clients broke off because they did not accept the served certificate. Any host that reaches
 // the port can send such an alert, so it is a hint and no proof.
 type Refused struct {
 	Revision string     `json:"revision"`
@@ -181,6 +181,6 @@ type RefusalReason string
 const (
 	ClientCertificateRequired RefusalReason = "ClientCertificateRequired" // none was presented
 	ClientUntrusted           RefusalReason = "ClientUntrusted"           // it does not verify against the active client bundle
-	IdentityRefused           RefusalReason = "IdentityRefused"           // it names somebody who may not do this
+	IdentityRefused           RefusalReason = "IdentityRefused"           // its identity may not send this request
 	PatroniUnreachable        RefusalReason = "PatroniUnreachable"        // Patroni does not answer behind the agent
 )

@@ -13,7 +13,7 @@ type authorities struct {
 	key     string
 	given   bool                // there is a ca.crt with something in it
 	anchors []*x509.Certificate // usable now, each once
-	issuers []*x509.Certificate // CAs that somebody else signed: no anchors, but they may complete a chain
+	issuers []*x509.Certificate // CAs of another issuer: no anchors, but they may complete a chain
 	dropped []dropped
 }
 
@@ -51,7 +51,7 @@ func (r *report) readBundle(f file, now time.Time, most int) authorities {
 	}
 	once := unique(certificates)
 	if n := len(certificates) - len(once); n > 0 {
-		r.warn(Duplicate, f.key, "remove what is there twice", "%d of its %d certificates are there more than once", n, len(certificates))
+		r.warn(Duplicate, f.key, "keep each certificate once", "%d of its %d certificates are there more than once", n, len(certificates))
 	}
 	for _, c := range once {
 		given.sort(c, now)

@@ -57,7 +57,7 @@ func (r *report) refusePath(chain []*x509.Certificate, given authorities, f file
 		if in.SystemRoots != nil {
 			remedy += ", since no public authority has issued it"
 		}
-		r.refuse(UnknownAuthority, f.key, remedy, "nothing says who issued it (%s)", chain[len(chain)-1].Issuer)
+		r.refuse(UnknownAuthority, f.key, remedy, "no certificate of its issuer is at hand (%s)", chain[len(chain)-1].Issuer)
 		return
 	}
 	r.addError(Refuse, f.key, err)
@@ -156,7 +156,7 @@ func (s search) extend(chain []*x509.Certificate) []*x509.Certificate {
 func (s search) verify(chain []*x509.Certificate) error { return pki.Verify(s.request(chain)) }
 
 func (s search) request(chain []*x509.Certificate) pki.VerifyRequest {
-	return pki.VerifyRequest{Chain: chain, Anchors: s.anchors, At: s.in.Now, Usage: s.in.Role.usage(), Foreign: true}
+	return pki.VerifyRequest{Chain: chain, Anchors: s.anchors, At: s.in.Now, Usage: s.in.Role.usage(), Lenient: true}
 }
 
 // publicRoots are those that may have issued something here: a machine trusts well over a hundred.

@@ -62,7 +62,7 @@ type Severity string
 // The severities.
 const (
 	Refuse Severity = "Refuse" // it does not work, or must not be used
-	Warn   Severity = "Warn"   // it works, and somebody should look at it
+	Warn   Severity = "Warn"   // it works, and the user should check it
 )
 
 // Finding is one thing that was found. Its message is one line that names the Secret and the key, the fact and the remedy.

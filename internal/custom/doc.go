@@ -10,7 +10,7 @@
 // when they do. test/corpus holds the cases, and "make corpus" puts each to the real programs. Whatever works but will
 // hurt later is a warning.
 //
-// Chains are verified as OpenSSL does by default (pki.VerifyRequest.Foreign). What strict verifiers refuse besides, such as Python's
+// Chains are verified as OpenSSL does by default (pki.VerifyRequest.Lenient). What strict verifiers refuse besides, such as Python's
 // ssl module since 3.13, is the warning StrictVerifiersRefuse: an authority of plain "openssl req -x509", a leaf of "openssl x509
 // -req" of older versions. A server's host names in the common name alone are a warning too: libpq, JDBC and PgBouncer look there
 // where there is no alternative name, and replicas and the operator look at no name (docs/adr/0016).
@@ -22,7 +22,7 @@
 //   - A self-signed certificate that is its own anchor, whether it calls itself a CA or not: renewing it takes every
 //     client away at once, which is the outage that pgtls exists to prevent. If it is a CA, each pod's key could sign more.
 //   - A leaf that is a CA, for the same.
-//   - Ed25519 for a pooler: PgBouncer has no channel binding, and one that has it lets nobody in.
-//   - A block with something before its first dash, which OpenSSL skips without a word: nobody has put it there to be skipped.
+//   - Ed25519 for a pooler: PgBouncer has no channel binding, and a version that has it accepts no login.
+//   - A block with something before its first dash, which OpenSSL skips in silence: the block was not meant to be skipped.
 //   - An OpenSSL "TRUSTED CERTIFICATE" among anchors: OpenSSL alone reads it, and PostgreSQL does not even so.
 package custom

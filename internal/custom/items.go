@@ -34,7 +34,7 @@ func (r *report) projectItem(in Input, item Item, files map[string]file) {
 	known, isFile := files[item.Path]
 	switch {
 	case !isFile:
-		r.refuse(ItemsMalformed, item.Key, remedy, "items give it the path %q, which nothing reads", item.Path)
+		r.refuse(ItemsMalformed, item.Key, remedy, "items give it the path %q, which is not read", item.Path)
 	case known.present:
 		r.refuse(ItemsMalformed, item.Key, remedy, "items give it the path %s, which key %s has already", item.Path, known.key)
 	case !exists:

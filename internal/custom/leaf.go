@@ -23,11 +23,11 @@ func (r *report) checkLeaf(leaf *x509.Certificate, f file, in Input) {
 func (r *report) checkNames(leaf *x509.Certificate, f file, in Input) {
 	has := listed(namesOf(leaf))
 	if missing := notCovered(leaf, in.Names); len(missing) > 0 && !r.onlyCommonName(leaf, f, missing) {
-		r.refuse(NameMissing, f.key, "issue it with these as subjectAltName", "it is not for %s, which clients are given; it is for %s", listed(missing), has)
+		r.refuse(NameMissing, f.key, "issue it with these as subjectAltName", "it does not name %s, which clients use; it names %s", listed(missing), has)
 	}
 	missing := slices.DeleteFunc(notCovered(leaf, in.OtherNames), func(host string) bool { return pki.CommonNameCovers(leaf, host) })
 	if len(missing) > 0 {
-		r.warn(NameMissing, f.key, "add them when it is issued next, if clients use them", "it is not for %s; it is for %s", listed(missing), has)
+		r.warn(NameMissing, f.key, "add them when it is issued next, if clients use them", "it does not name %s; it names %s", listed(missing), has)
 	}
 	for _, name := range leaf.DNSNames {
 		if err := pki.CheckDNSName(name); err != nil {
@@ -52,7 +52,7 @@ func (r *report) onlyCommonName(leaf *x509.Certificate, f file, missing []string
 	case len(missing):
 		r.warn(NameMissing, f.key, remedy, "it has host name %s in its common name alone: libpq and JDBC look there, and clients in Go (pgx) and Rust (rustls) refuse it", commonName(leaf))
 	default:
-		r.refuse(NameMissing, f.key, remedy, "it has host name %s in its common name alone, and clients are given %s", commonName(leaf), listed(missing))
+		r.refuse(NameMissing, f.key, remedy, "it has host name %s in its common name alone, and clients use %s", commonName(leaf), listed(missing))
 	}
 	return true
 }
@@ -120,7 +120,7 @@ func (r *report) checkPeer(p path, given authorities, in Input) {
 	if len(in.PeerTrust) == 0 || in.Role == Pooler {
 		return
 	}
-	err := pki.Verify(pki.VerifyRequest{Chain: p.presented, Anchors: peers, At: in.Now, Usage: in.Role.usage(), Foreign: true})
+	err := pki.Verify(pki.VerifyRequest{Chain: p.presented, Anchors: peers, At: in.Now, Usage: in.Role.usage(), Lenient: true})
 	if err != nil {
 		r.warn(PeerUntrusted, given.key, "put the authorities of both into both, if the Secrets are used elsewhere too",
 			"the ca.crt of the other Secret does not accept this certificate; pgtls gives verifiers both")

@@ -42,7 +42,7 @@ func (r *report) readCertificates(f file, most int) []*x509.Certificate {
 func (r *report) reportForeign(key string, block *pem.Block) {
 	switch {
 	case isKey(block):
-		r.warn(UnexpectedBlock, key, "keep keys in tls.key alone, and replace this one if anybody else could read it", "there is a private key among the certificates, which is left out")
+		r.warn(UnexpectedBlock, key, "keep keys in tls.key alone, and replace this one if other users could read it", "there is a private key among the certificates, which is left out")
 	case block.Type == "TRUSTED CERTIFICATE" || block.Type == "X509 CERTIFICATE":
 		r.refuse(UnexpectedBlock, key, "convert it: openssl x509 -in OLD -out NEW", "there is a %q, which only OpenSSL reads", block.Type)
 	default:

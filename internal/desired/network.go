@@ -28,7 +28,7 @@ func NetworkPolicies(cluster *v1beta1.PostgresCluster, settings Settings) []*net
 	return policies
 }
 
-// operatorPeers is nil, which means everybody, when nobody knows where the operator runs; mutual TLS still holds then.
+// operatorPeers is nil, which means every peer, if the operator's namespace is unknown; mutual TLS still protects the port.
 func operatorPeers(settings Settings) []networkingv1.NetworkPolicyPeer {
 	if settings.OperatorNamespace == "" {
 		return nil

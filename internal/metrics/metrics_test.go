@@ -29,7 +29,7 @@ func TestWhatIsToldOfClusters(t *testing.T) {
 	c := New(func(context.Context) ([]v1beta1.PostgresCluster, error) {
 		return []v1beta1.PostgresCluster{
 			customs,
-			cluster("unborn", nil),
+			cluster("neverServed", nil),
 			cluster("quiet", &v1beta1.TLSStatus{Authorities: []v1beta1.AuthorityStatus{{Name: "server-g1", Active: true}}}),
 			cluster("busy", &v1beta1.TLSStatus{Rekeys: []v1beta1.RekeyStatus{{Domain: "client", Phase: "Preparing", From: "client-g1", To: "client-g2"}}}),
 			cluster("undone", &v1beta1.TLSStatus{Authorities: []v1beta1.AuthorityStatus{

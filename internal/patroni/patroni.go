@@ -1,6 +1,6 @@
 // Package patroni is a client of the Patroni REST API of one member, which the agent beside it serves with TLS.
 //
-// Reading is open to everybody; Switchover, Restart, Reload and PatchConfig need a client certificate of the operator or a member.
+// Reading needs no client certificate; Switchover, Restart, Reload and PatchConfig need a client certificate of the operator or a member.
 package patroni
 
 import (

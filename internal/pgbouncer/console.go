@@ -27,8 +27,8 @@ const (
 // open server connections keep the session they have until they are closed. A file that it cannot use it names only in its log.
 //
 // RELOAD closes the log, the next line opens it again, and PgBouncer ends when it cannot: at its limit of open files a
-// new client may have taken the place in between, and everybody would be thrown out. So another command goes with RELOAD in
-// one write and is answered before anybody else is let in. It does nothing but write a line: that the console is not paused.
+// new client may have taken the descriptor in between, and every client would lose its session. So another command goes with
+// RELOAD in one write and is answered before PgBouncer accepts the next client. It does nothing but write a line: that the console is not paused.
 func (c Console) Reload(ctx context.Context) error {
 	conn, err := c.connect(ctx)
 	if err != nil {
@@ -74,7 +74,7 @@ const (
 	recycleLimit = 30 * time.Second // what is in use by then goes on, and ends at its usual age
 )
 
-// Recycle makes PgBouncer replace each server connection that is open now, once nobody uses it, at most three a second for
+// Recycle makes PgBouncer replace each server connection that is open now, once no client uses it, at most three a second for
 // each pool. It returns when the idle ones are replaced, or after 30 s.
 //
 // It lowers server_lifetime for that time and does not say RECONNECT, which is for servers that are gone: it also cuts off
@@ -108,7 +108,7 @@ func (c Console) awaitReplaced(ctx context.Context, before []Row) {
 	}
 }
 
-// idleAmong reports whether some connection of before is still open and used by nobody.
+// idleAmong reports whether an earlier connection is still open and idle.
 func idleAmong(before, now []Row) bool {
 	return slices.ContainsFunc(now, func(s Row) bool {
 		return s["state"] != "active" && slices.ContainsFunc(before, func(b Row) bool { return b["ptr"] == s["ptr"] && b["connect_time"] == s["connect_time"] })

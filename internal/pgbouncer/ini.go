@@ -66,7 +66,7 @@ func fixed(c INI) map[string]string {
 		"client_tls_sslmode":   "require",
 		"client_tls_cert_file": current(agentapi.ServedCertificate),
 		"client_tls_key_file":  current(agentapi.ServedKey),
-		// Not to verify anybody: without it PgBouncer looks for its TLS library's default file and refuses to start.
+		// Verifies no client: without it PgBouncer looks for its TLS library's default file and refuses to start.
 		"client_tls_ca_file":   current(agentapi.ClientBundle),
 		"client_tls_protocols": protocols,
 		// Not verify-ca: then PgBouncer 1.24 passes no name on, and a handshake that is under way at a RELOAD looks at the settings

@@ -107,7 +107,7 @@ func checkServerAlgorithm(leaf *x509.Certificate) error {
 
 // refuseEd25519: SCRAM's channel binding (tls-server-end-point, RFC 5929 section 4.1) hashes the server's
 // certificate with the digest of its signature algorithm. Ed25519 has none, and libpq and PostgreSQL give
-// up with "could not find digest for NID UNDEF", so that nobody can log in with a password.
+// up with "could not find digest for NID UNDEF", so that no login with a password succeeds.
 func refuseEd25519(fact string) error {
 	return refuse(AlgorithmUnsupported, algorithmRemedy,
 		"%s, with which SCRAM channel binding fails (\"could not find digest for NID UNDEF\")", fact)

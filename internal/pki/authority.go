@@ -48,7 +48,7 @@ type LeafRequest struct {
 	Algorithm Algorithm
 	// NotBefore and NotAfter are cut to whole seconds.
 	NotBefore, NotAfter time.Time
-	// Serial is nil for a random one, as every leaf has that anybody is to use.
+	// Serial is nil for a random one, as every leaf has that a party uses.
 	Serial *big.Int
 }
 

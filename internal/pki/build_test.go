@@ -87,7 +87,7 @@ func serverCheck(chain []*x509.Certificate, anchors ...*x509.Certificate) Verify
 	return VerifyRequest{Chain: chain, Anchors: anchors, At: epoch, Usage: ServerAuth, DNSName: hippo}
 }
 
-// leafTemplate is a good foreign leaf; caTemplate a good foreign CA. Tests damage one thing in them.
+// leafTemplate is a good external leaf; caTemplate a good external CA. Tests damage one thing in them.
 func leafTemplate(edit ...func(*x509.Certificate)) *x509.Certificate {
 	return edited(&x509.Certificate{
 		SerialNumber: big.NewInt(4711), Subject: pkix.Name{CommonName: "foreign leaf"}, DNSNames: []string{hippo},
@@ -124,13 +124,13 @@ func forge(t failer, template *x509.Certificate, key crypto.Signer, signer *Auth
 	return pkitest.Sign(template, key, issuer).Certificate
 }
 
-// forgeLeaf returns a foreign leaf under a, with a fresh P-256 key.
+// forgeLeaf returns an external leaf under a, with a fresh P-256 key.
 func forgeLeaf(t failer, a *Authority, edit ...func(*x509.Certificate)) []*x509.Certificate {
 	t.Helper()
 	return []*x509.Certificate{forge(t, leafTemplate(edit...), pkitest.ECKey(), a)}
 }
 
-// forgeCA returns a foreign CA: self-signed, or under parent.
+// forgeCA returns an external CA: self-signed, or under parent.
 func forgeCA(t failer, commonName string, parent *Authority, edit ...func(*x509.Certificate)) *Authority {
 	t.Helper()
 	key := pkitest.ECKey()

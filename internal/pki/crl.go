@@ -32,7 +32,7 @@ type RevocationListRequest struct {
 }
 
 // RevocationList makes a list that ends with the authority itself: while a certificate of the authority could be accepted,
-// the list is in force. OpenSSL refuses everybody once a list has ended, so one that had to be renewed in time would be an
+// the list is in force. OpenSSL refuses every certificate once a list has expired, so one that had to be renewed in time would be an
 // outage in waiting.
 //
 // Errors: ValidityMalformed, SerialMalformed.
@@ -108,8 +108,8 @@ func ParseRevocationLists(text []byte) ([]*x509.RevocationList, error) {
 }
 
 // CheckRevocationLists returns nil only when OpenSSL, told to check every certificate of a path against a list
-// (X509_V_FLAG_CRL_CHECK_ALL, as PostgreSQL does once it has any), finds one in force for each anchor. Without it everybody who
-// comes by that anchor is refused. An anchor that has ended is refused anyway and needs none.
+// (X509_V_FLAG_CRL_CHECK_ALL, as PostgreSQL does once it has any), finds one in force for each anchor. Without it every certificate
+// of that anchor is refused. An anchor that has ended is refused anyway and needs none.
 //
 // Errors: RevocationListMissing, SignatureInvalid, Expired, NotYetValid.
 func CheckRevocationLists(lists []*x509.RevocationList, anchors []*x509.Certificate, at time.Time) error {

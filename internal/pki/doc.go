@@ -13,7 +13,7 @@
 //
 // # What it reads
 //
-// ParseAuthority, ParseKeyPair and ParseBundle read PEM that may come from anybody. They take
+// ParseAuthority, ParseKeyPair and ParseBundle read PEM of untrusted origin. They take
 // comments between blocks, as OpenSSL does, but a block that is cut or garbled is an error and
 // never skipped: what one program skips, another trusts.
 //

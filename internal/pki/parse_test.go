@@ -373,14 +373,14 @@ func TestEncodedKeyIsPKCS8(t *testing.T) {
 }
 
 func TestEncodeKeyRefusesWhatCannotBeWritten(t *testing.T) {
-	pair := &KeyPair{Chain: newServer(t, sharedAuthority()).Chain, Key: foreignKey{pkitest.ECKey()}}
+	pair := &KeyPair{Chain: newServer(t, sharedAuthority()).Chain, Key: opaqueKey{pkitest.ECKey()}}
 	if text, err := pair.EncodeKey(); err == nil || len(text) > 0 {
 		t.Errorf("text %q, error %v", text, err)
 	}
 }
 
-// foreignKey is a key in hardware, say: it signs but cannot be written.
-type foreignKey struct{ crypto.Signer }
+// opaqueKey is a key in hardware, say: it signs but cannot be written.
+type opaqueKey struct{ crypto.Signer }
 
 func TestEncodeBundleKeepsTheOrderWithoutDoubles(t *testing.T) {
 	all := anchorsOf(newAuthority(t, "hippo server ca g1"), newAuthority(t, "hippo server ca g1"), newAuthority(t, "hippo server ca g2"))

@@ -28,7 +28,7 @@ const (
 	AlgorithmUnsupported  Reason = "AlgorithmUnsupported"  // a key or signature that some party cannot or should not use
 	NotCA                 Reason = "NotCA"                 // must be a CA and is none
 	IsCA                  Reason = "IsCA"                  // must be a leaf and is a CA
-	NotSelfSigned         Reason = "NotSelfSigned"         // a trust anchor that somebody else signed
+	NotSelfSigned         Reason = "NotSelfSigned"         // a trust anchor that another authority issued
 	KeyIdentifierMissing  Reason = "KeyIdentifierMissing"  // no subject or authority key identifier
 	Expired               Reason = "Expired"               // its time is over
 	NotYetValid           Reason = "NotYetValid"           // its time has not come

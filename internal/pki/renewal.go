@@ -5,7 +5,7 @@ import "time"
 // RenewalTime returns when to renew a certificate: renewBefore ahead of its end, minus a jitter that spreads
 // certificates that were issued together.
 //
-// The jitter is a function of jitterKey alone, whose parts are read as one (so nothing has to be stored, and everybody
+// The jitter is a function of jitterKey alone, whose parts are read as one (so nothing has to be stored, and every process
 // computes the same), only ever makes the renewal earlier, and is less than a tenth of the smaller of renewBefore and
 // the rest of the life.
 // The result is a whole second, never before notBefore and never after notAfter: a renewBefore that is longer than
@@ -33,7 +33,7 @@ func jitter(window time.Duration, key ...string) time.Duration {
 }
 
 // spread maps a key to a number: 64-bit FNV-1a, and the finalizer of MurmurHash3 so that keys that differ in
-// their last byte alone are far apart too. It need not resist anybody; a plan asks for it once per leaf, and a
+// their last byte alone are far apart too. It need not resist an attacker; a plan asks for it once per leaf, and a
 // cryptographic hash was half of the time that a plan took.
 func spread(key ...string) uint64 {
 	hash := uint64(14695981039346656037)

@@ -339,38 +339,38 @@ func (p presented) opensslAnswers(t *testing.T) (plain, strict error) {
 	return answer(args), answer(slices.Insert(slices.Clone(args), 1, "-x509_strict"))
 }
 
-// foreignRefuses are the cases in which Verify with Foreign refuses what both plain OpenSSL and crypto/x509 accept, and why.
-var foreignRefuses = map[string]string{
-	"leaf: path length":                                                                "OpenSSL 1.1 refuses it",
-	"leaf: SAN without a name":                                                         "there is no name in it that anybody could look for",
-	"leaf: no subject, no SAN":                                                         "there is no name in it that anybody could look for",
-	"verdict: a CA with a server's names and usage":                                    "a pod's key could sign others",
-	"verdict: a self-signed leaf as its own anchor":                                    "it cannot be renewed under its anchor",
-	"verdict: an Ed25519 server":                                                       "SCRAM's channel binding fails",
-	"verdict: a server signed with Ed25519":                                            "SCRAM's channel binding fails",
-	"foreign: an Ed25519 server":                                                       "SCRAM's channel binding fails",
-	"verdict: P-224":                                                                   "Go's TLS has no such curve",
-	"verdict: issuers in the wrong order":                                              "Java looks at the order; package custom mends it",
-	"verdict: an intermediate beside its root in the bundle":                           "where OpenSSL stops depends on the version; package custom mends it",
-	"verdict: an anchor that only claims to have signed itself":                        "it is damaged",
-	"verdict: a weak anchor that is not needed":                                        "package custom leaves it out",
-	"verdict: the same two the other way round":                                        luck,
-	"two CAs of one name, leaf without identifier, the right one first":                luck,
-	"foreign: two roots of one name, the leaf does not say which, the right one first": luck,
-	"foreign: two issuers of one name, and the leaf does not say which":                luck,
+// lenientRefuses are the cases in which Verify with Lenient refuses what both plain OpenSSL and crypto/x509 accept, and why.
+var lenientRefuses = map[string]string{
+	"leaf: path length":                                                                 "OpenSSL 1.1 refuses it",
+	"leaf: SAN without a name":                                                          "there is no name in it that anybody could look for",
+	"leaf: no subject, no SAN":                                                          "there is no name in it that anybody could look for",
+	"verdict: a CA with a server's names and usage":                                     "a pod's key could sign others",
+	"verdict: a self-signed leaf as its own anchor":                                     "it cannot be renewed under its anchor",
+	"verdict: an Ed25519 server":                                                        "SCRAM's channel binding fails",
+	"verdict: a server signed with Ed25519":                                             "SCRAM's channel binding fails",
+	"external: an Ed25519 server":                                                       "SCRAM's channel binding fails",
+	"verdict: P-224":                                                                    "Go's TLS has no such curve",
+	"verdict: issuers in the wrong order":                                               "Java looks at the order; package custom mends it",
+	"verdict: an intermediate beside its root in the bundle":                            "where OpenSSL stops depends on the version; package custom mends it",
+	"verdict: an anchor that only claims to have signed itself":                         "it is damaged",
+	"verdict: a weak anchor that is not needed":                                         "package custom leaves it out",
+	"verdict: the same two the other way round":                                         luck,
+	"two CAs of one name, leaf without identifier, the right one first":                 luck,
+	"external: two roots of one name, the leaf does not say which, the right one first": luck,
+	"external: two issuers of one name, and the leaf does not say which":                luck,
 }
 
 const luck = "it works by the order alone"
 
-// TestVerifyIsNeverLooserThanOpenSSL puts every case of TestVerify, of strictCases and of foreignCases to Verify, with Foreign and
+// TestVerifyIsNeverLooserThanOpenSSL puts every case of TestVerify, of strictCases and of externalCases to Verify, with Lenient and
 // without, to crypto/x509, to "openssl verify" and to "openssl verify -x509_strict". What Verify accepts both commands accept, and
-// what is right all four accept. What Verify accepts with Foreign, plain openssl and crypto/x509 accept; and what these two accept
+// what is right all four accept. What Verify accepts with Lenient, plain openssl and crypto/x509 accept; and what these two accept
 // it refuses only for a reason that is noted.
 func TestVerifyIsNeverLooserThanOpenSSL(t *testing.T) {
 	needOpenSSL(t)
 	cases := slices.Clone(strictCases)
-	for _, c := range foreignCases {
-		cases = append(cases, strictCase{"foreign: " + c.name, c.want == "" && len(c.tolerated) == 0, c.make})
+	for _, c := range externalCases {
+		cases = append(cases, strictCase{"external: " + c.name, c.want == "" && len(c.tolerated) == 0, c.make})
 	}
 	for _, v := range verdicts {
 		if v.openssl != noOpensslAnswer && v.name != "an address among the DNS names" {
@@ -380,19 +380,19 @@ func TestVerifyIsNeverLooserThanOpenSSL(t *testing.T) {
 			}})
 		}
 	}
-	var ours, foreigns, plains, stricts, gos int
+	var ours, lenients, plains, stricts, gos int
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			p := c.make(t)
 			r, err := p.request()
-			golang, foreign := err, err
+			golang, lenient := err, err
 			if err == nil {
 				err, golang = Verify(r), goVerify(r)
-				r.Foreign = true
-				foreign = Verify(r)
+				r.Lenient = true
+				lenient = Verify(r)
 			}
 			plain, strict := p.opensslAnswers(t)
-			for count, accepted := range map[*int]bool{&ours: err == nil, &foreigns: foreign == nil, &plains: plain == nil, &stricts: strict == nil, &gos: golang == nil} {
+			for count, accepted := range map[*int]bool{&ours: err == nil, &lenients: lenient == nil, &plains: plain == nil, &stricts: strict == nil, &gos: golang == nil} {
 				if accepted {
 					*count++
 				}
@@ -406,20 +406,20 @@ func TestVerifyIsNeverLooserThanOpenSSL(t *testing.T) {
 			if !c.good && err == nil {
 				t.Errorf("it is wrong and we accept it; openssl says %v, strict %v", plain, strict)
 			}
-			if err == nil && foreign != nil {
-				t.Errorf("accepted as our own, and not from elsewhere: %v", foreign)
+			if err == nil && lenient != nil {
+				t.Errorf("accepted as our own, and not with Lenient: %v", lenient)
 			}
-			if foreign == nil && (plain != nil || golang != nil) {
+			if lenient == nil && (plain != nil || golang != nil) {
 				t.Fatalf("we accept it from elsewhere, openssl says %v, Go %v", plain, golang)
 			}
-			if foreign == nil && strict != nil && len(Tolerated(r)) == 0 {
+			if lenient == nil && strict != nil && len(Tolerated(r)) == 0 {
 				t.Errorf("openssl -x509_strict refuses it, and nothing is noted as tolerated: %v", strict)
 			}
-			why, noted := foreignRefuses[c.name]
-			if works := plain == nil && golang == nil; (works && foreign != nil) != noted {
-				t.Errorf("openssl says %v, Go %v, we say %v of it from elsewhere; noted: %q", plain, golang, foreign, why)
+			why, noted := lenientRefuses[c.name]
+			if works := plain == nil && golang == nil; (works && lenient != nil) != noted {
+				t.Errorf("openssl says %v, Go %v, we say %v of it with Lenient; noted: %q", plain, golang, lenient, why)
 			}
 		})
 	}
-	t.Logf("%d cases; accepted by Verify %d, with Foreign %d, by openssl verify %d, with -x509_strict %d, by crypto/x509 %d", len(cases), ours, foreigns, plains, stricts, gos)
+	t.Logf("%d cases; accepted by Verify %d, with Lenient %d, by openssl verify %d, with -x509_strict %d, by crypto/x509 %d", len(cases), ours, lenients, plains, stricts, gos)
 }

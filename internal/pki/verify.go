@@ -19,9 +19,9 @@ type VerifyRequest struct {
 	Usage   Usage               // ServerAuth or ClientAuth: what the leaf is presented as
 	DNSName string              // host name or IP address that the client connects to; "" checks no name
 
-	// Foreign says that the chain comes from elsewhere and that what OpenSSL does by default, without -x509_strict, is enough.
+	// Lenient says that the checks of OpenSSL by default, without -x509_strict, are enough: for chains of external authorities.
 	// What pgtls issues itself is never verified so.
-	Foreign bool
+	Lenient bool
 }
 
 // Verify returns nil only when libpq, PostgreSQL, PgBouncer and Go's TLS would all accept the chain.
@@ -41,7 +41,7 @@ type VerifyRequest struct {
 //   - Extensions are as RFC 5280 has them, in all that is on the path: see checkExtensions.
 //   - Names match by libpq's rules, without its fallback to the common name.
 //
-// With Foreign these are enough, which OpenSSL demands by default; Tolerated tells what was made use of:
+// With Lenient these checks are enough, which OpenSSL makes by default; Tolerated returns the ones that strict verifiers add:
 //
 //   - Where a key identifier is missing, all that bear the issuer's name, among anchors and presented certificates, have one
 //     key: OpenSSL takes one of them and never tries another.
@@ -56,11 +56,11 @@ func Verify(r VerifyRequest) error {
 	return (&verification{VerifyRequest: r}).verify()
 }
 
-// Tolerated returns what strict verifiers refuse in a chain that Verify accepts as Foreign, in the order of the path: errors as
-// Verify gives them without Foreign, all of them. Such verifiers are "openssl verify -x509_strict" and Python's
+// Tolerated returns what strict verifiers refuse in a chain that Verify accepts with Lenient, in the order of the path: errors as
+// Verify gives them without Lenient, all of them. Such verifiers are "openssl verify -x509_strict" and Python's
 // ssl.create_default_context since 3.13.
 func Tolerated(r VerifyRequest) []error {
-	r.Foreign = true
+	r.Lenient = true
 	v := &verification{VerifyRequest: r}
 	if v.verify() != nil {
 		return nil
@@ -80,7 +80,7 @@ func (v *verification) strictly(faults ...error) error {
 		if err == nil {
 			continue
 		}
-		if !v.Foreign {
+		if !v.Lenient {
 			return err
 		}
 		v.tolerated = append(v.tolerated, err)
@@ -155,7 +155,7 @@ func checkRequest(r VerifyRequest) error {
 
 // checkAnchor accepts what OpenSSL ends a path at: a CA that signed itself.
 // Its time is not looked at here, since an expired anchor that nothing depends on does no harm. SHA-1 in its own
-// signature passes, as everywhere: nobody's trust rests on it.
+// signature passes, as in every verifier: no trust rests on it.
 func checkAnchor(what string, c *x509.Certificate) error {
 	const remedy = "keep only self-signed CA certificates as trust anchors and put intermediates into the chain"
 	if err := checkSigner(what, c, remedy); err != nil {
@@ -269,7 +269,7 @@ func (v *verification) checkIdentifier(i int, child *x509.Certificate) error {
 			return err
 		}
 	}
-	if !v.Foreign {
+	if !v.Lenient {
 		return nil
 	}
 	var first *x509.Certificate
@@ -319,7 +319,7 @@ func (v *verification) anchorOf(child *x509.Certificate) (*x509.Certificate, err
 
 // issues reports whether issuer is who child names, as precisely as is demanded.
 func (v *verification) issues(issuer, child *x509.Certificate) bool {
-	if v.Foreign {
+	if v.Lenient {
 		return mayHaveIssued(child, issuer)
 	}
 	return namesIssuer(child, issuer)

@@ -64,12 +64,12 @@ var goodChains = []verdict{
 		g1, g2, chain := bridged(t)
 		return serverCheck(chain, g2.Certificate, g1.Certificate)
 	}},
-	{name: "a foreign chain with one intermediate", request: func(t *testing.T) VerifyRequest {
+	{name: "an external chain with one intermediate", request: func(t *testing.T) VerifyRequest {
 		root := forgeCA(t, "root", nil)
 		issuing := forgeCA(t, "issuing", root)
 		return serverCheck(append(forgeLeaf(t, issuing), issuing.Certificate), root.Certificate)
 	}},
-	{name: "a foreign chain that also presents its root", request: func(t *testing.T) VerifyRequest {
+	{name: "an external chain that also presents its root", request: func(t *testing.T) VerifyRequest {
 		root := forgeCA(t, "root", nil)
 		issuing := forgeCA(t, "issuing", root)
 		return serverCheck(append(forgeLeaf(t, issuing), issuing.Certificate, root.Certificate), root.Certificate)

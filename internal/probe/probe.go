@@ -32,7 +32,7 @@ type Target struct {
 	// Anchors that the chain must lead to at the time At. Without any the chain is only looked at.
 	Anchors []*x509.Certificate
 	At      time.Time
-	Foreign bool // the chain may come from elsewhere: see pki.VerifyRequest
+	Lenient bool // the chain may come from elsewhere: see pki.VerifyRequest
 
 	// ClientCertificate to present. With it the probe reads a byte: for PostgreSQL and PgBouncer the
 	// answer to a start-up as User to Database, for HTTPS the answer to HEAD Path.
@@ -134,7 +134,7 @@ func verify(target Target, chain []*x509.Certificate) error {
 		return nil
 	}
 	return pki.Verify(pki.VerifyRequest{
-		Chain: chain, Anchors: target.Anchors, At: target.At, Usage: pki.ServerAuth, DNSName: target.ServerName, Foreign: target.Foreign,
+		Chain: chain, Anchors: target.Anchors, At: target.At, Usage: pki.ServerAuth, DNSName: target.ServerName, Lenient: target.Lenient,
 	})
 }
 

@@ -38,15 +38,15 @@ func TestDialTellsWhatIsServed(t *testing.T) {
 }
 
 // What strict verifiers alone refuse is taken where the chain may come from elsewhere.
-func TestForeignChains(t *testing.T) {
+func TestLenientChains(t *testing.T) {
 	domain := newDomain(t, "by hand")
 	root := &pkitest.Certificate{Certificate: domain.authority.Certificate, Key: domain.authority.Key}
 	leaf := root.Leaf("server", pkitest.ByHand, pkitest.Valid(start.Add(-time.Minute), start.Add(time.Hour)))
 	address := listen(t, postgresOf(&tls.Config{Certificates: []tls.Certificate{leaf.TLS()}}, nil))
-	for foreign, want := range map[bool]pki.Reason{true: "", false: pki.KeyIdentifierMissing} {
-		_, err := Dial(within(t, 10*time.Second), Target{Address: address, Protocol: Postgres, Anchors: domain.anchors(), At: start, Foreign: foreign})
+	for lenient, want := range map[bool]pki.Reason{true: "", false: pki.KeyIdentifierMissing} {
+		_, err := Dial(within(t, 10*time.Second), Target{Address: address, Protocol: Postgres, Anchors: domain.anchors(), At: start, Lenient: lenient})
 		if got := pki.ReasonOf(err); got != want || want == "" && err != nil {
-			t.Errorf("foreign %v: %v", foreign, err)
+			t.Errorf("lenient %v: %v", lenient, err)
 		}
 	}
 }

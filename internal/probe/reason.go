@@ -16,7 +16,7 @@ type Reason string
 
 // Why a probe did not end well, in the order in which things can go wrong.
 const (
-	Refused           Reason = "Refused"           // no TCP connection: nobody listens, no route, no such name
+	Refused           Reason = "Refused"           // no TCP connection: no listener, no route, no such name
 	TimedOut          Reason = "TimedOut"          // the context ended first
 	Plaintext         Reason = "Plaintext"         // the server offers no TLS
 	UnexpectedReply   Reason = "UnexpectedReply"   // the server speaks something else, or hung up

@@ -31,7 +31,7 @@ type window struct {
 	zone     *time.Location
 }
 
-// Invalid is a window that cannot be understood.
+// Invalid is an unparsable window.
 type Invalid struct {
 	Index int    // of the window, from 0
 	Field string // schedule, duration or timeZone

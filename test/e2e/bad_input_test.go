@@ -85,9 +85,9 @@ func (s *story) foreignSecretIsLeftAlone() {
 	s.Cleanup(func() { removeInBackground(s.T, namespace) })
 	s.Cleanup(func() { explainFailure(s.T, cluster) })
 
-	s.eventually("the condition that names the Secret", birthLimit, func(ctx context.Context) string { return saysForeign(ctx, cluster) })
+	s.eventually("the condition that names the Secret", firstRolloutLimit, func(ctx context.Context) string { return saysForeign(ctx, cluster) })
 	s.eventually("the event that names the Secret", readyLimit, func(ctx context.Context) string { return eventSays(ctx, cluster, foreign.Name) })
-	s.eventually("the instance, which has nothing to do with it", birthLimit, func(ctx context.Context) string { return instanceNotReady(ctx, cluster) })
+	s.eventually("the instance, which has nothing to do with it", firstRolloutLimit, func(ctx context.Context) string { return instanceNotReady(ctx, cluster) })
 	s.isUntouched(foreign)
 
 	// The remedy is in the message: remove it, and the rest follows.

@@ -50,7 +50,7 @@ func blockedSteps(s *story) {
 	object := s.cluster().WithInstances(2).WithPoolers(1).LeafLife(3*time.Minute, 150*time.Second).Build()
 	object.Spec.TLS.Rotation = &v1beta1.RotationSpec{RetireSoak: ptr.To(v1beta1.SoakDuration("0s"))}
 	cluster := s.created(object)
-	s.must(cluster.AwaitReady(s.Context(), birthLimit))
+	s.must(cluster.AwaitReady(s.Context(), firstRolloutLimit))
 	b := &blocked{story: s, cluster: s.withClient(cluster, object)}
 	b.load = s.underLoad(b.cluster, sized.pace)
 	s.Cleanup(b.removeAll)
@@ -293,7 +293,7 @@ func (b *blocked) noService() {
 func (b *blocked) rhinoIsReady() {
 	b.Helper()
 	rhino := &harness.Cluster{Kube: kube, Namespace: b.cluster.Namespace, Name: "rhino"}
-	b.must(rhino.AwaitReady(b.Context(), birthLimit))
+	b.must(rhino.AwaitReady(b.Context(), firstRolloutLimit))
 	b.must(kube.Delete(b.Context(), &v1beta1.PostgresCluster{ObjectMeta: metav1.ObjectMeta{Namespace: rhino.Namespace, Name: rhino.Name}}))
 }
 

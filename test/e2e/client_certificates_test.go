@@ -40,7 +40,7 @@ func withApplications(spec *v1beta1.PostgresClusterSpec) {
 func clientCertificates(s *story) {
 	object := s.cluster().WithInstances(3).WithPoolers(2).With(withApplications).Build()
 	cluster := s.created(object)
-	s.must(cluster.AwaitReady(s.Context(), birthLimit))
+	s.must(cluster.AwaitReady(s.Context(), firstRolloutLimit))
 	started, err := cluster.StartClient(s.Context(), images, "alice", "bob")
 	s.must(err)
 	s.must(started.AwaitStreaming(s.Context(), 2))

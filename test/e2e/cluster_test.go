@@ -17,8 +17,8 @@ import (
 )
 
 const (
-	birthLimit = 4 * time.Minute
-	readyLimit = 2 * time.Minute
+	firstRolloutLimit = 4 * time.Minute
+	readyLimit        = 2 * time.Minute
 )
 
 // A living cluster, with a client pod beside it.
@@ -27,15 +27,15 @@ type living struct {
 	client *harness.ClientPod
 }
 
-// cluster begins the sentence that describes a cluster of this story alone.
+// cluster begins the description of a cluster that only this story has.
 func (s *story) cluster() *harness.Builder { return harness.NewCluster("e2e-"+s.name, "hippo") }
 
-// born makes the cluster and waits until it is ready; the story's end removes it.
-func (s *story) born(wanted *harness.Builder) *living {
+// rolledOut makes the cluster and waits until it is ready; the story's end removes it.
+func (s *story) rolledOut(wanted *harness.Builder) *living {
 	s.Helper()
 	object := wanted.Build()
 	cluster := s.created(object)
-	s.must(cluster.AwaitReady(s.Context(), birthLimit))
+	s.must(cluster.AwaitReady(s.Context(), firstRolloutLimit))
 	return s.withClient(cluster, object)
 }
 
@@ -99,7 +99,7 @@ func (s *story) standing() *living {
 		cluster, err := harness.Create(s.Context(), kube, object)
 		s.must(err)
 		s.Cleanup(func() { explainFailure(s.T, cluster) })
-		s.must(cluster.AwaitReady(s.Context(), birthLimit))
+		s.must(cluster.AwaitReady(s.Context(), firstRolloutLimit))
 		s.fact("secondsUntilReady", time.Since(begun).Round(100*time.Millisecond).Seconds())
 		standing.cluster = s.withClient(cluster, object)
 		return standing.cluster

@@ -31,7 +31,7 @@ func customBad(s *story) {
 		Instance: []string{"hippo-primary." + namespace + ".svc", "hippo-replicas." + namespace + ".svc"},
 		Pooler:   []string{"hippo-pgbouncer." + namespace + ".svc", "hippo-pool." + namespace + ".svc"},
 	}
-	c := s.born(s.cluster().WithInstances(3).WithPoolers(2).With(followSoon).With(func(spec *v1beta1.PostgresClusterSpec) {
+	c := s.rolledOut(s.cluster().WithInstances(3).WithPoolers(2).With(followSoon).With(func(spec *v1beta1.PostgresClusterSpec) {
 		spec.TLS.Adoption = v1beta1.AdoptImmediate // nobody is there yet to be waited for
 		spec.TLS.Server = &v1beta1.ServerTLSSpec{
 			Instances: &v1beta1.ServerCertificateSpec{DNSNames: hosts.Instance}, PGBouncer: &v1beta1.ServerCertificateSpec{DNSNames: hosts.Pooler},
@@ -131,7 +131,7 @@ func (s *story) isQuarantined(c *living, wrong corpus.Case, good map[string]map[
 	}
 	s.verdict(c, p, wrong.Name, func(condition metav1.Condition) bool {
 		return condition.Status == metav1.ConditionFalse && condition.Reason == string(wrong.Want) &&
-			strings.Contains(condition.Message, secretOf(p)) && strings.Contains(condition.Message, "goes on being presented") && !strings.Contains(condition.Message, "\n")
+			strings.Contains(condition.Message, secretOf(p)) && strings.Contains(condition.Message, "the pods keep presenting") && !strings.Contains(condition.Message, "\n")
 	})
 	if diff := cmp.Diff(before, s.presentedEverywhere(c)); diff != "" {
 		s.Errorf("%s: something else is presented (-before +after):\n%s", wrong.Name, diff)

@@ -78,7 +78,7 @@ func followSoon(spec *v1beta1.PostgresClusterSpec) {
 func (s *story) customEverywhere(p place) {
 	s.Helper()
 	first, second := harness.NewCompany("First"), harness.NewCompany("Second")
-	c := s.born(s.cluster().WithInstances(3).WithPoolers(2).With(followSoon))
+	c := s.rolledOut(s.cluster().WithInstances(3).WithPoolers(2).With(followSoon))
 	pods := s.identities(c)
 	l := s.underLoad(c, sized.pace)
 
@@ -301,7 +301,7 @@ func (s *story) awaitDropped(c *living, p place, company *harness.Company) {
 // builtinToCustomAndBack brings all three certificates at once, and takes them all away again.
 func builtinToCustomAndBack(s *story) {
 	company := harness.NewCompany("Company")
-	c := s.born(s.cluster().WithInstances(3).WithPoolers(2).With(followSoon))
+	c := s.rolledOut(s.cluster().WithInstances(3).WithPoolers(2).With(followSoon))
 	pods := s.identities(c)
 	places := []place{serverPlace, replicationPlace, poolerPlace}
 	l := s.underLoad(c, sized.pace)

@@ -22,7 +22,7 @@ const taintAnnotation = "pgtls.dev/taint"
 
 // An authority that must not be trusted any longer goes at once: no soak, and no bridge, by which its key would still open doors.
 func taint(s *story) {
-	c := s.born(s.cluster().WithInstances(3).WithPoolers(2)) // with a soak of 14 days
+	c := s.rolledOut(s.cluster().WithInstances(3).WithPoolers(2)) // with a soak of 14 days
 	pods := s.identities(c)
 	l := s.beginLoad(c, light, withoutConnections)
 	copied, tainted := s.bundleOf(c), s.authority(c, "server", 1)
@@ -98,7 +98,7 @@ const deletedSoak = v1beta1.SoakDuration("100s")
 // Authorities are deleted. One whose key survives in the other Secret, or in the operator's memory, is restored; one that is lost is
 // replaced, and no client that follows the ConfigMap notices.
 func authorityDeleted(s *story) {
-	c := s.born(s.cluster().WithInstances(2).WithPoolers(1).With(func(spec *v1beta1.PostgresClusterSpec) {
+	c := s.rolledOut(s.cluster().WithInstances(2).WithPoolers(1).With(func(spec *v1beta1.PostgresClusterSpec) {
 		spec.TLS = &v1beta1.TLSSpec{Rotation: &v1beta1.RotationSpec{RetireSoak: ptr.To(deletedSoak)}}
 	}))
 	pods := s.identities(c)
@@ -158,7 +158,7 @@ const (
 // Everything has expired: nobody trusts anybody, the operator and the agents included. It comes back, and all is well again
 // without a restart.
 func authorityExpired(s *story) {
-	c := s.born(s.cluster().WithInstances(2).WithPoolers(1).With(func(spec *v1beta1.PostgresClusterSpec) {
+	c := s.rolledOut(s.cluster().WithInstances(2).WithPoolers(1).With(func(spec *v1beta1.PostgresClusterSpec) {
 		lives := func(d v1beta1.CertificateDuration) *v1beta1.CertificateSpec {
 			return &v1beta1.CertificateSpec{Duration: &d}
 		}

@@ -29,7 +29,7 @@ func issuerRenewal(s *story) {
 	config, err := kube.Config()
 	s.must(err)
 	harness.StartCertManager(s.T, config, filepath.Join(os.Getenv(harness.RootVariable), "_artifacts", "e2e", "cert-manager.log"))
-	c := s.born(s.cluster().WithInstances(3).WithPoolers(2).With(followSoon))
+	c := s.rolledOut(s.cluster().WithInstances(3).WithPoolers(2).With(followSoon))
 	pods := s.identities(c)
 	s.issuer(c, "company", harness.NewCompany("Company"))
 	l := s.underLoad(c, medium)

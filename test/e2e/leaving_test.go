@@ -71,7 +71,7 @@ func (s *story) toLeave(here bool) *living {
 	cluster, err := harness.Create(s.Context(), kube, object)
 	s.must(err)
 	s.Cleanup(func() { explainFailure(s.T, cluster) })
-	s.must(cluster.AwaitReady(s.Context(), birthLimit))
+	s.must(cluster.AwaitReady(s.Context(), firstRolloutLimit))
 	return &living{Cluster: cluster}
 }
 

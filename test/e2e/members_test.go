@@ -21,20 +21,20 @@ import (
 // Instances are added and taken away, a pod is deleted, the primary dies, and
 // all the while certificates are renewed every half minute.
 func membersComeAndGo(s *story) {
-	c := s.born(s.cluster().WithInstances(1).WithPoolers(2).
+	c := s.rolledOut(s.cluster().WithInstances(1).WithPoolers(2).
 		LeafLife(3*time.Minute, 150*time.Second).FailingOverWithin(20 * time.Second))
 	targets := []harness.Target{c.Service("primary"), c.Service("pgbouncer")}
 	sessions, err := c.client.KeepSessions(s.Context(), targets, 3)
 	s.must(err)
 	connecting, err := c.client.Connect(s.Context(), targets, harness.Rates{Pgx: 8, Psql: 0.5, Pgbench: 2})
 	s.must(err)
-	born, err := c.Serials(s.Context())
+	first, err := c.Serials(s.Context())
 	s.must(err)
 
 	s.scaled(c, 3)
 	s.scaled(c, 2)
 	s.replicaDeleted(c)
-	s.renewedSince(c, born)
+	s.renewedSince(c, first)
 
 	// Up to here nothing that an application talks to has ended.
 	s.must(connecting.Stop())
@@ -76,7 +76,7 @@ func (s *story) scaled(c *living, instances int) {
 	s.must(c.Change(s.Context(), func(cluster *v1beta1.PostgresCluster) {
 		cluster.Spec.Instances[0].Replicas = ptr.To(int32(instances))
 	}))
-	s.must(c.AwaitReady(s.Context(), birthLimit))
+	s.must(c.AwaitReady(s.Context(), firstRolloutLimit))
 	s.eventually(fmt.Sprintf("%d pods", instances), readyLimit, func(ctx context.Context) string {
 		pods, err := c.Instances(ctx)
 		if err != nil {
@@ -185,7 +185,7 @@ func (s *story) primaryKilled(c *living) outage {
 	s.fact("secondsWithoutPrimary", o.recovered.Sub(o.killed).Round(100*time.Millisecond).Seconds())
 
 	s.must(kube.Delete(s.Context(), full))
-	s.must(c.AwaitReady(s.Context(), birthLimit))
+	s.must(c.AwaitReady(s.Context(), firstRolloutLimit))
 	return o
 }
 

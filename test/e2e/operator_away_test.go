@@ -28,7 +28,7 @@ const (
 // The operator dies in the middle of a renewal, and comes back; then it is
 // away past a renewal time, and leaves that were delivered come into use without it.
 func operatorAway(s *story) {
-	c := s.born(s.cluster().WithInstances(2).WithPoolers(1).LeafLife(awayLife, awayRenewBefore))
+	c := s.rolledOut(s.cluster().WithInstances(2).WithPoolers(1).LeafLife(awayLife, awayRenewBefore))
 	l := s.underLoad(c, light)
 	s.diesInTheMiddle(c, l)
 	s.isAwayPastARenewal(c, l)

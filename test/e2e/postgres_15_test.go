@@ -14,7 +14,7 @@ import (
 
 // The older PostgreSQL, with the older Patroni, gives the same; and a name that is added to its certificates is served.
 func postgres15(s *story) {
-	c := s.born(s.cluster().WithInstances(2).WithPoolers(1).
+	c := s.rolledOut(s.cluster().WithInstances(2).WithPoolers(1).
 		With(func(spec *v1beta1.PostgresClusterSpec) { spec.PostgresVersion = 15 }))
 	s.runsVersion(c, "15.")
 	s.everyClientConnects(c)

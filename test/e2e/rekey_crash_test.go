@@ -27,7 +27,7 @@ import (
 // re-key that nobody disturbed, all but Events and Leases; each is done by the API server, and unknown to the operator when it dies.
 // "make test": after one write of three; "make soak": after each.
 func rekeyCrash(s *story) {
-	c := s.born(s.cluster().WithInstances(1).WithPoolers(1).With(withoutSoak))
+	c := s.rolledOut(s.cluster().WithInstances(1).WithPoolers(1).With(withoutSoak))
 	authorities := s.authoritiesOf(c)
 	apps := s.applications(c)
 	r := &rekeying{story: s, cluster: c, operator: s.operatorHere(c), domain: "server", generation: 1}
@@ -72,10 +72,10 @@ func rekeyCrash(s *story) {
 	s.acceptedEverywhere(c, r.domain, s.authority(c, r.domain, r.generation))
 }
 
-// isOptional tells the writes whose number depends on how long something else takes: what is told, what the other controller hands
-// on, and pushes of a slow kubelet.
+// isOptional reports the writes whose number depends on how long something else takes: the status, what the other controller hands
+// on, and the retriggers of a slow kubelet.
 func isOptional(write string) bool {
-	return strings.Contains(write, "postgresclusters/status") || strings.Contains(write, " pgtls-cluster ") || strings.Contains(write, " nudge")
+	return strings.Contains(write, "postgresclusters/status") || strings.Contains(write, " pgtls-cluster ") || strings.Contains(write, " retrigger")
 }
 
 // rekeying is one re-key of a domain after the other.

@@ -33,7 +33,7 @@ const (
 
 // What can go wrong around a re-key: members come and go, a pod does not get its files, the API server fails.
 func rekeyFaults(s *story) {
-	c := s.born(s.cluster().WithInstances(2).WithPoolers(2).FailingOverWithin(20 * time.Second).With(approvedByHand))
+	c := s.rolledOut(s.cluster().WithInstances(2).WithPoolers(2).FailingOverWithin(20 * time.Second).With(approvedByHand))
 	authorities := s.authoritiesOf(c)
 	s.membersComeAndGoDuringARekey(c)
 	s.aPodGetsNothingDuringARekey(c)

@@ -37,7 +37,7 @@ func rekeyClient(s *story) { s.rekey("client") }
 // ones are good for nothing. "make test": 2 re-keys, 5,000 connections; "make soak": 3 and 20,000.
 func (s *story) rekey(domain string) {
 	s.Helper()
-	c := s.born(s.cluster().WithInstances(3).WithPoolers(2).With(withoutSoak))
+	c := s.rolledOut(s.cluster().WithInstances(3).WithPoolers(2).With(withoutSoak))
 	pods := s.identities(c)
 	l := s.underLoad(c, sized.pace) // these follow the ConfigMap
 

@@ -14,7 +14,7 @@ import (
 // timers, and no application notices. "make test": 4 renewals and 4,000
 // connections; "make soak": 10 and 20,000.
 func renewUnderLoad(s *story) {
-	c := s.born(s.cluster().WithInstances(3).WithPoolers(2).LeafLife(3*time.Minute, 150*time.Second))
+	c := s.rolledOut(s.cluster().WithInstances(3).WithPoolers(2).LeafLife(3*time.Minute, 150*time.Second))
 	l := s.underLoad(c, sized.pace)
 
 	enough := harness.Await(s.Context(), fmt.Sprintf("%d renewals of every leaf and %d connections", sized.renewals, sized.renewalConnections), 9*time.Minute, func(context.Context) string {

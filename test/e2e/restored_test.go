@@ -25,7 +25,7 @@ import (
 func restored(s *story) {
 	object := s.cluster().WithInstances(2).WithPoolers(1).With(withoutSoak).Build()
 	cluster := s.created(object.DeepCopy())
-	s.must(cluster.AwaitReady(s.Context(), birthLimit))
+	s.must(cluster.AwaitReady(s.Context(), firstRolloutLimit))
 	c := s.withClient(cluster, object)
 	_, err := c.client.AsPrimary(s.Context(), "create table kept as select 1 as answer")
 	s.must(err)
@@ -130,7 +130,7 @@ func (r *restoring) awaitOwned() {
 // still checks what must have survived: the row, and the bundle of before.
 func (r *restoring) still() {
 	r.Helper()
-	r.must(r.cluster.AwaitReady(r.Context(), birthLimit))
+	r.must(r.cluster.AwaitReady(r.Context(), firstRolloutLimit))
 	rows, err := r.cluster.client.AsPrimary(r.Context(), "select answer from kept")
 	r.must(err)
 	r.rowsAre("the data", rows, "1")

@@ -26,7 +26,7 @@ const rollBackAfter = 10
 
 // A re-key is undone in every phase, by request and by clients that refuse, and no application notices.
 func rollback(s *story) {
-	c := s.born(s.cluster().WithInstances(3).WithPoolers(1).With(func(spec *v1beta1.PostgresClusterSpec) {
+	c := s.rolledOut(s.cluster().WithInstances(3).WithPoolers(1).With(func(spec *v1beta1.PostgresClusterSpec) {
 		spec.TLS = &v1beta1.TLSSpec{Rotation: &v1beta1.RotationSpec{AutoRollback: &v1beta1.AutoRollbackSpec{Refusals: ptr.To[int32](rollBackAfter)}}}
 	}))
 	pods := s.identities(c)

@@ -20,45 +20,45 @@ import (
 	"pgtls.dev/pgtls/test/harness"
 )
 
-// stories in the order of telling. Those side by side come last, at the same
+// stories in the order in which they run. Those side by side come last, at the same
 // time: most of their time is waiting, and each has a cluster of its own. A story
 // that shares the machine does so under "make test", and is alone under "make soak".
 // What takes the operator or a kubelet away from every cluster is always alone.
 var stories = []struct {
 	name       string
-	tell       func(*story)
+	run        func(*story)
 	sideBySide bool
 	shares     bool
 }{
-	{name: "leaving", tell: leaving}, // takes the CRD away: no other story has a cluster yet
-	{name: "born-with-tls", tell: bornWithTLS},
-	{name: "bad-input", tell: badInput, shares: true},
-	{name: "postgres-15", tell: postgres15, shares: true},
-	{name: "renew-on-request", tell: renewOnRequest},
-	{name: "hand-damage", tell: handDamage},
-	{name: "members-come-and-go", tell: membersComeAndGo},
-	{name: "operator-away", tell: operatorAway},
-	{name: "rekey-server", tell: rekeyServer},
-	{name: "rekey-client", tell: rekeyClient},
-	{name: "rollback", tell: rollback, shares: true},
-	{name: "taint", tell: taint, shares: true},
-	{name: "authority-deleted", tell: authorityDeleted},
-	{name: "authority-expired", tell: authorityExpired},
-	{name: "rekey-crash", tell: rekeyCrash},
-	{name: "two-operators", tell: twoOperators},
-	{name: "restored", tell: restored},
-	{name: "blocked-steps", tell: blockedSteps},
-	{name: "rekey-faults", tell: rekeyFaults},
-	{name: "windows-and-pause", tell: windowsAndPause, shares: true},
-	{name: "custom-server", tell: customServer, shares: true},
-	{name: "custom-replication", tell: customReplication, shares: true},
-	{name: "custom-pooler", tell: customPooler, shares: true},
-	{name: "builtin-to-custom-and-back", tell: builtinToCustomAndBack, shares: true},
-	{name: "custom-bad", tell: customBad, shares: true},
-	{name: "client-certificates", tell: clientCertificates, shares: true},
-	{name: "renew-under-load", tell: renewUnderLoad, sideBySide: true},
-	{name: "issuer-renewal", tell: issuerRenewal, sideBySide: true},
-	{name: "idle", tell: idle, sideBySide: true},
+	{name: "leaving", run: leaving},               // takes the CRD away: no other story has a cluster yet
+	{name: "born-with-tls", run: initialIssuance}, // the name of its figures stays
+	{name: "bad-input", run: badInput, shares: true},
+	{name: "postgres-15", run: postgres15, shares: true},
+	{name: "renew-on-request", run: renewOnRequest},
+	{name: "hand-damage", run: handDamage},
+	{name: "members-come-and-go", run: membersComeAndGo},
+	{name: "operator-away", run: operatorAway},
+	{name: "rekey-server", run: rekeyServer},
+	{name: "rekey-client", run: rekeyClient},
+	{name: "rollback", run: rollback, shares: true},
+	{name: "taint", run: taint, shares: true},
+	{name: "authority-deleted", run: authorityDeleted},
+	{name: "authority-expired", run: authorityExpired},
+	{name: "rekey-crash", run: rekeyCrash},
+	{name: "two-operators", run: twoOperators},
+	{name: "restored", run: restored},
+	{name: "blocked-steps", run: blockedSteps},
+	{name: "rekey-faults", run: rekeyFaults},
+	{name: "windows-and-pause", run: windowsAndPause, shares: true},
+	{name: "custom-server", run: customServer, shares: true},
+	{name: "custom-replication", run: customReplication, shares: true},
+	{name: "custom-pooler", run: customPooler, shares: true},
+	{name: "builtin-to-custom-and-back", run: builtinToCustomAndBack, shares: true},
+	{name: "custom-bad", run: customBad, shares: true},
+	{name: "client-certificates", run: clientCertificates, shares: true},
+	{name: "renew-under-load", run: renewUnderLoad, sideBySide: true},
+	{name: "issuer-renewal", run: issuerRenewal, sideBySide: true},
+	{name: "idle", run: idle, sideBySide: true},
 }
 
 // What all stories of a run share.
@@ -111,7 +111,7 @@ func TestStory(t *testing.T) {
 			s.figures.Story = entry.name
 			s.figures.Fact("set", sized.set)
 			t.Cleanup(s.writeFigures)
-			entry.tell(s)
+			entry.run(s)
 		})
 	}
 }

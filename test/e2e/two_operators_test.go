@@ -27,7 +27,7 @@ func twoOperators(s *story) {
 	object := s.cluster().WithInstances(2).WithPoolers(1).LeafLife(3*time.Minute, 150*time.Second).Build()
 	object.Spec.TLS.Rotation = &v1beta1.RotationSpec{RetireSoak: ptr.To(v1beta1.SoakDuration("0s"))}
 	cluster := s.created(object)
-	s.must(cluster.AwaitReady(s.Context(), birthLimit))
+	s.must(cluster.AwaitReady(s.Context(), firstRolloutLimit))
 	c := s.withClient(cluster, object)
 	pods := s.identities(c)
 	authorities := s.authoritiesOf(c)

@@ -26,7 +26,7 @@ const (
 // A pause and a closed window hold a renewal that is due, and a window an authority that is to be replaced. What is urgent and what somebody
 // asks for goes through; when the window opens the rest is done.
 func windowsAndPause(s *story) {
-	c := s.born(s.cluster().WithInstances(1).WithPoolers(1).LeafLife(windowLife, windowNotDue).With(planning(windowNotDue, v1beta1.RotationSpec{})))
+	c := s.rolledOut(s.cluster().WithInstances(1).WithPoolers(1).LeafLife(windowLife, windowNotDue).With(planning(windowNotDue, v1beta1.RotationSpec{})))
 	targets := []harness.Target{c.Service("pgbouncer"), c.Service("primary")}
 	sessions, err := c.client.KeepSessions(s.Context(), targets, 2)
 	s.must(err)

@@ -12,7 +12,7 @@ import (
 	"pgtls.dev/pgtls/api/v1beta1"
 )
 
-// Builder makes a PostgresCluster, one sentence after the other.
+// Builder makes a PostgresCluster, one method per property.
 type Builder struct {
 	cluster v1beta1.PostgresCluster
 }

@@ -54,7 +54,7 @@ func revokeIssuedBefore(user string, at time.Time) func(*v1beta1.PostgresCluster
 }
 
 // endSessions is what a PostgreSQL does.
-func (h *house) endSessions(_ context.Context, server postgres.Server, serials []string) (int, error) {
+func (h *fixture) endSessions(_ context.Context, server postgres.Server, serials []string) (int, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	p := h.pods[server.Host]
@@ -68,7 +68,7 @@ func (h *house) endSessions(_ context.Context, server postgres.Server, serials [
 }
 
 // certificateIn reads an application's Secret.
-func (h *house) certificateIn(name string) *pki.KeyPair {
+func (h *fixture) certificateIn(name string) *pki.KeyPair {
 	h.t.Helper()
 	secret := h.secret(name)
 	pair, err := pki.ParseKeyPair(secret.Data["tls.crt"], secret.Data["tls.key"])
@@ -80,7 +80,7 @@ func (h *house) certificateIn(name string) *pki.KeyPair {
 
 func serialOf(pair *pki.KeyPair) string { return pki.Facts(pair.Leaf()).Serial }
 
-func (h *house) ledger() map[string]facts.Issued {
+func (h *fixture) ledger() map[string]facts.Issued {
 	h.t.Helper()
 	issued, err := material.ReadLedger(h.secret(ledgerSecret))
 	if err != nil {
@@ -94,7 +94,7 @@ func (h *house) ledger() map[string]facts.Issued {
 }
 
 func TestAUserGetsACertificateOfHisOwn(t *testing.T) {
-	h := newHouse(t)
+	h := newFixture(t)
 	h.change(withCertificates("alice"))
 	h.reconcile()
 	pair, secret := h.certificateIn(aliceSecret), h.secret(aliceSecret)
@@ -135,7 +135,7 @@ func TestASecretThatCannotBeWrittenFillsNoLedger(t *testing.T) {
 	}
 	for name, refusal := range refusals {
 		t.Run(name, func(t *testing.T) {
-			h := newHouse(t)
+			h := newFixture(t)
 			h.reconcile()
 			h.around = func(write string, do func() error) error {
 				if write == "create "+aliceSecret {
@@ -163,7 +163,7 @@ func TestASecretThatCannotBeWrittenFillsNoLedger(t *testing.T) {
 
 // A write that was done and not answered leaves a certificate, and its entry stays.
 func TestACertificateThatWasStoredAfterAllIsNoted(t *testing.T) {
-	h := newHouse(t)
+	h := newFixture(t)
 	h.reconcile()
 	h.around = func(write string, do func() error) error {
 		err := do()
@@ -184,7 +184,7 @@ func TestACertificateThatWasStoredAfterAllIsNoted(t *testing.T) {
 }
 
 func TestAUserHasOnlySoManyCertificates(t *testing.T) {
-	h := newHouse(t)
+	h := newFixture(t)
 	h.change(withCertificates("alice"))
 	h.reconcile()
 	for n := range act.MaxCertificates + 3 {
@@ -201,7 +201,7 @@ func TestAUserHasOnlySoManyCertificates(t *testing.T) {
 
 func TestACrashNeverLeavesACertificateWithoutAnEntry(t *testing.T) {
 	crashes(t, func(t *testing.T, n int) bool {
-		h := newHouse(t)
+		h := newFixture(t)
 		h.reconcile()
 		h.change(withCertificates("alice", "bob"))
 		crashed := h.crashAfter(n, h.everyCertificateIsNoted)
@@ -215,7 +215,7 @@ func TestACrashNeverLeavesACertificateWithoutAnEntry(t *testing.T) {
 	})
 }
 
-func (h *house) everyCertificateIsNoted() {
+func (h *fixture) everyCertificateIsNoted() {
 	h.t.Helper()
 	stored := h.stored()
 	for _, name := range []string{aliceSecret, bobSecret} {
@@ -230,7 +230,7 @@ func (h *house) everyCertificateIsNoted() {
 
 func TestACrashDuringARevocationIsMadeGood(t *testing.T) {
 	crashes(t, func(t *testing.T, n int) bool {
-		h := newHouse(t)
+		h := newFixture(t)
 		h.change(withCertificates("alice", "bob"))
 		h.reconcile()
 		alice, bob := serialOf(h.certificateIn(aliceSecret)), serialOf(h.certificateIn(bobSecret))
@@ -258,7 +258,7 @@ func TestACrashDuringARevocationIsMadeGood(t *testing.T) {
 }
 
 // listed are the serial numbers on the lists of an instance, without canaries; each anchor must have a list.
-func (h *house) listed(name string) (serials []string) {
+func (h *fixture) listed(name string) (serials []string) {
 	h.t.Helper()
 	secret := h.secret(name)
 	lists, err := pki.ParseRevocationLists(secret.Data[agentapi.RevocationLists])
@@ -279,7 +279,7 @@ func (h *house) listed(name string) (serials []string) {
 }
 
 // revokedAlice is a cluster at rest in which alice's certificate was just revoked, and she has another one.
-func revokedAlice(t *testing.T) (h *house, pods map[string]*simPod, alice, bob *pki.KeyPair) {
+func revokedAlice(t *testing.T) (h *fixture, pods map[string]*simPod, alice, bob *pki.KeyPair) {
 	t.Helper()
 	h, pods = hippos(t)
 	h.change(withCertificates("alice", "bob"))
@@ -296,7 +296,7 @@ func TestARevokedCertificateIsRefusedByTheCanaryAndThenByAll(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h, pods, alice, bob := revokedAlice(t)
 		for _, together := range [][]string{{"hippo-a-1-0"}, {"hippo-a-0-0", "hippo-a-2-0"}} {
-			if got := h.asks(pods); !slices.Equal(got, together) {
+			if got := h.podActions(pods); !slices.Equal(got, together) {
 				t.Fatalf("asked %v, want %v", got, together)
 			}
 			for _, name := range together {
@@ -342,12 +342,12 @@ func TestARevokedCertificateIsRefusedByTheCanaryAndThenByAll(t *testing.T) {
 func TestListsThatAreNotInForceStopTheStage(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h, pods, _, _ := revokedAlice(t)
-		h.asks(pods)
+		h.podActions(pods)
 		canary := pods["hippo-a-1-0"]
 		canary.keepLists = true
 		canary.install()
 		for range 3 {
-			if got := h.asks(pods); len(got) > 0 {
+			if got := h.podActions(pods); len(got) > 0 {
 				t.Fatalf("the canary has not loaded its lists, and asked are %v", got)
 			}
 		}
@@ -361,14 +361,14 @@ func TestListsThatAreNotInForceStopTheStage(t *testing.T) {
 		canary.keepLists = false
 		canary.install()
 		h.pass(2 * time.Second)
-		if got := h.asks(pods); !slices.Equal(got, []string{"hippo-a-0-0", "hippo-a-2-0"}) {
+		if got := h.podActions(pods); !slices.Equal(got, []string{"hippo-a-0-0", "hippo-a-2-0"}) {
 			t.Errorf("the lists are loaded, and asked are %v", got)
 		}
 	})
 }
 
 func TestAListIsSignedAnewOnlyForNews(t *testing.T) {
-	h := newHouse(t)
+	h := newFixture(t)
 	h.change(withCertificates("alice", "bob"))
 	h.reconcile()
 	h.pass(time.Minute)
@@ -400,7 +400,7 @@ func TestAListIsSignedAnewOnlyForNews(t *testing.T) {
 }
 
 func TestWhoIsToHaveNoCertificateAnyMoreLosesIt(t *testing.T) {
-	h := newHouse(t)
+	h := newFixture(t)
 	h.change(withCertificates("alice", "bob"))
 	h.reconcile()
 	alice := serialOf(h.certificateIn(aliceSecret))
@@ -424,7 +424,7 @@ func TestWhoIsToHaveNoCertificateAnyMoreLosesIt(t *testing.T) {
 
 // Somebody deletes the ledger: what is known otherwise is enough to go on refusing what is revoked, and to know of what is held.
 func TestADeletedLedgerIsMadeAgain(t *testing.T) {
-	h := newHouse(t)
+	h := newFixture(t)
 	h.change(withCertificates("alice", "bob"))
 	h.reconcile()
 	alice, bob := serialOf(h.certificateIn(aliceSecret)), serialOf(h.certificateIn(bobSecret))
@@ -450,7 +450,7 @@ func TestNothingIsIssuedWhatTheLedgerCannotTake(t *testing.T) {
 		"somebody else's": func(s *corev1.Secret) { s.OwnerReferences, s.Labels = nil, nil },
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := newHouse(t)
+			h := newFixture(t)
 			h.change(withCertificates("alice"))
 			h.reconcile()
 			h.damage(ledgerSecret, damage)
@@ -472,14 +472,14 @@ func TestTheListOfALostAuthorityIsKept(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h, pods, alice, _ := revokedAlice(t)
 		for range 3 {
-			for _, name := range h.asks(pods) {
+			for _, name := range h.podActions(pods) {
 				pods[name].install()
 			}
 		}
 		h.quiet()
 		h.lose("hippo-client-ca-g1")
 		h.pass(time.Minute)
-		h.asks(pods)
+		h.podActions(pods)
 		anchors, err := pki.ParseBundle(h.secret("hippo-a-1-tls").Data[agentapi.ClientBundle])
 		if err != nil || len(anchors) != 2 {
 			t.Fatalf("%d anchors, %v", len(anchors), err)
@@ -491,7 +491,7 @@ func TestTheListOfALostAuthorityIsKept(t *testing.T) {
 }
 
 func TestACanaryIsNobodysCertificate(t *testing.T) {
-	h := newHouse(t)
+	h := newFixture(t)
 	h.change(withCertificates("alice"))
 	h.reconcile()
 	if serial := serialOf(h.certificateIn(aliceSecret)); material.IsCanary(serial) {

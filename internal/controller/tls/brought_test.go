@@ -38,7 +38,7 @@ func company(t *testing.T, name string) *pki.Authority {
 var hostsOfHippo = []string{"hippo-primary.zoo.svc", "hippo-replicas.zoo.svc", "hippo-pgbouncer.zoo.svc"}
 
 // leafOf issues a certificate for a slot, valid from an hour ago for 60 days.
-func (h *house) leafOf(a *pki.Authority, s wanted.Slot) *pki.KeyPair {
+func (h *fixture) leafOf(a *pki.Authority, s wanted.Slot) *pki.KeyPair {
 	h.t.Helper()
 	request := pki.LeafRequest{
 		CommonName: "db.company.example", DNSNames: hostsOfHippo, Usage: material.Usages[s.Domain],
@@ -69,7 +69,7 @@ func filesOf(t *testing.T, pair *pki.KeyPair, authorities ...*pki.Authority) map
 }
 
 // put is kubectl apply of a user's Secret.
-func (h *house) put(name string, data map[string][]byte) {
+func (h *fixture) put(name string, data map[string][]byte) {
 	h.t.Helper()
 	var secret corev1.Secret
 	err := h.client.Get(h.t.Context(), h.key(name), &secret)
@@ -90,7 +90,7 @@ func (h *house) put(name string, data map[string][]byte) {
 }
 
 // bring puts a certificate of an authority into the user's Secret, and returns it.
-func (h *house) bring(s wanted.Slot, a *pki.Authority) *pki.KeyPair {
+func (h *fixture) bring(s wanted.Slot, a *pki.Authority) *pki.KeyPair {
 	h.t.Helper()
 	pair := h.leafOf(a, s)
 	h.put(brought, filesOf(h.t, pair, a))
@@ -128,10 +128,10 @@ func adoption(policy string) func(*v1beta1.PostgresCluster) {
 // onTheWay brings every pod to what it is asked for, until nobody is asked for anything and nothing is written. At each
 // moment one pod is asked at most, whatever is served is accepted by everybody, and nobody writes to the user's Secrets.
 // It returns the pods that were asked, in order.
-func (h *house) onTheWay(pods map[string]*simPod) (order []string) {
+func (h *fixture) onTheWay(pods map[string]*simPod) (order []string) {
 	h.t.Helper()
 	for range 100 {
-		asked := h.asks(pods)
+		asked := h.podActions(pods)
 		h.everybodyIsAccepted(pods)
 		h.theirsAreUntouched()
 		if len(asked) == 0 && len(h.writes) == 0 {
@@ -145,12 +145,12 @@ func (h *house) onTheWay(pods map[string]*simPod) (order []string) {
 			pods[name].install()
 		}
 	}
-	h.t.Fatalf("it does not come to rest: %v, waiting for %+v", h.writes, h.cluster().Status.TLS.Blockers)
+	h.t.Fatalf("did not converge: %v, waiting for %+v", h.writes, h.cluster().Status.TLS.Blockers)
 	return nil
 }
 
 // everybodyIsAccepted: what each process serves is accepted by who holds what any other pod has loaded, and by who follows the ConfigMap.
-func (h *house) everybodyIsAccepted(pods map[string]*simPod) {
+func (h *fixture) everybodyIsAccepted(pods map[string]*simPod) {
 	h.t.Helper()
 	bundles := map[string][]byte{"the ConfigMap": []byte(h.public())}
 	for name, p := range pods {
@@ -175,7 +175,7 @@ func (h *house) everybodyIsAccepted(pods map[string]*simPod) {
 	}
 }
 
-func (h *house) public() string {
+func (h *fixture) public() string {
 	h.t.Helper()
 	var config corev1.ConfigMap
 	if err := h.client.Get(h.t.Context(), h.key(desired.CAConfigMap(tlstest.Hippo.Name)), &config); err != nil {
@@ -184,7 +184,7 @@ func (h *house) public() string {
 	return config.Data["ca.crt"]
 }
 
-func (h *house) theirsAreUntouched() {
+func (h *fixture) theirsAreUntouched() {
 	h.t.Helper()
 	stored := h.stored()
 	for name, version := range h.theirs {
@@ -195,10 +195,10 @@ func (h *house) theirsAreUntouched() {
 }
 
 // follow lets clients that follow the ConfigMap do so.
-func (h *house) follow() { h.pass(wanted.TrustPropagationDelay + time.Second) }
+func (h *fixture) follow() { h.pass(wanted.TrustPropagationDelay + time.Second) }
 
 // conditionOf is what the status says of a slot; empty when it says nothing.
-func (h *house) conditionOf(kind string) metav1.Condition {
+func (h *fixture) conditionOf(kind string) metav1.Condition {
 	h.t.Helper()
 	if c := meta.FindStatusCondition(h.cluster().Status.Conditions, kind); c != nil {
 		return *c
@@ -207,7 +207,7 @@ func (h *house) conditionOf(kind string) metav1.Condition {
 }
 
 // wants checks a condition: status, reason, and what the message says.
-func (h *house) wants(kind string, status metav1.ConditionStatus, code string, says ...string) {
+func (h *fixture) wants(kind string, status metav1.ConditionStatus, code string, says ...string) {
 	h.t.Helper()
 	c := h.conditionOf(kind)
 	if c.Status != status || c.Reason != code {
@@ -221,13 +221,13 @@ func (h *house) wants(kind string, status metav1.ConditionStatus, code string, s
 }
 
 // served reports whether the material of a party has its process present a pair.
-func (h *house) served(party string, s wanted.Slot, pair *pki.KeyPair) bool {
+func (h *fixture) served(party string, s wanted.Slot, pair *pki.KeyPair) bool {
 	h.t.Helper()
 	return bytes.Equal(h.secret(party).Data[material.ProcessFiles[s.Domain].Certificate], pair.EncodeChain())
 }
 
 // ownServed reports whether a party's process presents the party's own leaf.
-func (h *house) ownServed(party string, s wanted.Slot) bool {
+func (h *fixture) ownServed(party string, s wanted.Slot) bool {
 	h.t.Helper()
 	data := h.secret(party).Data
 	return bytes.Equal(data[material.ProcessFiles[s.Domain].Certificate], data[material.PairFiles[s.Domain].Certificate])
@@ -244,7 +244,7 @@ func serversOf(pods map[string]*simPod, pair *pki.KeyPair) (names []string) {
 }
 
 // trusted reports whether the bundles of a domain hold an authority: all, or none, or some of them.
-func (h *house) trusted(domain facts.Domain, a *pki.Authority) string {
+func (h *fixture) trusted(domain facts.Domain, a *pki.Authority) string {
 	h.t.Helper()
 	yes, no := 0, 0
 	count := func(bundle []byte) {
@@ -272,7 +272,7 @@ func (h *house) trusted(domain facts.Domain, a *pki.Authority) string {
 }
 
 // recorded are the keys of the record.
-func (h *house) recorded() []string {
+func (h *fixture) recorded() []string {
 	h.t.Helper()
 	if record := h.stored()[desired.TrustRecord(tlstest.Hippo.Name)]; record != nil {
 		return tlstest.SortedKeys(record.Data)
@@ -290,8 +290,8 @@ func eventsOf(all []string, code string) (out []string) {
 	return out
 }
 
-// adopted is a house whose PostgreSQL, or whatever the slot is, presents what the user brought.
-func adopted(t *testing.T, s wanted.Slot, a *pki.Authority) (*house, map[string]*simPod, *pki.KeyPair) {
+// adopted is a fixture whose PostgreSQL, or whatever the slot is, presents what the user brought.
+func adopted(t *testing.T, s wanted.Slot, a *pki.Authority) (*fixture, map[string]*simPod, *pki.KeyPair) {
 	t.Helper()
 	h, pods := hippos(t)
 	pair := h.bring(s, a)

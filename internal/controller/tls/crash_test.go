@@ -27,7 +27,7 @@ var errCrash = errors.New("the operator crashed")
 
 // crashAfter lets n writes through. The last of them is done and not answered,
 // and nothing later is done: what a crash looks like from the API server.
-func (h *house) crashAfter(n int, seen func()) (crashed *bool) {
+func (h *fixture) crashAfter(n int, seen func()) (crashed *bool) {
 	count, crashed := 0, new(bool)
 	h.around = func(_ string, do func() error) error {
 		if count >= n {
@@ -51,7 +51,7 @@ func (h *house) crashAfter(n int, seen func()) (crashed *bool) {
 }
 
 // ends reconciles to the end after a crash, in a new process.
-func (h *house) ends() {
+func (h *fixture) ends() {
 	h.t.Helper()
 	h.around = nil
 	h.restart()
@@ -62,7 +62,7 @@ func (h *house) ends() {
 }
 
 // stored are the Secrets of the cluster by name.
-func (h *house) stored() map[string]*corev1.Secret {
+func (h *fixture) stored() map[string]*corev1.Secret {
 	h.t.Helper()
 	var list corev1.SecretList
 	if err := h.client.List(h.t.Context(), &list); err != nil {
@@ -93,7 +93,7 @@ func crashes(t *testing.T, scene func(t *testing.T, n int) (crashed bool)) {
 
 func TestACrashWhileAClusterIsMadeIsMadeGood(t *testing.T) {
 	crashes(t, func(t *testing.T, n int) bool {
-		h := newHouse(t)
+		h := newFixture(t)
 		crashed := h.crashAfter(n, nil)
 		_, err := h.r.Reconcile(t.Context(), ctrl.Request{NamespacedName: tlstest.Hippo})
 		if *crashed && !errors.Is(err, errCrash) {
@@ -119,7 +119,7 @@ func TestACrashWhileAClusterIsMadeIsMadeGood(t *testing.T) {
 
 func TestACrashDuringARenewalIsMadeGood(t *testing.T) {
 	crashes(t, func(t *testing.T, n int) bool {
-		h := newHouse(t)
+		h := newFixture(t)
 		h.reconcile()
 		old := h.stored()
 		h.pass(21 * 24 * time.Hour) // every client leaf is due, no server leaf is
@@ -148,7 +148,7 @@ func TestACrashDuringARenewalIsMadeGood(t *testing.T) {
 }
 
 // keyStored fails unless a Secret of the cluster holds this key now.
-func (h *house) keyStored(name string, key []byte) {
+func (h *fixture) keyStored(name string, key []byte) {
 	h.t.Helper()
 	stored := h.stored()
 	for _, name := range []string{name, name + material.CopySuffix} {
@@ -162,7 +162,7 @@ func (h *house) keyStored(name string, key []byte) {
 func TestACrashWhileADeletedAuthorityIsRestoredLosesNothing(t *testing.T) {
 	const server, client = "hippo-server-ca-g1", "hippo-client-ca-g1"
 	crashes(t, func(t *testing.T, n int) bool {
-		h := newHouse(t)
+		h := newFixture(t)
 		h.reconcile()
 		originals := h.stored()
 		h.delete(h.secret(server))
@@ -186,7 +186,7 @@ func TestACrashWhileADeletedAuthorityIsRestoredLosesNothing(t *testing.T) {
 func TestBothSecretsOfAnAuthorityDeletedAtOnceLoseNothing(t *testing.T) {
 	const name = "hippo-client-ca-g1"
 	crashes(t, func(t *testing.T, n int) bool {
-		h := newHouse(t)
+		h := newFixture(t)
 		h.reconcile()
 		original := h.secret(name)
 		h.delete(original)
@@ -205,7 +205,7 @@ func TestBothSecretsOfAnAuthorityDeletedAtOnceLoseNothing(t *testing.T) {
 }
 
 // replace puts another content under the name of an immutable Secret.
-func (h *house) replace(name string, data map[string][]byte) {
+func (h *fixture) replace(name string, data map[string][]byte) {
 	h.t.Helper()
 	secret := h.secret(name)
 	h.delete(secret)
@@ -220,7 +220,7 @@ func TestTwinsThatDifferAreNamedAndTheBundlesDecide(t *testing.T) {
 	const name = "hippo-server-ca-g1"
 	for _, replaced := range []string{name, name + material.CopySuffix} {
 		t.Run(replaced, func(t *testing.T) {
-			h, other := newHouse(t), newHouse(t)
+			h, other := newFixture(t), newFixture(t)
 			h.reconcile()
 			other.reconcile()
 			before := h.secret(instanceMaterial)
@@ -241,7 +241,7 @@ func TestTwinsThatDifferAreNamedAndTheBundlesDecide(t *testing.T) {
 
 func TestADamagedCopyIsNoLossWhileTheOperatorRemembers(t *testing.T) {
 	const name = "hippo-server-ca-g1"
-	h := newHouse(t)
+	h := newFixture(t)
 	h.reconcile()
 	original := h.secret(name)
 	h.replace(name+material.CopySuffix, map[string][]byte{"ca.key": []byte("nonsense")})
@@ -254,7 +254,7 @@ func TestADamagedCopyIsNoLossWhileTheOperatorRemembers(t *testing.T) {
 
 // What an earlier version of the operator held by a finalizer is held no longer.
 func TestOldFinalizersGo(t *testing.T) {
-	h := newHouse(t)
+	h := newFixture(t)
 	h.reconcile()
 	h.damage("hippo-server-ca-g1", func(s *corev1.Secret) { s.Finalizers = []string{material.AuthorityFinalizer, "theirs.example.org/x"} })
 	_, writes := h.reconcile()
@@ -265,7 +265,7 @@ func TestOldFinalizersGo(t *testing.T) {
 
 // The twin says what was decided as well: it takes the place of the original.
 func TestTheTwinFollowsWhatIsDecided(t *testing.T) {
-	h := newHouse(t)
+	h := newFixture(t)
 	h.reconcile()
 	h.annotate(material.RotateRequestAnnotation, "server:1")
 	h.change(soaking("1h"))
@@ -286,7 +286,7 @@ func TestAWriteConflictIsNoFailure(t *testing.T) {
 	refusal := apierrors.NewConflict(schema.GroupResource{Resource: "secrets"}, "x", errors.New("the object has been modified"))
 	for _, at := range []string{"create hippo-server-ca-g1", "create hippo-a-0-tls", "create hippo-ca", "apply status"} {
 		t.Run(at, func(t *testing.T) {
-			h := newHouse(t)
+			h := newFixture(t)
 			h.around = func(write string, do func() error) error {
 				if write == at {
 					return refusal
@@ -323,7 +323,7 @@ func TestARefusalForGoodIsReportedAndHoldsUpNothingElse(t *testing.T) {
 		"Unexplained":     errors.New("read tcp 10.0.0.1:50123: i/o timeout"),
 	} {
 		t.Run(cause, func(t *testing.T) {
-			h := newHouse(t)
+			h := newFixture(t)
 			h.around = func(write string, do func() error) error {
 				if write == "create hippo-a-0-tls" {
 					return refusal
@@ -366,7 +366,7 @@ func TestARefusalForGoodIsReportedAndHoldsUpNothingElse(t *testing.T) {
 
 // A Secret of another owner where the next generation is to be made: its name and the remedy are in the status.
 func TestAForeignSecretUnderTheNextGenerationsNameIsNamed(t *testing.T) {
-	h := newHouse(t, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: tlstest.Hippo.Namespace, Name: "hippo-server-ca-g2"}})
+	h := newFixture(t, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: tlstest.Hippo.Namespace, Name: "hippo-server-ca-g2"}})
 	h.reconcile()
 	h.annotate(material.RotateRequestAnnotation, "server:1")
 	h.reconcile()
@@ -377,7 +377,7 @@ func TestAForeignSecretUnderTheNextGenerationsNameIsNamed(t *testing.T) {
 }
 
 func TestAnImpossiblePolicyIsABlockerAndNoError(t *testing.T) {
-	h := newHouse(t)
+	h := newFixture(t)
 	h.reconcile()
 	h.events()
 	spec := func(renewBefore string) {
@@ -415,7 +415,7 @@ func TestAnImpossiblePolicyIsABlockerAndNoError(t *testing.T) {
 }
 
 func TestAnAuthorityWithoutItsLabelsIsNotLost(t *testing.T) {
-	h := newHouse(t)
+	h := newFixture(t)
 	h.reconcile()
 	before := h.stored()
 	for _, name := range []string{"hippo-server-ca-g1", "hippo-client-ca-g1"} {
@@ -436,7 +436,7 @@ func TestAnAuthorityWithoutItsLabelsIsNotLost(t *testing.T) {
 
 func TestASecretInTheAuthoritysPlaceIsNamedAndNotFoughtOver(t *testing.T) {
 	foreign := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: tlstest.Hippo.Namespace, Name: "hippo-server-ca-g1"}}
-	h := newHouse(t, foreign)
+	h := newFixture(t, foreign)
 	h.reconcile()
 	result, writes := h.reconcile()
 	if len(writes) > 0 || result.RequeueAfter < retryMin {
@@ -448,7 +448,7 @@ func TestASecretInTheAuthoritysPlaceIsNamedAndNotFoughtOver(t *testing.T) {
 }
 
 func TestMaterialThatCannotBeWrittenIsMadeAnew(t *testing.T) {
-	h := newHouse(t)
+	h := newFixture(t)
 	h.reconcile()
 	immutable := true
 	h.damage(instanceMaterial, func(s *corev1.Secret) {
@@ -465,7 +465,7 @@ func TestMaterialThatCannotBeWrittenIsMadeAnew(t *testing.T) {
 }
 
 func TestMaterialThatCanNeitherBeWrittenNorGoIsTold(t *testing.T) {
-	h := newHouse(t)
+	h := newFixture(t)
 	h.reconcile()
 	immutable := true
 	h.damage(instanceMaterial, func(s *corev1.Secret) {
@@ -478,7 +478,7 @@ func TestMaterialThatCanNeitherBeWrittenNorGoIsTold(t *testing.T) {
 }
 
 func TestWhatOthersNoteOnMaterialIsTheirs(t *testing.T) {
-	h := newHouse(t)
+	h := newFixture(t)
 	h.reconcile()
 	h.damage(instanceMaterial, func(s *corev1.Secret) {
 		metav1.SetMetaDataLabel(&s.ObjectMeta, "team", "zoo")
@@ -497,7 +497,7 @@ func TestWhatOthersNoteOnMaterialIsTheirs(t *testing.T) {
 }
 
 // earlier makes everything that is stored an earlier cluster's of the same name.
-func (h *house) earlier() {
+func (h *fixture) earlier() {
 	h.t.Helper()
 	for name := range h.stored() {
 		h.damage(name, func(s *corev1.Secret) { s.OwnerReferences[0].UID = "an-earlier-hippo" })
@@ -507,7 +507,7 @@ func (h *house) earlier() {
 
 // A cluster that is made again under its name waits for the garbage collector, and takes nothing of the earlier one's.
 func TestAClusterMadeAgainUnderItsNameGetsItsOwnAuthority(t *testing.T) {
-	h := newHouse(t)
+	h := newFixture(t)
 	h.reconcile()
 	old := h.secret("hippo-server-ca-g1")
 	h.earlier()
@@ -532,7 +532,7 @@ func TestAClusterMadeAgainUnderItsNameGetsItsOwnAuthority(t *testing.T) {
 
 // What an earlier cluster left and another program's finalizer holds is named with the finalizer, and not fought over.
 func TestWhatAForeignFinalizerHoldsIsNamed(t *testing.T) {
-	h := newHouse(t)
+	h := newFixture(t)
 	h.reconcile()
 	h.earlier()
 	h.damage("hippo-server-ca-g1", func(s *corev1.Secret) { s.Finalizers = []string{"theirs.example.org/x"} })
@@ -557,7 +557,7 @@ func TestWhatAForeignFinalizerHoldsIsNamed(t *testing.T) {
 // Nothing of a cluster that is going away, or is gone, is held or written.
 func TestNothingIsHeldOfAClusterThatGoes(t *testing.T) {
 	for _, finalizers := range [][]string{nil, {"foregroundDeletion"}} {
-		h := newHouse(t)
+		h := newFixture(t)
 		h.reconcile()
 		cluster := h.cluster()
 		cluster.Finalizers = finalizers

@@ -110,7 +110,7 @@ func TestTheConditionSaysPresentedWhenThePodsPresentIt(t *testing.T) {
 				h.onTheWay(pods)
 				h.follow()
 				for range 40 {
-					asked := h.asks(pods)
+					asked := h.podActions(pods)
 					c := h.conditionOf(s.Condition)
 					if len(asked) == 0 && len(h.writes) == 0 {
 						break
@@ -148,31 +148,31 @@ func TestARenewalByTheSameIssuerWaitsForNobody(t *testing.T) {
 func TestWhatIsRefusedChangesNothing(t *testing.T) {
 	theirs, other := company(t, "Company CA"), company(t, "Other CA")
 	cases := map[string]struct {
-		how    func(h *house)
+		how    func(h *fixture)
 		reason custom.Reason
 		says   string
 	}{
-		"the key of another": {reason: custom.KeyMismatch, says: "key tls.key", how: func(h *house) {
+		"the key of another": {reason: custom.KeyMismatch, says: "key tls.key", how: func(h *fixture) {
 			data := filesOf(t, h.leafOf(theirs, serverSlot), theirs)
 			data["tls.key"] = filesOf(t, h.leafOf(theirs, serverSlot))["tls.key"]
 			h.put(brought, data)
 		}},
-		"another authority's": {reason: custom.UnknownAuthority, says: "tls.crt", how: func(h *house) {
+		"another authority's": {reason: custom.UnknownAuthority, says: "tls.crt", how: func(h *fixture) {
 			h.put(brought, filesOf(t, h.leafOf(other, serverSlot), theirs))
 		}},
-		"no names": {reason: custom.NameMissing, says: "hippo-primary.zoo.svc", how: func(h *house) {
+		"no names": {reason: custom.NameMissing, says: "hippo-primary.zoo.svc", how: func(h *fixture) {
 			pair, err := theirs.Issue(pki.LeafRequest{CommonName: "x", DNSNames: []string{"x.example"}, Usage: pki.ServerAuth, NotBefore: h.clock(), NotAfter: h.clock().Add(1000 * time.Hour)})
 			if err != nil {
 				t.Fatal(err)
 			}
 			h.put(brought, filesOf(t, pair, theirs))
 		}},
-		"nonsense": {reason: custom.NotPEM, says: "ca.crt", how: func(h *house) {
+		"nonsense": {reason: custom.NotPEM, says: "ca.crt", how: func(h *fixture) {
 			h.put(brought, map[string][]byte{"tls.crt": []byte("x"), "tls.key": []byte("y"), "ca.crt": []byte("z")})
 		}},
-		"emptied": {reason: custom.NoCertificate, says: "it is missing", how: func(h *house) { h.put(brought, nil) }},
-		"gone":    {reason: snapshot.SourceMissing, says: "there is none in namespace zoo", how: func(h *house) { h.delete(h.secret(brought)) }},
-		"unreadable": {reason: snapshot.SourceUnreadable, says: "Unexplained", how: func(h *house) {
+		"emptied": {reason: custom.NoCertificate, says: "it is missing", how: func(h *fixture) { h.put(brought, nil) }},
+		"gone":    {reason: snapshot.SourceMissing, says: "there is none in namespace zoo", how: func(h *fixture) { h.delete(h.secret(brought)) }},
+		"unreadable": {reason: snapshot.SourceUnreadable, says: "Unexplained", how: func(h *fixture) {
 			h.reading = func(key client.ObjectKey, _ client.Object) error {
 				if key.Name == brought {
 					return errors.New("the API server is away")
@@ -180,13 +180,13 @@ func TestWhatIsRefusedChangesNothing(t *testing.T) {
 				return nil
 			}
 		}},
-		"the operator's own": {reason: snapshot.SourceReserved, says: "the operator writes it", how: func(h *house) {
+		"the operator's own": {reason: snapshot.SourceReserved, says: "the operator writes it", how: func(h *fixture) {
 			h.change(naming(serverSlot, instanceMaterial))
 		}},
-		"named like an authority of the cluster": {reason: snapshot.AnchorReserved, says: "CN=hippo server ca g7", how: func(h *house) {
+		"named like an authority of the cluster": {reason: snapshot.AnchorReserved, says: "CN=hippo server ca g7", how: func(h *fixture) {
 			h.bring(serverSlot, company(t, "hippo server ca g7"))
 		}},
-		"named so in other letters": {reason: snapshot.AnchorReserved, says: "CN=Hippo Server  CA g7", how: func(h *house) {
+		"named so in other letters": {reason: snapshot.AnchorReserved, says: "CN=Hippo Server  CA g7", how: func(h *fixture) {
 			h.bring(serverSlot, company(t, "Hippo Server  CA g7"))
 		}},
 	}
@@ -197,7 +197,7 @@ func TestWhatIsRefusedChangesNothing(t *testing.T) {
 				before := h.recorded()
 				c.how(h)
 				h.onTheWay(pods)
-				h.wants(serverSlot.Condition, metav1.ConditionFalse, string(c.reason), c.says, "goes on being presented")
+				h.wants(serverSlot.Condition, metav1.ConditionFalse, string(c.reason), c.says, "the pods keep presenting")
 				told := eventsOf(h.events(), string(c.reason))
 				if len(told) != 1 || !strings.HasPrefix(told[0], "Warning") {
 					t.Errorf("events = %q, want one warning", told)
@@ -251,8 +251,8 @@ func TestWhatIsRefusedFromTheStartLeavesTheOwnCertificate(t *testing.T) {
 // A source may bring more anchors than the one that is needed for what is presented: clients trust these too.
 func TestWhatCannotBeReadTakesNoTrustAway(t *testing.T) {
 	theirs, next := company(t, "Company CA"), company(t, "Company CA 2")
-	cases := map[string]func(h *house){
-		"unreadable": func(h *house) {
+	cases := map[string]func(h *fixture){
+		"unreadable": func(h *fixture) {
 			h.reading = func(key client.ObjectKey, _ client.Object) error {
 				if key.Name == brought {
 					return errors.New("the API server is away")
@@ -260,8 +260,8 @@ func TestWhatCannotBeReadTakesNoTrustAway(t *testing.T) {
 				return nil
 			}
 		},
-		"nonsense": func(h *house) { h.put(brought, map[string][]byte{"tls.crt": []byte("x")}) },
-		"gone":     func(h *house) { h.delete(h.secret(brought)) },
+		"nonsense": func(h *fixture) { h.put(brought, map[string][]byte{"tls.crt": []byte("x")}) },
+		"gone":     func(h *fixture) { h.delete(h.secret(brought)) },
 	}
 	for name, how := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -314,7 +314,7 @@ func TestANewInstancePresentsTheLastGoodOne(t *testing.T) {
 
 func TestAClusterIsBornWithItsCustomCertificates(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		h := newHouse(t)
+		h := newFixture(t)
 		theirs := company(t, "Company CA")
 		pair := h.bring(serverSlot, theirs)
 		h.change(naming(serverSlot, brought))
@@ -337,7 +337,7 @@ func TestAClusterIsBornWithItsCustomCertificates(t *testing.T) {
 // A pooler that is added to a cluster is new, and those that verify it are not.
 func TestAPoolerIsBornIntoARunningClusterWithItsCustomCertificate(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		h := newHouse(t)
+		h := newFixture(t)
 		h.change(func(c *v1beta1.PostgresCluster) { c.Spec.Proxy = nil })
 		h.reconcile()
 		pods := map[string]*simPod{
@@ -444,10 +444,10 @@ func TestAnotherCompanyTakesTheirPlace(t *testing.T) {
 
 func TestWhatIsDamagedByHandIsMadeGood(t *testing.T) {
 	files := []string{agentapi.ServedCertificate, agentapi.ServedKey, agentapi.PresentedCertificate, agentapi.PresentedKey}
-	damages := map[string]func(h *house, s *corev1.Secret, key string){
-		"gone":     func(_ *house, s *corev1.Secret, key string) { delete(s.Data, key) },
-		"nonsense": func(_ *house, s *corev1.Secret, key string) { s.Data[key] = []byte("nonsense") },
-		"another's": func(h *house, s *corev1.Secret, key string) {
+	damages := map[string]func(h *fixture, s *corev1.Secret, key string){
+		"gone":     func(_ *fixture, s *corev1.Secret, key string) { delete(s.Data, key) },
+		"nonsense": func(_ *fixture, s *corev1.Secret, key string) { s.Data[key] = []byte("nonsense") },
+		"another's": func(h *fixture, s *corev1.Secret, key string) {
 			s.Data[key] = h.secret("hippo-a-1-tls").Data[map[string]string{
 				agentapi.ServedCertificate: agentapi.ServerCertificate, agentapi.ServedKey: agentapi.ServerKey,
 				agentapi.PresentedCertificate: agentapi.ClientCertificate, agentapi.PresentedKey: agentapi.ClientKey,
@@ -541,7 +541,7 @@ func TestImmediateWaitsForNobody(t *testing.T) {
 		h.change(adoption(v1beta1.AdoptImmediate))
 		h.change(naming(serverSlot, brought))
 		for range 10 {
-			for _, name := range h.asks(pods) {
+			for _, name := range h.podActions(pods) {
 				pods[name].install()
 			}
 		}
@@ -626,7 +626,7 @@ func TestNearItsEndTheOwnLeafTakesItsPlace(t *testing.T) {
 		}
 		h.pass(6*time.Hour - 9*time.Minute - passed)
 		for range 5 { // it is urgent, so that pods may be asked at once
-			for _, name := range h.asks(pods) {
+			for _, name := range h.podActions(pods) {
 				pods[name].install()
 			}
 			h.everybodyIsAccepted(pods)

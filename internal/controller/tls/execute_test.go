@@ -26,7 +26,7 @@ func TestALaneThatFailsEndsAlone(t *testing.T) {
 		"look again": {act.ErrLookAgain, false, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := newHouse(t)
+			h := newFixture(t)
 			var done []string
 			one := func(key string, err error) job {
 				return job{key: key, object: "Secret " + key, step: key, do: func(context.Context) error {

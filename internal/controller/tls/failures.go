@@ -86,7 +86,7 @@ func (f *failures) forget(cluster types.NamespacedName) {
 // explain says why a step failed: a code, and a line with object, fact and remedy that is the same at each attempt.
 func explain(object string, err error) (cause, message string) {
 	if violation, ok := errors.AsType[*invariant.Violation](err); ok {
-		return violation.Invariant, violation.Error() + ": the step is not taken; see Invariants in docs/rotation.md"
+		return violation.Invariant, violation.Error() + ": the operator does not take the step; see Invariants in docs/rotation.md"
 	}
 	if own, ok := errors.AsType[*act.Error](err); ok {
 		return string(own.Cause), string(own.Cause) + ": " + own.String()

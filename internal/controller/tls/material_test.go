@@ -7,7 +7,7 @@ import (
 )
 
 func TestAGenerationInUseIsKnownFromMaterialThatNobodyWantsAnyMore(t *testing.T) {
-	h := newHouse(t)
+	h := newFixture(t)
 	h.reconcile()
 	cluster := h.cluster()
 	cluster.Spec.Proxy = nil

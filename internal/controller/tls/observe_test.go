@@ -31,7 +31,7 @@ func TestAnIdentityIsNothingUntilItCanBeUsed(t *testing.T) {
 		"foreign":    func(s *corev1.Secret) { s.OwnerReferences, s.Labels = nil, nil },
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := newHouse(t)
+			h := newFixture(t)
 			h.reconcile()
 			observe := func() *snapshot.Snapshot {
 				v, err := h.r.gatherer.Gather(t.Context(), h.cluster())

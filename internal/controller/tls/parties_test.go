@@ -18,7 +18,7 @@ import (
 const day = 24 * time.Hour
 
 func TestALoadBalancersAddressIsTakenInWhenItComes(t *testing.T) {
-	h := newHouse(t)
+	h := newFixture(t)
 	h.reconcile()
 	before := h.secret(instanceMaterial)
 	var service corev1.Service
@@ -63,7 +63,7 @@ func TestPausesGrowWhileTheSameIsWaitedFor(t *testing.T) {
 }
 
 func TestAWakeInThePastIsAtOnce(t *testing.T) {
-	h := newHouse(t)
+	h := newFixture(t)
 	blockers := []plan.Blocker{{Party: "x", Reason: reason.NotProven}}
 	for name, c := range map[string]struct {
 		plan plan.Plan

@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 
 // simPod is a pod with its agent, which does what it is asked when the test says so.
 type simPod struct {
-	h     *house
+	h     *fixture
 	name  string
 	party string
 	agent *agenttest.Agent
@@ -56,7 +56,7 @@ type simPod struct {
 }
 
 // aPod makes a running pod whose agent has installed what is published.
-func (h *house) aPod(name, party, component, role string) *simPod {
+func (h *fixture) aPod(name, party, component, role string) *simPod {
 	h.t.Helper()
 	address := fmt.Sprintf("10.0.0.%d", len(h.pods)+1)
 	beside := desired.DatabaseContainer
@@ -165,7 +165,7 @@ func (p *simPod) asked() bool {
 }
 
 // look is the operator's handshake: what a pod serves, verified as package probe does.
-func (h *house) look(_ context.Context, target probe.Target) (probe.Served, error) {
+func (h *fixture) look(_ context.Context, target probe.Target) (probe.Served, error) {
 	host, _, err := net.SplitHostPort(target.Address)
 	if err != nil {
 		return probe.Served{}, err
@@ -188,7 +188,7 @@ func (h *house) look(_ context.Context, target probe.Target) (probe.Served, erro
 }
 
 // accepts reports whether a pod has loaded the authority of a client's leaf.
-func (h *house) accepts(p *simPod, leaf *x509.Certificate) bool {
+func (h *fixture) accepts(p *simPod, leaf *x509.Certificate) bool {
 	revoked := slices.ContainsFunc(p.lists, func(list *x509.RevocationList) bool {
 		return slices.ContainsFunc(list.RevokedCertificateEntries, func(entry x509.RevocationListEntry) bool { return entry.SerialNumber.Cmp(leaf.SerialNumber) == 0 })
 	})
@@ -207,9 +207,9 @@ func countingDial(n *int, dial func(context.Context, probe.Target) (probe.Served
 }
 
 // hippos are a primary, two replicas and two poolers, all at rest.
-func hippos(t *testing.T) (*house, map[string]*simPod) {
+func hippos(t *testing.T) (*fixture, map[string]*simPod) {
 	t.Helper()
-	h := newHouse(t)
+	h := newFixture(t)
 	cluster := h.cluster()
 	cluster.Spec.Instances[0].Replicas, cluster.Spec.Proxy.PGBouncer.Replicas = ptr.To(int32(3)), ptr.To(int32(2))
 	if err := h.client.Update(t.Context(), cluster); err != nil {
@@ -231,7 +231,7 @@ func hippos(t *testing.T) (*house, map[string]*simPod) {
 }
 
 // quiet reconciles until there is nothing to write, and forgets the events.
-func (h *house) quiet() {
+func (h *fixture) quiet() {
 	h.t.Helper()
 	for range 10 {
 		if _, writes := h.reconcile(); len(writes) == 0 {
@@ -240,12 +240,12 @@ func (h *house) quiet() {
 		}
 		synctest.Wait() // for what the agents report
 	}
-	h.t.Fatalf("it does not come to rest: %v", h.writes)
+	h.t.Fatalf("did not converge: %v", h.writes)
 }
 
-// asks reconciles once, after all that the agents said has been heard, and
+// podActions reconciles once, after all that the agents said has been heard, and
 // returns the pods that are asked for what they do not use.
-func (h *house) asks(pods map[string]*simPod) []string {
+func (h *fixture) podActions(pods map[string]*simPod) []string {
 	h.t.Helper()
 	synctest.Wait()
 	h.reconcile()
@@ -258,7 +258,7 @@ func (h *house) asks(pods map[string]*simPod) []string {
 	return asked
 }
 
-func (h *house) request(value string) {
+func (h *fixture) request(value string) {
 	h.t.Helper()
 	cluster := h.cluster()
 	metav1.SetMetaDataAnnotation(&cluster.ObjectMeta, material.RenewRequestAnnotation, value)
@@ -267,7 +267,7 @@ func (h *house) request(value string) {
 	}
 }
 
-func (h *house) delete(object client.Object) {
+func (h *fixture) delete(object client.Object) {
 	h.t.Helper()
 	if err := h.client.Delete(h.t.Context(), object); err != nil {
 		h.t.Fatal(err)
@@ -277,7 +277,7 @@ func (h *house) delete(object client.Object) {
 // bubble runs a test in a bubble of synctest, and fails when it leaves a goroutine behind.
 func bubble(t *testing.T, test func(*testing.T)) {
 	t.Helper()
-	t.Parallel() // each has a house of its own, and with the race detector they take minutes
+	t.Parallel() // each has a fixture of its own, and with the race detector they take minutes
 	synctest.Test(t, func(t *testing.T) {
 		// Runs last: on a pipe a farewell that nobody reads takes its time.
 		t.Cleanup(func() { time.Sleep(time.Minute) })
@@ -285,6 +285,6 @@ func bubble(t *testing.T, test func(*testing.T)) {
 	})
 }
 
-func (h *house) key(name string) client.ObjectKey {
+func (h *fixture) key(name string) client.ObjectKey {
 	return client.ObjectKey{Namespace: tlstest.Hippo.Namespace, Name: name}
 }

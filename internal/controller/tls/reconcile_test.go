@@ -38,9 +38,9 @@ import (
 	"pgtls.dev/pgtls/internal/rotation/reason"
 )
 
-// house is a cluster in an API server that is a fake; the end-to-end stories show
+// fixture is a cluster in an API server that is a fake; the end-to-end stories show
 // the same on a real one.
-type house struct {
+type fixture struct {
 	t      *testing.T
 	client client.Client
 	mu     sync.Mutex
@@ -64,7 +64,7 @@ type house struct {
 }
 
 // write notes a write and takes it, unless the test has other plans.
-func (h *house) write(what string, do func() error) error {
+func (h *fixture) write(what string, do func() error) error {
 	h.writes = append(h.writes, what)
 	if h.around != nil {
 		return h.around(what, do)
@@ -72,7 +72,7 @@ func (h *house) write(what string, do func() error) error {
 	return do()
 }
 
-func newHouse(t *testing.T, objects ...client.Object) *house {
+func newFixture(t *testing.T, objects ...client.Object) *fixture {
 	t.Helper()
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, appsv1.AddToScheme, v1beta1.AddToScheme} {
@@ -80,7 +80,7 @@ func newHouse(t *testing.T, objects ...client.Object) *house {
 			t.Fatal(err)
 		}
 	}
-	h := &house{t: t, now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), wire: agenttest.NewWire(), pods: map[string]*simPod{}}
+	h := &fixture{t: t, now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), wire: agenttest.NewWire(), pods: map[string]*simPod{}}
 	base := fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(&v1beta1.PostgresCluster{}, &corev1.Pod{}, &corev1.Service{}).
 		WithIndex(&v1beta1.PostgresCluster{}, referenceIndex, referencesIn).
 		WithObjects(append(objects, append(tlstest.SomeServices(), tlstest.ACluster())...)...).Build()
@@ -139,7 +139,7 @@ func appliesWhat(obj runtime.ApplyConfiguration) string {
 }
 
 // restart is what a crash leaves: nothing in memory.
-func (h *house) restart() {
+func (h *fixture) restart() {
 	if h.stop != nil {
 		h.stop()
 	}
@@ -154,7 +154,7 @@ func (h *house) restart() {
 }
 
 // probe is the operator's handshake, as the test has it.
-func (h *house) probe(ctx context.Context, target probe.Target) (probe.Served, error) {
+func (h *fixture) probe(ctx context.Context, target probe.Target) (probe.Served, error) {
 	if h.probed != nil {
 		return h.probed(ctx, target)
 	}
@@ -162,20 +162,20 @@ func (h *house) probe(ctx context.Context, target probe.Target) (probe.Served, e
 }
 
 // clock is read by many goroutines, and set by the test alone.
-func (h *house) clock() time.Time {
+func (h *fixture) clock() time.Time {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.now
 }
 
-func (h *house) pass(d time.Duration) {
+func (h *fixture) pass(d time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.now = h.now.Add(d)
 }
 
 // events returns those since the last call, without their type.
-func (h *house) events() []string {
+func (h *fixture) events() []string {
 	var out []string
 	for {
 		select {
@@ -188,7 +188,7 @@ func (h *house) events() []string {
 }
 
 // reconcile runs one reconciliation that must go well, and returns the writes that it took.
-func (h *house) reconcile() (ctrl.Result, []string) {
+func (h *fixture) reconcile() (ctrl.Result, []string) {
 	h.t.Helper()
 	h.writes = nil
 	result, err := h.r.Reconcile(h.t.Context(), ctrl.Request{NamespacedName: tlstest.Hippo})
@@ -198,7 +198,7 @@ func (h *house) reconcile() (ctrl.Result, []string) {
 	return result, h.writes
 }
 
-func (h *house) secret(name string) *corev1.Secret {
+func (h *fixture) secret(name string) *corev1.Secret {
 	h.t.Helper()
 	var secret corev1.Secret
 	if err := h.client.Get(h.t.Context(), types.NamespacedName{Namespace: tlstest.Hippo.Namespace, Name: name}, &secret); err != nil {
@@ -207,7 +207,7 @@ func (h *house) secret(name string) *corev1.Secret {
 	return &secret
 }
 
-func (h *house) damage(name string, how func(*corev1.Secret)) {
+func (h *fixture) damage(name string, how func(*corev1.Secret)) {
 	h.t.Helper()
 	secret := h.secret(name)
 	how(secret)
@@ -216,7 +216,7 @@ func (h *house) damage(name string, how func(*corev1.Secret)) {
 	}
 }
 
-func (h *house) cluster() *v1beta1.PostgresCluster {
+func (h *fixture) cluster() *v1beta1.PostgresCluster {
 	h.t.Helper()
 	var cluster v1beta1.PostgresCluster
 	if err := h.client.Get(h.t.Context(), tlstest.Hippo, &cluster); err != nil {
@@ -230,7 +230,7 @@ const instanceMaterial = "hippo-a-0-tls"
 var materials = []string{"hippo-a-0-tls", "hippo-a-1-tls", "hippo-operator-tls", "hippo-pgbouncer-tls"}
 
 func TestANewClusterGetsAuthoritiesAndMaterialAndThenRest(t *testing.T) {
-	h := newHouse(t)
+	h := newFixture(t)
 	result, _ := h.reconcile()
 	for _, name := range []string{"hippo-server-ca-g1", "hippo-client-ca-g1", "hippo-server-ca-g1-copy", "hippo-client-ca-g1-copy"} {
 		secret := h.secret(name)
@@ -258,7 +258,7 @@ func TestANewClusterGetsAuthoritiesAndMaterialAndThenRest(t *testing.T) {
 	}
 }
 
-func (r *Reconciler) inspectByName(t *testing.T, h *house, name string) facts.Material {
+func (r *Reconciler) inspectByName(t *testing.T, h *fixture, name string) facts.Material {
 	t.Helper()
 	v, err := h.r.gatherer.Gather(t.Context(), h.cluster())
 	if err != nil {
@@ -272,7 +272,7 @@ func (r *Reconciler) inspectByName(t *testing.T, h *house, name string) facts.Ma
 }
 
 func TestAPartyIsIssuedForOnceItsAddressesAreKnown(t *testing.T) {
-	h := newHouse(t)
+	h := newFixture(t)
 	var primary corev1.Service
 	if err := h.client.Get(t.Context(), types.NamespacedName{Namespace: tlstest.Hippo.Namespace, Name: "hippo-primary"}, &primary); err != nil {
 		t.Fatal(err)
@@ -298,7 +298,7 @@ func TestAPartyIsIssuedForOnceItsAddressesAreKnown(t *testing.T) {
 
 // TestAPartyDoesNotWaitForAServiceThatCannotBeMade: PostgreSQL starts without it, and its certificate gets the address later.
 func TestAPartyDoesNotWaitForAServiceThatCannotBeMade(t *testing.T) {
-	h := newHouse(t)
+	h := newFixture(t)
 	var primary corev1.Service
 	if err := h.client.Get(t.Context(), types.NamespacedName{Namespace: tlstest.Hippo.Namespace, Name: "hippo-primary"}, &primary); err != nil {
 		t.Fatal(err)
@@ -324,31 +324,31 @@ func TestAPartyDoesNotWaitForAServiceThatCannotBeMade(t *testing.T) {
 }
 
 func TestMaterialThatIsDamagedIsRepairedAndNothingElse(t *testing.T) {
-	other := func(h *house) *corev1.Secret { return h.secret("hippo-a-1-tls") }
+	other := func(h *fixture) *corev1.Secret { return h.secret("hippo-a-1-tls") }
 	cases := map[string]struct {
-		how  func(h *house, s *corev1.Secret)
+		how  func(h *fixture, s *corev1.Secret)
 		kept string // key that must come through as it was
 	}{
-		"blanked": {how: func(_ *house, s *corev1.Secret) { s.Data = nil }},
+		"blanked": {how: func(_ *fixture, s *corev1.Secret) { s.Data = nil }},
 		"garbled server leaf": {kept: agentapi.ClientCertificate,
-			how: func(_ *house, s *corev1.Secret) { s.Data[agentapi.ServerCertificate] = []byte("nonsense") }},
+			how: func(_ *fixture, s *corev1.Secret) { s.Data[agentapi.ServerCertificate] = []byte("nonsense") }},
 		"key of another": {kept: agentapi.ServerCertificate,
-			how: func(h *house, s *corev1.Secret) { s.Data[agentapi.ClientKey] = other(h).Data[agentapi.ClientKey] }},
+			how: func(h *fixture, s *corev1.Secret) { s.Data[agentapi.ClientKey] = other(h).Data[agentapi.ClientKey] }},
 		"bundle cut off": {kept: agentapi.ServerCertificate,
-			how: func(_ *house, s *corev1.Secret) {
+			how: func(_ *fixture, s *corev1.Secret) {
 				s.Data[agentapi.ServerBundle] = s.Data[agentapi.ServerBundle][:100]
 			}},
 		"something added": {kept: agentapi.ServerCertificate,
-			how: func(_ *house, s *corev1.Secret) { s.Data["readme.txt"] = []byte("hello") }},
+			how: func(_ *fixture, s *corev1.Secret) { s.Data["readme.txt"] = []byte("hello") }},
 		"labels taken away": {kept: agentapi.ServerCertificate,
-			how: func(_ *house, s *corev1.Secret) {
+			how: func(_ *fixture, s *corev1.Secret) {
 				s.Labels = nil
 				s.Data[agentapi.ServerBundle] = nil
 			}},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			h := newHouse(t)
+			h := newFixture(t)
 			h.reconcile()
 			before := h.secret(instanceMaterial)
 			untouched := other(h).ResourceVersion
@@ -372,7 +372,7 @@ func TestMaterialThatIsDamagedIsRepairedAndNothingElse(t *testing.T) {
 }
 
 func TestARenewalIsAskedForOncePerValue(t *testing.T) {
-	h := newHouse(t)
+	h := newFixture(t)
 	h.reconcile()
 	serial := func() string { return h.r.inspectByName(t, h, instanceMaterial).Leaves[0].Serial }
 	ask := func(value string) {
@@ -399,7 +399,7 @@ func TestARenewalIsAskedForOncePerValue(t *testing.T) {
 }
 
 func TestALeafIsRenewedAtItsTime(t *testing.T) {
-	h := newHouse(t)
+	h := newFixture(t)
 	result, _ := h.reconcile()
 	h.pass(result.RequeueAfter - time.Second)
 	if _, writes := h.reconcile(); len(writes) > 0 {
@@ -415,7 +415,7 @@ func TestALeafIsRenewedAtItsTime(t *testing.T) {
 func TestASecretOfSomebodyElseIsLeftAloneAndTheRestGoesOn(t *testing.T) {
 	foreign := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: tlstest.Hippo.Namespace, Name: instanceMaterial},
 		Data: map[string][]byte{"precious": []byte("yes")}}
-	h := newHouse(t, foreign)
+	h := newFixture(t, foreign)
 	h.reconcile()
 	if got := h.secret(instanceMaterial).Data; !cmp.Equal(got, foreign.Data) {
 		t.Errorf("the foreign Secret was overwritten: %v", got)
@@ -428,7 +428,7 @@ func TestASecretOfSomebodyElseIsLeftAloneAndTheRestGoesOn(t *testing.T) {
 }
 
 func TestADeletedAuthorityIsRestoredWithTheSameKey(t *testing.T) {
-	h := newHouse(t)
+	h := newFixture(t)
 	h.reconcile()
 	before := h.secret("hippo-server-ca-g1")
 	if err := h.client.Delete(t.Context(), before); err != nil {
@@ -442,7 +442,7 @@ func TestADeletedAuthorityIsRestoredWithTheSameKey(t *testing.T) {
 }
 
 func TestAnAuthorityThatIsLostIsNeverMadeASecondTime(t *testing.T) {
-	h := newHouse(t)
+	h := newFixture(t)
 	h.reconcile()
 	h.lose("hippo-server-ca-g1")
 	_, writes := h.reconcile()
@@ -458,7 +458,7 @@ func TestAnAuthorityThatIsLostIsNeverMadeASecondTime(t *testing.T) {
 }
 
 func TestPublicTrustFollowsTheAuthority(t *testing.T) {
-	h := newHouse(t)
+	h := newFixture(t)
 	h.reconcile()
 	var config corev1.ConfigMap
 	key := types.NamespacedName{Namespace: tlstest.Hippo.Namespace, Name: desired.CAConfigMap(tlstest.Hippo.Name)}
@@ -480,7 +480,7 @@ func TestPublicTrustFollowsTheAuthority(t *testing.T) {
 }
 
 func TestMaterialOfAnInstanceThatIsGoneIsDiscarded(t *testing.T) {
-	h := newHouse(t)
+	h := newFixture(t)
 	h.reconcile()
 	const material = "hippo-a-1-tls"
 	set := &appsv1.StatefulSet{ObjectMeta: metav1.ObjectMeta{Namespace: tlstest.Hippo.Namespace, Name: "hippo-a-1"}}

@@ -80,7 +80,7 @@ func namesCache(mgr manager.Manager, namespaces []string) (cache.Cache, error) {
 	return names, nil
 }
 
-// onlyName keeps what the index and the watch need: a namespace may have thousands of Secrets that nobody names.
+// onlyName keeps what the index and the watch need: a namespace may have thousands of Secrets that no cluster names.
 func onlyName(object any) (any, error) {
 	whole, ok := object.(*metav1.PartialObjectMetadata)
 	if !ok {
@@ -91,8 +91,8 @@ func onlyName(object any) (any, error) {
 	}}, nil
 }
 
-// referencing are the clusters that name an object. One that cannot be looked up is missed by nobody: it is read again when
-// something else changes, and so this is worth no error.
+// referencing are the clusters that name an object. A failed look-up is no error: the object is read again with the next
+// round of the cluster.
 func referencing(ctx context.Context, reader client.Reader, kind string, object client.Object) (requests []ctrl.Request) {
 	var clusters v1beta1.PostgresClusterList
 	if err := reader.List(ctx, &clusters, client.InNamespace(object.GetNamespace()),

@@ -56,7 +56,7 @@ func TestWhatASpecNamesIsIndexed(t *testing.T) {
 }
 
 func TestAChangeConcernsTheClustersThatNameTheObject(t *testing.T) {
-	h := newHouse(t)
+	h := newFixture(t)
 	h.change(naming(serverSlot, "shared"))
 	add := func(namespace, name string, how func(*v1beta1.PostgresCluster)) {
 		cluster := tlstest.ACluster()

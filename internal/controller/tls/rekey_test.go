@@ -28,12 +28,12 @@ import (
 )
 
 // annotate changes the cluster as a user does with kubectl.
-func (h *house) annotate(key, value string) {
+func (h *fixture) annotate(key, value string) {
 	h.t.Helper()
 	h.change(func(c *v1beta1.PostgresCluster) { metav1.SetMetaDataAnnotation(&c.ObjectMeta, key, value) })
 }
 
-func (h *house) change(how func(*v1beta1.PostgresCluster)) {
+func (h *fixture) change(how func(*v1beta1.PostgresCluster)) {
 	h.t.Helper()
 	cluster := h.cluster()
 	how(cluster)
@@ -49,9 +49,9 @@ func soaking(d v1beta1.SoakDuration) func(*v1beta1.PostgresCluster) {
 }
 
 // aRekey is a cluster in which a new authority was asked for.
-func aRekey(t *testing.T, domain string) *house {
+func aRekey(t *testing.T, domain string) *fixture {
 	t.Helper()
-	h := newHouse(t)
+	h := newFixture(t)
 	h.reconcile()
 	h.change(soaking("0s"))
 	h.annotate(material.RotateRequestAnnotation, domain+":1")
@@ -115,7 +115,7 @@ func issuersOf(t *testing.T, secrets map[string]*corev1.Secret, domain string) m
 
 // TestWhoHoldsTheOldAuthorityIsLedToTheNew: with what stands in the Secrets, by all that a verifier may hold.
 func TestWhoHoldsTheOldAuthorityIsLedToTheNew(t *testing.T) {
-	h := newHouse(t)
+	h := newFixture(t)
 	h.reconcile()
 	var anchors [][]byte
 	for generation := 1; ; generation++ {
@@ -200,7 +200,7 @@ func TestARollBackIsNotTriedAgain(t *testing.T) {
 }
 
 func TestATaintedAuthorityGoesWithoutBridgeAndSoak(t *testing.T) {
-	h := newHouse(t)
+	h := newFixture(t)
 	h.reconcile()
 	old := h.secret("hippo-a-0-tls").Data[agentapi.ServerBundle]
 	h.annotate(material.TaintAnnotation, "server-g1")
@@ -227,7 +227,7 @@ func TestATaintedAuthorityGoesWithoutBridgeAndSoak(t *testing.T) {
 }
 
 // lose deletes both Secrets of an authority while no operator runs.
-func (h *house) lose(name string) {
+func (h *fixture) lose(name string) {
 	h.t.Helper()
 	for _, name := range []string{name, name + material.CopySuffix} {
 		if h.stored()[name] != nil {
@@ -277,7 +277,7 @@ func TestARequestThatIsNotUnderstoodIsNamed(t *testing.T) {
 		material.RetireApprovedAnnotation: "server:g1", "pgtls.dev/taints": "server-g1",
 	} {
 		t.Run(annotation, func(t *testing.T) {
-			h := newHouse(t)
+			h := newFixture(t)
 			h.reconcile()
 			h.events()
 			h.annotate(annotation, value)
@@ -303,7 +303,7 @@ func TestARequestThatIsNotUnderstoodIsNamed(t *testing.T) {
 }
 
 // stale takes what a second operator decides, which has observed the cluster before the first one acted.
-func (h *house) stale(s *snapshot.Snapshot, step plan.Step) error {
+func (h *fixture) stale(s *snapshot.Snapshot, step plan.Step) error {
 	h.t.Helper()
 	return h.r.executor.Begin(s).Take(h.t.Context(), step)
 }

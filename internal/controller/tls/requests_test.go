@@ -35,7 +35,7 @@ func issuedBy(server, clients string) func(*v1beta1.PostgresCluster) {
 }
 
 // certificate is a Certificate; nil when there is none.
-func (h *house) certificate(name string) *unstructured.Unstructured {
+func (h *fixture) certificate(name string) *unstructured.Unstructured {
 	h.t.Helper()
 	certificate := &unstructured.Unstructured{}
 	certificate.SetGroupVersionKind(certmanager.CertificateGVK)
@@ -59,7 +59,7 @@ func field(t *testing.T, certificate *unstructured.Unstructured, path ...string)
 }
 
 func TestAnIssuerIsAskedForACertificatePerSlot(t *testing.T) {
-	h := newHouse(t)
+	h := newFixture(t)
 	h.change(issuedBy("company", "clients"))
 	h.reconcile()
 	for name, want := range map[string]struct {
@@ -96,7 +96,7 @@ func TestAnIssuerIsAskedForACertificatePerSlot(t *testing.T) {
 }
 
 func TestWhatTheSpecNoLongerWantsIsTakenBack(t *testing.T) {
-	h := newHouse(t)
+	h := newFixture(t)
 	h.change(issuedBy("company", "clients"))
 	h.reconcile()
 	h.change(issuedBy("company", ""))
@@ -201,13 +201,13 @@ func TestAnIssuerThatCannotBeAskedHoldsUpNothingElse(t *testing.T) {
 				}
 				h.change(issuedBy("company", ""))
 				for range 3 {
-					h.asks(pods)
+					h.podActions(pods)
 				}
 				h.wants(serverSlot.Condition, metav1.ConditionFalse, string(snapshot.AwaitingIssuer), "Certificate hippo-instances-cert", "ApplyCertificate")
 				h.request("monday")
 				var order []string
 				for range 20 {
-					for _, name := range h.asks(pods) {
+					for _, name := range h.podActions(pods) {
 						order = append(order, name)
 						pods[name].install()
 					}
@@ -220,7 +220,7 @@ func TestAnIssuerThatCannotBeAskedHoldsUpNothingElse(t *testing.T) {
 				}
 				h.around = nil
 				h.pass(retryMax)
-				h.asks(pods)
+				h.podActions(pods)
 				if h.certificate("hippo-instances-cert") == nil {
 					t.Error("it answers again, and was not asked")
 				}
@@ -230,7 +230,7 @@ func TestAnIssuerThatCannotBeAskedHoldsUpNothingElse(t *testing.T) {
 }
 
 func TestACertificateThatCannotBeTakenBackIsNotForgotten(t *testing.T) {
-	h := newHouse(t)
+	h := newFixture(t)
 	h.change(issuedBy("", "clients"))
 	h.reconcile()
 	h.around = func(write string, do func() error) error {
@@ -278,6 +278,6 @@ func TestWhatWasIssuedStaysWhileTheIssuerIsAway(t *testing.T) {
 		h.wants(poolerSlot.Condition, metav1.ConditionTrue, "Presented", "warning: Certificate hippo-pgbouncer-cert", "Unexplained")
 		h.delete(h.secret("hippo-instances-cert"))
 		h.onTheWay(pods)
-		h.wants(serverSlot.Condition, metav1.ConditionFalse, string(snapshot.AwaitingIssuer), "Unexplained", "goes on being presented")
+		h.wants(serverSlot.Condition, metav1.ConditionFalse, string(snapshot.AwaitingIssuer), "Unexplained", "the pods keep presenting")
 	})
 }

@@ -17,7 +17,7 @@ import (
 )
 
 // orphaned takes the owner away from everything, as kubectl delete --cascade=orphan does, and a restore from a backup.
-func (h *house) orphaned() {
+func (h *fixture) orphaned() {
 	h.t.Helper()
 	for name := range h.stored() {
 		h.damage(name, func(s *corev1.Secret) { s.OwnerReferences = nil })
@@ -33,7 +33,7 @@ func (h *house) orphaned() {
 }
 
 func TestOrphansAreTakenBackAsTheyAre(t *testing.T) {
-	h := newHouse(t)
+	h := newFixture(t)
 	h.change(withCertificates("alice"))
 	h.reconcile()
 	before := h.stored()
@@ -65,7 +65,7 @@ func TestAnAuthorityIsTakenBackOnlyWhenItsContentAgrees(t *testing.T) {
 		"nothing":               func(s, _ *corev1.Secret) { s.Data = nil },
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := newHouse(t)
+			h := newFixture(t)
 			h.reconcile()
 			h.orphaned()
 			other := h.secret("hippo-client-ca-g1")
@@ -128,10 +128,10 @@ func TestAnOldBackupBringsNoRetiredAuthorityBack(t *testing.T) {
 }
 
 // converge lets pods take what they are asked to use, until nothing is left to do.
-func (h *house) converge(pods map[string]*simPod) {
+func (h *fixture) converge(pods map[string]*simPod) {
 	h.t.Helper()
 	for range 60 {
-		for _, name := range h.asks(pods) {
+		for _, name := range h.podActions(pods) {
 			pods[name].install()
 		}
 		h.pass(retryMax)

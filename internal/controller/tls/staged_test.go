@@ -29,15 +29,15 @@ func TestPodsAreAskedOneByOneAndEachIsProvenBeforeTheNext(t *testing.T) {
 		h, pods := hippos(t)
 		h.request("monday")
 		for _, name := range inOrder {
-			if got := h.asks(pods); !slices.Equal(got, []string{name}) {
+			if got := h.podActions(pods); !slices.Equal(got, []string{name}) {
 				t.Fatalf("asked %v, want %s alone", got, name)
 			}
-			if got := h.asks(pods); !slices.Equal(got, []string{name}) {
+			if got := h.podActions(pods); !slices.Equal(got, []string{name}) {
 				t.Fatalf("it has not answered, and asked are %v", got)
 			}
 			pods[name].install()
 		}
-		if got := h.asks(pods); len(got) > 0 {
+		if got := h.podActions(pods); len(got) > 0 {
 			t.Errorf("all have answered, and asked are %v", got)
 		}
 		h.quiet()
@@ -51,12 +51,12 @@ func TestAPodThatAgreesButServesTheOldStopsTheStage(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h, pods := hippos(t)
 		h.request("monday")
-		h.asks(pods)
+		h.podActions(pods)
 		canary := pods["hippo-a-1-0"]
 		canary.stuck = true
 		canary.install()
-		h.asks(pods)
-		if got := h.asks(pods); len(got) > 0 {
+		h.podActions(pods)
+		if got := h.podActions(pods); len(got) > 0 {
 			t.Fatalf("the canary serves the old leaf, and asked are %v", got)
 		}
 		blockers := h.cluster().Status.TLS.Blockers
@@ -71,7 +71,7 @@ func TestAPodThatAgreesButServesTheOldStopsTheStage(t *testing.T) {
 		canary.stuck = false
 		canary.install() // the reload takes effect, and the agent has nothing new to say of its revision
 		h.pass(30 * time.Second)
-		if got := h.asks(pods); !slices.Equal(got, []string{"hippo-a-2-0"}) {
+		if got := h.podActions(pods); !slices.Equal(got, []string{"hippo-a-2-0"}) {
 			t.Errorf("the canary serves the new leaf, and asked are %v", got)
 		}
 	})
@@ -108,10 +108,10 @@ func TestAPodThatDoesNotConfirmStopsTheStageAndIsNamed(t *testing.T) {
 					before[name] = p.object().Annotations[material.ActivateAnnotation]
 				}
 				h.request("monday")
-				h.asks(pods)
+				h.podActions(pods)
 				c.how(pods["hippo-a-1-0"])
 				for range 5 {
-					h.asks(pods)
+					h.podActions(pods)
 					h.pass(retryMax)
 				}
 				for name, p := range pods {
@@ -142,9 +142,9 @@ func TestWaitingWritesNothingAndPausesGrow(t *testing.T) {
 		h, pods := hippos(t)
 		pods["hippo-a-1-0"].mute = agenttest.ErrNobodyListens
 		h.request("monday")
-		h.asks(pods)
+		h.podActions(pods)
 		pods["hippo-a-1-0"].install()
-		h.asks(pods)
+		h.podActions(pods)
 		h.events()
 		var pauses []time.Duration
 		for range 7 {
@@ -169,14 +169,14 @@ func TestEachChangeIsOneEvent(t *testing.T) {
 		h, pods := hippos(t)
 		h.request("monday")
 		for _, name := range inOrder {
-			h.asks(pods)
+			h.podActions(pods)
 			pods[name].agent.Say(func(r *agentapi.Report) {
 				r.Problem = &agentapi.Problem{Reason: agentapi.AwaitingDelivery, Message: "not yet"}
 			})
-			h.asks(pods)
+			h.podActions(pods)
 			pods[name].install()
 		}
-		h.asks(pods)
+		h.podActions(pods)
 		h.quietKeepingEvents()
 		count := map[string]int{}
 		for _, e := range h.events() {
@@ -193,7 +193,7 @@ func TestEachChangeIsOneEvent(t *testing.T) {
 }
 
 // quietKeepingEvents is quiet without forgetting.
-func (h *house) quietKeepingEvents() {
+func (h *fixture) quietKeepingEvents() {
 	h.t.Helper()
 	for range 10 {
 		if _, writes := h.reconcile(); len(writes) == 0 {
@@ -201,7 +201,7 @@ func (h *house) quietKeepingEvents() {
 		}
 		synctest.Wait()
 	}
-	h.t.Fatal("it does not come to rest")
+	h.t.Fatal("did not converge")
 }
 
 func TestARestartProvesEverythingAgainAndTellsNothingNew(t *testing.T) {
@@ -295,7 +295,7 @@ func TestAPodThatServesNothingHoldsNobodyUp(t *testing.T) {
 				how(pods["hippo-a-1-0"])
 				delete(pods, "hippo-a-1-0")
 				h.request("monday")
-				if got := h.asks(pods); !slices.Equal(got, []string{"hippo-a-2-0"}) {
+				if got := h.podActions(pods); !slices.Equal(got, []string{"hippo-a-2-0"}) {
 					t.Errorf("asked %v, want the next replica", got)
 				}
 			})
@@ -316,7 +316,7 @@ func TestAnExpiredIdentityIsRenewedFirstAndTheAgentsReachedWithIt(t *testing.T) 
 		synctest.Wait()
 		time.Sleep(time.Second) // of the bubble: the agents refused the first question
 		synctest.Wait()
-		if got := h.asks(pods); len(got) == 0 {
+		if got := h.podActions(pods); len(got) == 0 {
 			t.Errorf("no agent was reached: %+v", h.cluster().Status.TLS.Blockers)
 		}
 	})
@@ -326,10 +326,10 @@ func TestUrgencyPassesAStoppedStage(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h, pods := hippos(t)
 		h.request("monday")
-		h.asks(pods) // the canary is asked and never answers
+		h.podActions(pods) // the canary is asked and never answers
 		h.pass(26 * 24 * time.Hour)
-		h.asks(pods)
-		if got := h.asks(pods); len(got) < 2 {
+		h.podActions(pods)
+		if got := h.podActions(pods); len(got) < 2 {
 			t.Errorf("leaves end in four days, and asked are %v", got)
 		}
 		if b := h.cluster().Status.TLS.Blockers; len(b) == 0 || b[0].Party != "hippo-a-1-0" {

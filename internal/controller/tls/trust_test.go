@@ -30,17 +30,17 @@ import (
 var record = desired.TrustRecord(tlstest.Hippo.Name)
 
 // lost are the ways in which a record is no record any more.
-var lost = map[string]func(h *house){
-	"deleted": func(h *house) { h.delete(h.secret(record)) },
-	"emptied": func(h *house) { h.damage(record, func(s *corev1.Secret) { s.Data = nil }) },
-	"garbled": func(h *house) {
+var lost = map[string]func(h *fixture){
+	"deleted": func(h *fixture) { h.delete(h.secret(record)) },
+	"emptied": func(h *fixture) { h.damage(record, func(s *corev1.Secret) { s.Data = nil }) },
+	"garbled": func(h *fixture) {
 		h.damage(record, func(s *corev1.Secret) {
 			for key := range s.Data {
 				s.Data[key] = []byte("nonsense")
 			}
 		})
 	},
-	"without its labels": func(h *house) { h.damage(record, func(s *corev1.Secret) { s.Labels = nil }) },
+	"without its labels": func(h *fixture) { h.damage(record, func(s *corev1.Secret) { s.Labels = nil }) },
 }
 
 func TestALostRecordIsMadeAgainAndNothingIsDropped(t *testing.T) {
@@ -103,7 +103,7 @@ func TestARecordThatIsLostOnTheWayChangesNoOutcome(t *testing.T) {
 					rounds := 0
 					through := func() {
 						for range 60 {
-							asked := h.asks(pods)
+							asked := h.podActions(pods)
 							h.everybodyIsAccepted(pods)
 							if rounds++; rounds == n+1 && h.stored()[record] != nil {
 								lost[way](h)
@@ -116,7 +116,7 @@ func TestARecordThatIsLostOnTheWayChangesNoOutcome(t *testing.T) {
 								pods[name].install()
 							}
 						}
-						t.Fatalf("it does not come to rest: %v", h.writes)
+						t.Fatalf("did not converge: %v", h.writes)
 					}
 					for range 3 {
 						through()
@@ -213,7 +213,7 @@ var (
 )
 
 // bundle is a ConfigMap as trust-manager keeps it.
-func (h *house) bundle(authorities ...*pki.Authority) *corev1.ConfigMap {
+func (h *fixture) bundle(authorities ...*pki.Authority) *corev1.ConfigMap {
 	h.t.Helper()
 	config := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: tlstest.Hippo.Namespace, Name: "bundle"}, Data: map[string]string{}}
 	for _, a := range authorities {
@@ -247,7 +247,7 @@ func TestWhatTheSpecTrustsBesidesJoinsTheBundlesOfItsDomain(t *testing.T) {
 				h.onTheWay(pods)
 				h.pass(48 * time.Hour)
 				h.onTheWay(pods)
-				h.wants(trustCondition(domain), metav1.ConditionFalse, string(snapshot.SourceMissing), "ConfigMap bundle", "goes on being trusted")
+				h.wants(trustCondition(domain), metav1.ConditionFalse, string(snapshot.SourceMissing), "ConfigMap bundle", "the previous anchors stay trusted")
 				if told := eventsOf(h.events(), string(snapshot.SourceMissing)); len(told) != 1 {
 					t.Errorf("events = %q, want one", told)
 				}
@@ -268,18 +268,18 @@ func TestWhatTheSpecTrustsBesidesJoinsTheBundlesOfItsDomain(t *testing.T) {
 func TestASourceOfTrustThatIsRefusedHoldsWhatWasTrusted(t *testing.T) {
 	one := company(t, "One CA")
 	cases := map[string]struct {
-		how    func(h *house)
+		how    func(h *fixture)
 		reason custom.Reason
 	}{
-		"nonsense":        {reason: custom.NotPEM, how: func(h *house) { h.put("partners", map[string][]byte{"ca.crt": []byte("x")}) }},
-		"without the key": {reason: snapshot.SourceMissing, how: func(h *house) { h.put("partners", map[string][]byte{"other": []byte("x")}) }},
-		"the operator's": {reason: snapshot.SourceReserved, how: func(h *house) {
+		"nonsense":        {reason: custom.NotPEM, how: func(h *fixture) { h.put("partners", map[string][]byte{"ca.crt": []byte("x")}) }},
+		"without the key": {reason: snapshot.SourceMissing, how: func(h *fixture) { h.put("partners", map[string][]byte{"other": []byte("x")}) }},
+		"the operator's": {reason: snapshot.SourceReserved, how: func(h *fixture) {
 			h.change(trusting(facts.Client, v1beta1.TrustSource{ConfigMap: &v1beta1.TrustKey{Name: "hippo-ca", Key: "ca.crt"}}))
 		}},
-		"named like its own": {reason: snapshot.AnchorReserved, how: func(h *house) {
+		"named like its own": {reason: snapshot.AnchorReserved, how: func(h *fixture) {
 			h.put("partners", map[string][]byte{"ca.crt": company(t, "hippo client ca g2").EncodeCertificate()})
 		}},
-		"unreadable": {reason: snapshot.SourceUnreadable, how: func(h *house) {
+		"unreadable": {reason: snapshot.SourceUnreadable, how: func(h *fixture) {
 			h.reading = func(key client.ObjectKey, _ client.Object) error {
 				if key.Name == "partners" {
 					return errors.New("the API server is away")
@@ -383,7 +383,7 @@ func TestACrashDuringAnAdoptionIsMadeGood(t *testing.T) {
 	theirs := company(t, "Company CA")
 	for _, end := range []bool{false, true} {
 		crashes(t, func(t *testing.T, n int) bool {
-			h := newHouse(t)
+			h := newFixture(t)
 			h.change(adoption(v1beta1.AdoptImmediate))
 			if !end {
 				h.reconcile()
@@ -420,7 +420,7 @@ func TestACrashDuringAnAdoptionIsMadeGood(t *testing.T) {
 }
 
 // trustedBeforePresented: while the material of some party presents what an authority issued, the record holds it.
-func (h *house) trustedBeforePresented(a *pki.Authority) {
+func (h *fixture) trustedBeforePresented(a *pki.Authority) {
 	h.t.Helper()
 	presents := false
 	for name, secret := range h.stored() {

@@ -34,7 +34,7 @@ func TestAWriteOfTheStatusWakesNothing(t *testing.T) {
 }
 
 func TestOwnWritesOfSecretsWakeNothing(t *testing.T) {
-	h := newHouse(t)
+	h := newFixture(t)
 	h.reconcile()
 	passes := byOthers(&h.r.executor.Written)
 	update := func(object client.Object) bool {

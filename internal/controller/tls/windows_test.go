@@ -54,7 +54,7 @@ func TestWindowsComeFromTheSpec(t *testing.T) {
 }
 
 // serials of the client leaves by Secret.
-func (h *house) serials() map[string]string {
+func (h *fixture) serials() map[string]string {
 	h.t.Helper()
 	out := map[string]string{}
 	for _, name := range materials {
@@ -69,7 +69,7 @@ func (h *house) serials() map[string]string {
 
 // The client leaves are due on 21 March, a Saturday, after the window has closed. They are renewed in the next one, to the second.
 func TestARenewalWaitsForItsWindow(t *testing.T) {
-	h := newHouse(t)
+	h := newFixture(t)
 	h.change(rotationOf(v1beta1.RotationSpec{Windows: []v1beta1.MaintenanceWindow{window("0 2 * * 6", "4h", "Europe/Berlin")}}))
 	h.reconcile()
 	before := h.serials()
@@ -114,7 +114,7 @@ func TestARenewalWaitsForItsWindow(t *testing.T) {
 
 // Windows that nobody understands stop what is planned, say so, and stop nothing else.
 func TestWindowsThatCannotBeUnderstood(t *testing.T) {
-	h := newHouse(t)
+	h := newFixture(t)
 	h.reconcile()
 	before := h.serials()
 	h.change(rotationOf(v1beta1.RotationSpec{Windows: []v1beta1.MaintenanceWindow{window("0 2 * * 6", "4h", "Europe/Berln")}}))

@@ -186,25 +186,25 @@ func causeByStatus(err error) Cause {
 
 // facts and remedies by cause. A %s is the detail. No remedy is to delete anything: the object may hold data or a key.
 var explanations = map[Cause]struct{ fact, remedy string }{
-	QuotaExceeded:        {"a ResourceQuota is used up (%s)", "raise the quota, or free what it counts"},
+	QuotaExceeded:        {"a ResourceQuota is used up (%s)", "raise the quota, or free the resource that it counts"},
 	QuotaUnspecified:     {"a ResourceQuota demands a value that is not set (%s)", "set it under resources in the spec, or give the namespace a LimitRange with defaults"},
-	LimitRangeViolated:   {"a LimitRange does not allow it (%s)", "change resources in the spec, or the LimitRange"},
-	AdmissionDenied:      {"admission denied it (%s)", "change the policy, or what it objects to; its own words are in the operator's log"},
+	LimitRangeViolated:   {"a LimitRange does not allow the object (%s)", "change resources in the spec, or the LimitRange"},
+	AdmissionDenied:      {"admission denied the request (%s)", "change the policy, or the field that it rejects; its message is in the operator's log"},
 	AdmissionUnavailable: {"an admission webhook did not answer (%s)", "see the webhook's own pods and Service"},
-	Forbidden:            {"the operator is not allowed to (%s)", "give the operator's role what config/rbac has"},
+	Forbidden:            {"the operator's role lacks a right (%s)", "give the role the rules of config/rbac"},
 	Unauthorized:         {"the API server does not accept the operator's token", "see the operator's ServiceAccount"},
 	AddressesExhausted:   {"the API server has no free address or port for a Service (%s)", "free some, or widen the range"},
-	Immutable:            {"a field cannot be changed any more (%s)", "set it back in the spec; an object with immutable: true has to be made anew without it"},
-	Invalid:              {"the API server does not take the value of a field (%s)", "correct what the spec says about it; the API server's words are in the operator's log"},
-	TooLarge:             {"the object is larger than the API server stores", "shorten what the spec puts into it"},
-	AlreadyExists:        {"an object of that name was made meanwhile", "none is needed when it is the cluster's; otherwise rename it"},
-	NotFound:             {"the object, or what it needs, is not there", "none is needed unless it stays"},
+	Immutable:            {"a field is immutable (%s)", "set it back in the spec; create an object with immutable: true again without it"},
+	Invalid:              {"the API server rejects the value of a field (%s)", "correct the value in the spec; the API server's message is in the operator's log"},
+	TooLarge:             {"the object exceeds the size limit of the API server", "shorten its part of the spec"},
+	AlreadyExists:        {"another request created an object of that name", "none if it is the cluster's; otherwise rename it"},
+	NotFound:             {"the object, or an object that it needs, does not exist", "none unless it lasts"},
 	KindUnknown:          {"the API server does not know the kind", "install its definition"},
-	Conflict:             {"the object was changed meanwhile", "none is needed"},
-	NamespaceTerminating: {"the namespace is being deleted", "none is needed"},
+	Conflict:             {"another request changed the object", "none"},
+	NamespaceTerminating: {"the namespace is being deleted", "none"},
 	APIUnavailable:       {"the API server does not answer", "see whether it is well and reachable from the operator"},
-	InternalError:        {"the API server failed", "see the API server's log; its words are in the operator's log too"},
-	Unexplained:          {"it failed", "the error is in the operator's log"},
+	InternalError:        {"the API server failed", "see the API server's log; its message is in the operator's log too"},
+	Unexplained:          {"the request failed", "see the error in the operator's log"},
 }
 
 // Fact says in words what is wrong.

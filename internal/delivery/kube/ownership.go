@@ -158,7 +158,7 @@ func (v Verdict) Message(object string) string {
 	case NotLabelled:
 		return fmt.Sprintf("%s exists without the label %s and is left alone: add the label if it is this cluster's; otherwise rename it, or give the cluster another name", object, v.Label)
 	case BeingDeleted:
-		return object + " is being deleted: it is made anew once it is gone; a finalizer may hold it"
+		return object + " is being deleted: the operator creates it again once it is gone; a finalizer may hold it"
 	case StaleOwner:
 		if !v.Restored {
 			return object + " has an earlier cluster of this name as its owner and goes with it: to keep it, remove that owner reference before the garbage collector acts"

@@ -98,7 +98,7 @@ func pick(from map[string]any, members []string) map[string]any {
 	return picked
 }
 
-// statusInForce compares the members as a whole, for nobody else writes them,
+// statusInForce compares the members as a whole, because no other client writes them,
 // and the conditions by type, for there are those of other owners.
 func statusInForce(live, desired map[string]any, members []string) bool {
 	return covers(pick(live, []string{"conditions"}), pick(desired, []string{"conditions"})) &&

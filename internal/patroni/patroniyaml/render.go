@@ -1,6 +1,6 @@
 // Package patroniyaml renders Patroni's configuration file and the SQL of a new cluster. It is pure.
 //
-// It stands apart from package patroni so that nobody who only speaks the REST API links a YAML encoder.
+// It stands apart from package patroni so that a program that only speaks the REST API links no YAML encoder.
 package patroniyaml
 
 import (
@@ -202,7 +202,7 @@ func identities() []string {
 	return lines
 }
 
-// hostBasedAuthentication lets in without TLS nobody, since no line matches, and the operator's own roles by
+// hostBasedAuthentication has no line that matches a connection without TLS, and accepts the operator's own roles by
 // certificate alone: the lines that reject them keep the last lines from asking them for a password.
 func hostBasedAuthentication() []string {
 	const operator, replication, pooler = agentapi.OperatorIdentity, agentapi.ReplicationIdentity, agentapi.PGBouncerIdentity

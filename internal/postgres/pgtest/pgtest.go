@@ -18,7 +18,7 @@ import (
 	"pgtls.dev/pgtls/test/require"
 )
 
-// Server is a running PostgreSQL. Over its Unix socket everybody is let in as anybody.
+// Server is a running PostgreSQL. Its Unix socket accepts every user as every role.
 type Server struct {
 	SocketDir string
 	Port      uint16

@@ -16,11 +16,11 @@ import (
 	"pgtls.dev/pgtls/internal/rotation/plan"
 )
 
-// acceptance is the proof that everybody who verifies accepts what is about to be published: material is stored only with one.
+// acceptance is the proof that every verifier accepts the material that is about to be published: material is stored only with one.
 // Only accepted makes it, by verifying the chains themselves, and not the facts about them that the plan was made from.
 type acceptance struct{ revision string }
 
-// accepted verifies what a party is to present, at least as strictly as OpenSSL does, against every bundle that somebody is
+// accepted verifies what a party is to present, at least as strictly as OpenSSL does, against every bundle that a verifier is
 // known to hold, and against each authority alone that the chain claims to lead to.
 func accepted(v *round, step plan.Publish, data map[string][]byte) (acceptance, error) {
 	for _, domain := range step.Reissue {
@@ -32,7 +32,7 @@ func accepted(v *round, step plan.Publish, data map[string][]byte) (acceptance, 
 		for _, held := range append(heldBundles(v, domain, step.Party), promised(v, domain, pair.Chain)...) {
 			err := pki.Verify(pki.VerifyRequest{Chain: pair.Chain, Anchors: held, At: v.Observed.Now, Usage: material.Usages[domain]})
 			if err != nil {
-				return acceptance{}, refusedProof("whoever holds %s would refuse the new %s leaf of %s: %s", subjectsOf(held), domain, step.Party, err)
+				return acceptance{}, refusedProof("a verifier that holds %s would refuse the new %s leaf of %s: %s", subjectsOf(held), domain, step.Party, err)
 			}
 		}
 	}
@@ -43,7 +43,7 @@ func accepted(v *round, step plan.Publish, data map[string][]byte) (acceptance, 
 }
 
 // customsAccepted verifies the custom certificates that a party is to present from now on against every bundle that is held,
-// unless somebody said that nobody is to be waited for.
+// unless spec.tls.adoption is Immediate.
 func customsAccepted(v *round, step plan.Publish, data map[string][]byte) error {
 	for _, domain := range step.Adopt {
 		if wanted.Adoption(v.Cluster) == v1beta1.AdoptImmediate {
@@ -55,9 +55,9 @@ func customsAccepted(v *round, step plan.Publish, data map[string][]byte) error 
 			return refusedProof("the custom %s certificate of %s cannot be used: %s", domain, step.Party, err)
 		}
 		for _, held := range heldBundles(v, domain, step.Party) {
-			err := pki.Verify(pki.VerifyRequest{Chain: pair.Chain, Anchors: held, At: v.Observed.Now, Usage: material.Usages[domain], Foreign: true})
+			err := pki.Verify(pki.VerifyRequest{Chain: pair.Chain, Anchors: held, At: v.Observed.Now, Usage: material.Usages[domain], Lenient: true})
 			if err != nil {
-				return refusedProof("whoever holds %s would refuse the custom %s certificate of %s: %s", subjectsOf(held), domain, step.Party, err)
+				return refusedProof("a verifier that holds %s would refuse the custom %s certificate of %s: %s", subjectsOf(held), domain, step.Party, err)
 			}
 		}
 	}
@@ -69,7 +69,7 @@ func refusedProof(format string, args ...any) error {
 }
 
 // heldBundles are the different bundles of a domain that processes have loaded and that the ConfigMap offers. One that holds
-// none of the cluster's authorities accepts nobody as it is, and is being repaired. A party does not verify itself.
+// none of the cluster's authorities accepts no certificate of the cluster, and is being repaired. A party does not verify itself.
 func heldBundles(v *round, domain facts.Domain, except string) [][]*x509.Certificate {
 	sets := map[string][]string{}
 	add := func(fingerprints []string) { sets[strings.Join(fingerprints, " ")] = fingerprints }

@@ -29,7 +29,7 @@ func TestNothingIsPublishedThatSomebodyRefuses(t *testing.T) {
 		{"a pod holds the old one alone, without bridge", func(t *testing.T, g *snapshottest.TwoGenerations) map[string][]byte {
 			g.Loaded(material.Fingerprints([]*x509.Certificate{g.Old.Certificate})...)
 			return g.Material(t)
-		}, "whoever holds CN=hippo server ca g1 would refuse the new server leaf of db-tls"},
+		}, "a verifier that holds CN=hippo server ca g1 would refuse the new server leaf of db-tls"},
 		{"a pod holds the old one alone, and the bridge leads there", func(t *testing.T, g *snapshottest.TwoGenerations) map[string][]byte {
 			g.Loaded(material.Fingerprints([]*x509.Certificate{g.Old.Certificate})...)
 			return g.Material(t, g.Bridge)

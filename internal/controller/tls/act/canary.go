@@ -15,18 +15,18 @@ import (
 	"pgtls.dev/pgtls/internal/rotation/invariant"
 )
 
-// Refusal is the proof that nobody accepts any more what an authority issues. Only Refused makes it; without one no
+// Refusal is the proof that no verifier accepts a certificate of an authority any more. Only Refused makes it; without one no
 // authority is discarded.
 type Refusal struct{ domain, keyID string }
 
-// canaryLife is how long a canary could do harm in the hands of somebody who reads the operator's memory.
+// canaryLife is how long a canary could do harm if an attacker reads the operator's memory.
 const canaryLife = time.Minute
 
-// canaryName is nobody's: RFC 6761 section 6.4.
+// canaryName is a name without an owner: RFC 6761 section 6.4.
 const canaryName = "canary.invalid"
 
-// Refused issues a leaf that is right in everything but who issued it, and shows it to those who would have to refuse it:
-// client leaves to every PostgreSQL on the wire, server leaves to every bundle that is held, by whoever is least strict. An authority whose key is lost
+// Refused issues a leaf that is valid but for its issuer, and presents it to the verifiers that have to refuse it:
+// client leaves to every PostgreSQL on the wire, server leaves to every bundle that is held, with the least strict verification. An authority whose key is lost
 // can issue nothing more, neither here nor there.
 func (r *Round) Refused(ctx context.Context, stored *snapshot.StoredAuthority) (Refusal, error) {
 	v := &r.round
@@ -46,8 +46,8 @@ func (r *Round) Refused(ctx context.Context, stored *snapshot.StoredAuthority) (
 		return Refusal{}, fmt.Errorf("issuing a canary: %w", err)
 	}
 	for _, held := range heldBundles(v, stored.Facts.Domain, "") {
-		if pki.Verify(pki.VerifyRequest{Chain: pair.Chain, Anchors: held, At: v.Observed.Now, Usage: material.Usages[stored.Facts.Domain], Foreign: true}) == nil {
-			return Refusal{}, accepts(stored, "who holds "+subjectsOf(held))
+		if pki.Verify(pki.VerifyRequest{Chain: pair.Chain, Anchors: held, At: v.Observed.Now, Usage: material.Usages[stored.Facts.Domain], Lenient: true}) == nil {
+			return Refusal{}, accepts(stored, "a verifier that holds "+subjectsOf(held))
 		}
 	}
 	if stored.Facts.Domain == facts.Client {
@@ -59,7 +59,7 @@ func (r *Round) Refused(ctx context.Context, stored *snapshot.StoredAuthority) (
 }
 
 func accepts(stored *snapshot.StoredAuthority, who string) error {
-	return &invariant.Violation{Invariant: "UseBeforeRetire", Message: fmt.Sprintf("%s still accepts what the %s authority g%d issues", who, stored.Facts.Domain, stored.Facts.Generation)}
+	return &invariant.Violation{Invariant: "UseBeforeRetire", Message: fmt.Sprintf("%s still accepts certificates of the %s authority g%d", who, stored.Facts.Domain, stored.Facts.Generation)}
 }
 
 // refusedByPostgres presents a canary to every PostgreSQL. No answer is no refusal.

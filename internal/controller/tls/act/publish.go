@@ -121,7 +121,7 @@ func pairFor(v *round, old *corev1.Secret, want facts.LeafWant, step plan.Publis
 	} else {
 		files := material.PairFiles[want.Domain]
 		if keys, err = pki.ParseKeyPair(old.Data[files.Certificate], old.Data[files.Key]); err != nil {
-			return pair{old.Data[files.Certificate], old.Data[files.Key]}, nil // damaged, and nobody can sign another: no pod will take it
+			return pair{old.Data[files.Certificate], old.Data[files.Key]}, nil // damaged, and no authority can issue another: no pod will take it
 		}
 	}
 	if err != nil {

@@ -25,8 +25,8 @@ func secret(v *round, name string, data map[string][]byte) *corev1.Secret {
 	}
 }
 
-// store writes the data of a material Secret as a whole: what somebody added to
-// it must go, or its revision would be another than the one that the pods are
+// store writes the data of a material Secret as a whole: data that another client added
+// must go, or the revision would differ from the one that the pods are
 // asked for. It replaces exactly the Secret that was observed, or creates it.
 func store(ctx context.Context, v *round, secret *corev1.Secret, proof acceptance) error {
 	if proof.revision != pki.Revision(secret.Data) {

@@ -69,7 +69,7 @@ type watcher struct {
 	report *agentapi.Report // nil: unknown
 }
 
-// NewAgents follows nobody yet. Until ctx ends, a cluster is told of when something new is known of one of its agents.
+// NewAgents follows no agent yet. Until ctx ends, notify is called with the cluster of each new report.
 func NewAgents(ctx context.Context, now func() time.Time, notify func(types.NamespacedName), dial Dial) *Agents {
 	return &Agents{ctx: ctx, now: now, notify: notify, dial: dial, watchers: map[Run]*watcher{}}
 }
@@ -77,7 +77,7 @@ func NewAgents(ctx context.Context, now func() time.Time, notify func(types.Name
 // Watch follows an agent, from now on with this target.
 func (a *Agents) Watch(key Run, target Target) {
 	if target.Identity == nil {
-		return // nobody would listen to us
+		return // ctx has ended: the report has no reader
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -141,7 +141,7 @@ func (a *Agents) follow(ctx context.Context, key Run, w *watcher) {
 	for {
 		report, err := a.ask(ctx, key, w)
 		if ctx.Err() != nil {
-			return // what nobody follows any more is no news
+			return // the agent is followed no more
 		}
 		news := (report != nil || err != nil) && w.set(report)
 		w.answered()

@@ -23,8 +23,8 @@ import (
 	"pgtls.dev/pgtls/internal/rotation/facts"
 )
 
-// watchtower is one operator that follows one agent.
-type watchtower struct {
+// fakeAgents is one operator that follows one agent.
+type fakeAgents struct {
 	t      *testing.T
 	wire   *agenttest.Wire
 	agents *Agents
@@ -54,9 +54,9 @@ const (
 
 var theKey = Run{UID: "hippo-a-0-0-uid", Address: "10.0.0.1"}
 
-func newWatchtower(t *testing.T) *watchtower {
+func newFakeAgents(t *testing.T) *fakeAgents {
 	t.Helper()
-	w := &watchtower{t: t, wire: agenttest.NewWire(), world: agenttest.NewAuthorities(t, hippo.Name, time.Now())}
+	w := &fakeAgents{t: t, wire: agenttest.NewWire(), world: agenttest.NewAuthorities(t, hippo.Name, time.Now())}
 	ctx, stop := context.WithCancel(t.Context())
 	w.stop = stop
 	w.agents = NewAgents(ctx, time.Now, func(cluster types.NamespacedName) {
@@ -70,33 +70,33 @@ func newWatchtower(t *testing.T) *watchtower {
 	return w
 }
 
-func (w *watchtower) serve() { w.agent.Serve(w.t, w.wire, agentAddress) }
+func (w *fakeAgents) serve() { w.agent.Serve(w.t, w.wire, agentAddress) }
 
-func (w *watchtower) target() Target {
+func (w *fakeAgents) target() Target {
 	return Target{Cluster: hippo, Pod: "hippo-a-0-0", ServerName: podHost, Identity: w.caller}
 }
 
-func (w *watchtower) watch() {
+func (w *fakeAgents) watch() {
 	w.agents.Watch(theKey, w.target())
 	synctest.Wait()
 }
 
-// told returns how often the cluster was told since the last call.
-func (w *watchtower) told() int {
+// reported returns how often a report was passed on for the cluster since the last call.
+func (w *fakeAgents) reported() int {
 	w.t.Helper()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	n := len(w.news)
 	for _, cluster := range w.news {
 		if cluster != hippo {
-			w.t.Errorf("told %s, want %s", cluster, hippo)
+			w.t.Errorf("reported for %s, want %s", cluster, hippo)
 		}
 	}
 	w.news = nil
 	return n
 }
 
-func (w *watchtower) sequence() uint64 {
+func (w *fakeAgents) sequence() uint64 {
 	if report := w.agents.Report(theKey); report != nil {
 		return report.Sequence
 	}
@@ -148,17 +148,17 @@ func bubble(t *testing.T, test func(*testing.T)) {
 
 func TestAReportIsPushedWhenItChangesAndNotAskedForAgainAndAgain(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		w := newWatchtower(t)
+		w := newFakeAgents(t)
 		w.serve()
 		w.watch()
-		if w.sequence() != 1 || w.told() != 1 {
-			t.Fatalf("the first report is not there, or not told: %d", w.sequence())
+		if w.sequence() != 1 || w.reported() != 1 {
+			t.Fatalf("the first report is not there, or not passed on: %d", w.sequence())
 		}
 		start := time.Now()
 		w.agent.Say(func(r *agentapi.Report) { r.Active = "abc" })
 		synctest.Wait()
-		if w.sequence() != 2 || w.told() != 1 || time.Since(start) != 0 {
-			t.Errorf("a change took %s to be told", time.Since(start))
+		if w.sequence() != 2 || w.reported() != 1 || time.Since(start) != 0 {
+			t.Errorf("a change took %s to be passed on", time.Since(start))
 		}
 		if got := w.agents.Report(theKey).Active; got != "abc" {
 			t.Errorf("active = %q", got)
@@ -169,8 +169,8 @@ func TestAReportIsPushedWhenItChangesAndNotAskedForAgainAndAgain(t *testing.T) {
 		if asked := len(w.agent.Queries()) - before; asked > 11 || asked < 10 {
 			t.Errorf("in ten quiet minutes it was asked %d times, want one for each 55 s", asked)
 		}
-		if n := w.told(); n > 0 {
-			t.Errorf("nothing changed, and the cluster was told %d times", n)
+		if n := w.reported(); n > 0 {
+			t.Errorf("nothing changed, and %d reports were passed on", n)
 		}
 		query, err := url.ParseQuery(w.agent.Queries()[before])
 		if err != nil || query.Get("after") != "2" || query.Get("boot") != "boot-1" || query.Get("wait") != "55" {
@@ -181,13 +181,13 @@ func TestAReportIsPushedWhenItChangesAndNotAskedForAgainAndAgain(t *testing.T) {
 
 func TestAnAgentThatStartsAnewIsNews(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		w := newWatchtower(t)
+		w := newFakeAgents(t)
 		w.serve()
 		w.watch()
-		w.told()
+		w.reported()
 		w.agent.Say(func(r *agentapi.Report) { r.Boot, r.Sequence = "boot-2", 0 })
 		synctest.Wait()
-		if r := w.agents.Report(theKey); r == nil || r.Boot != "boot-2" || r.Sequence != 1 || w.told() != 1 {
+		if r := w.agents.Report(theKey); r == nil || r.Boot != "boot-2" || r.Sequence != 1 || w.reported() != 1 {
 			t.Errorf("report after a restart = %+v", r)
 		}
 	})
@@ -195,13 +195,13 @@ func TestAnAgentThatStartsAnewIsNews(t *testing.T) {
 
 func TestAnAgentThatIsGoneIsUnknownAndTheClusterIsTold(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		w := newWatchtower(t)
+		w := newFakeAgents(t)
 		w.serve()
 		w.watch()
-		w.told()
+		w.reported()
 		w.agent.Close()
 		synctest.Wait()
-		if w.agents.Report(theKey) != nil || w.told() != 1 {
+		if w.agents.Report(theKey) != nil || w.reported() != 1 {
 			t.Fatalf("it is gone, and the report is %+v", w.agents.Report(theKey))
 		}
 		dials := w.wire.Dialed()
@@ -209,37 +209,37 @@ func TestAnAgentThatIsGoneIsUnknownAndTheClusterIsTold(t *testing.T) {
 		if tried := w.wire.Dialed() - dials; tried < 8 || tried > 14 {
 			t.Errorf("dialed %d times in a minute, want pauses that grow to 10 s", tried)
 		}
-		if w.told() > 0 {
+		if w.reported() > 0 {
 			t.Error("still gone is no news")
 		}
 		w.serve()
 		time.Sleep(reportPauseMax)
 		synctest.Wait()
-		if w.agents.Report(theKey) == nil || w.told() != 1 {
+		if w.agents.Report(theKey) == nil || w.reported() != 1 {
 			t.Error("it is back, and nobody knows")
 		}
 	})
 }
 
 func TestAReportThatCannotBeTrustedIsUnknown(t *testing.T) {
-	cases := map[string]func(w *watchtower){
-		"no server": func(w *watchtower) { w.agent.Close() },
-		"no connection": func(w *watchtower) {
+	cases := map[string]func(w *fakeAgents){
+		"no server": func(w *fakeAgents) { w.agent.Close() },
+		"no connection": func(w *fakeAgents) {
 			w.agent.Close()
 			blackhole(w.t, w.wire, agentAddress, false)
 		},
-		"silence": func(w *watchtower) {
+		"silence": func(w *fakeAgents) {
 			w.agent.Close()
 			blackhole(w.t, w.wire, agentAddress, true)
 		},
-		"certificate for another name": func(w *watchtower) {
+		"certificate for another name": func(w *fakeAgents) {
 			w.agent.Use(w.world.Material(w.t, w.world.Leaf(w.t, facts.Server, "x", "hippo-a-1-0.hippo-pods.zoo.svc"), nil))
 		},
-		"certificate of another authority": func(w *watchtower) {
+		"certificate of another authority": func(w *fakeAgents) {
 			other := agenttest.NewAuthorities(w.t, hippo.Name, time.Now())
 			w.agent.Use(other.Material(w.t, other.Leaf(w.t, facts.Server, "x", podHost), nil))
 		},
-		"client certificate": func(w *watchtower) {
+		"client certificate": func(w *fakeAgents) {
 			leaf, err := w.world[facts.Server].Issue(pki.LeafRequest{CommonName: "x", DNSNames: []string{podHost}, Usage: pki.ClientAuth,
 				NotBefore: time.Now(), NotAfter: time.Now().Add(time.Hour)})
 			if err != nil {
@@ -247,18 +247,18 @@ func TestAReportThatCannotBeTrustedIsUnknown(t *testing.T) {
 			}
 			w.agent.Use(w.world.Material(w.t, leaf, nil))
 		},
-		"the caller refused": func(w *watchtower) { w.caller = identityOf(w.t, w.world, agentapi.ReplicationIdentity, "r2") },
-		"an error":           func(w *watchtower) { w.agent.AnswerWith(http.StatusInternalServerError) },
-		"another pod's":      func(w *watchtower) { w.agent.Say(func(r *agentapi.Report) { r.Pod = "hippo-a-1-0" }) },
-		"too long": func(w *watchtower) {
+		"the caller refused": func(w *fakeAgents) { w.caller = identityOf(w.t, w.world, agentapi.ReplicationIdentity, "r2") },
+		"an error":           func(w *fakeAgents) { w.agent.AnswerWith(http.StatusInternalServerError) },
+		"another pod's":      func(w *fakeAgents) { w.agent.Say(func(r *agentapi.Report) { r.Pod = "hippo-a-1-0" }) },
+		"too long": func(w *fakeAgents) {
 			w.agent.Say(func(r *agentapi.Report) { r.Active = strings.Repeat("a", maxReportLength) })
 		},
-		"expired": func(*watchtower) { time.Sleep(100 * time.Hour) },
+		"expired": func(*fakeAgents) { time.Sleep(100 * time.Hour) },
 	}
 	for name, how := range cases {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				w := newWatchtower(t)
+				w := newFakeAgents(t)
 				w.serve()
 				how(w)
 				w.watch()
@@ -267,7 +267,7 @@ func TestAReportThatCannotBeTrustedIsUnknown(t *testing.T) {
 				if report := w.agents.Report(theKey); report != nil {
 					t.Errorf("report = %+v, want it unknown", report)
 				}
-				if w.told() != 0 {
+				if w.reported() != 0 {
 					t.Error("it was unknown before, and is no news")
 				}
 			})
@@ -277,7 +277,7 @@ func TestAReportThatCannotBeTrustedIsUnknown(t *testing.T) {
 
 func TestTheNextQuestionIsAskedWithTheRenewedIdentity(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		w := newWatchtower(t)
+		w := newFakeAgents(t)
 		w.serve()
 		w.watch()
 		w.caller = identityOf(t, w.world, agentapi.OperatorIdentity, "r2")
@@ -293,7 +293,7 @@ func TestTheNextQuestionIsAskedWithTheRenewedIdentity(t *testing.T) {
 
 func TestARenewedIdentityEndsThePauseAfterARefusal(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		w := newWatchtower(t)
+		w := newFakeAgents(t)
 		w.serve()
 		good := w.caller
 		w.caller = identityOf(t, w.world, agentapi.ReplicationIdentity, "r1")
@@ -306,8 +306,8 @@ func TestARenewedIdentityEndsThePauseAfterARefusal(t *testing.T) {
 			t.Error("the pause went on with a good identity at hand")
 		}
 		w.watch() // with the same: nothing to wake for
-		if w.told() != 1 {
-			t.Error("the report was not told once")
+		if w.reported() != 1 {
+			t.Error("the report was not passed on exactly once")
 		}
 	})
 }
@@ -316,7 +316,7 @@ func TestAnAgentThatAnswersWithoutWaitingIsNotAskedInATightLoop(t *testing.T) {
 	for _, status := range []int{http.StatusNotModified, http.StatusTooManyRequests} {
 		t.Run(fmt.Sprint(status), func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				w := newWatchtower(t)
+				w := newFakeAgents(t)
 				w.serve()
 				w.watch()
 				w.agent.AnswerWith(status)
@@ -334,7 +334,7 @@ func TestAnAgentThatAnswersWithoutWaitingIsNotAskedInATightLoop(t *testing.T) {
 
 func TestWhoIsNotFollowedAnyMoreCostsNothing(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		w := newWatchtower(t)
+		w := newFakeAgents(t)
 		w.serve()
 		w.watch()
 		other := types.NamespacedName{Namespace: "zoo", Name: "rhino"}
@@ -346,7 +346,7 @@ func TestWhoIsNotFollowedAnyMoreCostsNothing(t *testing.T) {
 		if w.agents.Report(theKey) == nil {
 			t.Fatal("it was to be kept")
 		}
-		w.told()
+		w.reported()
 		w.agents.KeepOnly(hippo, nil)
 		dials := w.wire.Dialed()
 		time.Sleep(10 * time.Minute)
@@ -354,8 +354,8 @@ func TestWhoIsNotFollowedAnyMoreCostsNothing(t *testing.T) {
 		if n := w.wire.Dialed() - dials; n > 0 {
 			t.Errorf("it is followed no more, and was dialed %d times", n)
 		}
-		if w.agents.Report(theKey) != nil || w.told() != 0 {
-			t.Error("it is followed no more, and still tells")
+		if w.agents.Report(theKey) != nil || w.reported() != 0 {
+			t.Error("it is followed no more, and reports are still passed on")
 		}
 		w.watch()
 		if w.agents.Report(theKey) == nil {
@@ -366,20 +366,20 @@ func TestWhoIsNotFollowedAnyMoreCostsNothing(t *testing.T) {
 
 func TestFollowingEndsWithTheOperator(t *testing.T) {
 	bubble(t, func(t *testing.T) { // which fails when a goroutine is left
-		w := newWatchtower(t)
+		w := newFakeAgents(t)
 		w.serve()
 		w.watch()
 		w.stop()
 		synctest.Wait()
-		if w.told() != 1 {
-			t.Error("the end of the operator was told as news")
+		if w.reported() != 1 {
+			t.Error("the end of the operator was passed on as a report")
 		}
 	})
 }
 
 func TestWithoutAnIdentityNobodyIsAsked(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		w := newWatchtower(t)
+		w := newFakeAgents(t)
 		w.serve()
 		w.caller = nil
 		w.watch()
@@ -392,17 +392,17 @@ func TestWithoutAnIdentityNobodyIsAsked(t *testing.T) {
 
 func TestAnObservationWaitsForFirstReportsAndNotForLong(t *testing.T) {
 	cases := map[string]struct {
-		how  func(w *watchtower)
+		how  func(w *fakeAgents)
 		want time.Duration
 	}{
-		"there":       {func(w *watchtower) { w.serve() }, 0},
-		"not there":   {func(*watchtower) {}, 0},
-		"says nought": {func(w *watchtower) { blackhole(w.t, w.wire, agentAddress, true) }, firstReportTime},
+		"there":       {func(w *fakeAgents) { w.serve() }, 0},
+		"not there":   {func(*fakeAgents) {}, 0},
+		"says nought": {func(w *fakeAgents) { blackhole(w.t, w.wire, agentAddress, true) }, firstReportTime},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				w := newWatchtower(t)
+				w := newFakeAgents(t)
 				c.how(w)
 				w.agents.Watch(theKey, w.target())
 				for _, want := range []time.Duration{c.want, 0} {
@@ -419,7 +419,7 @@ func TestAnObservationWaitsForFirstReportsAndNotForLong(t *testing.T) {
 
 func TestWaitingForAFirstReportEndsWithTheReconciliation(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		w := newWatchtower(t)
+		w := newFakeAgents(t)
 		blackhole(t, w.wire, agentAddress, false)
 		w.agents.Watch(theKey, w.target())
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -434,7 +434,7 @@ func TestWaitingForAFirstReportEndsWithTheReconciliation(t *testing.T) {
 
 func TestManyClustersAreWatchedAtOnce(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		w := newWatchtower(t)
+		w := newFakeAgents(t)
 		w.serve()
 		var wait sync.WaitGroup
 		for i := range 8 {
@@ -455,6 +455,6 @@ func TestManyClustersAreWatchedAtOnce(t *testing.T) {
 		if len(w.agents.watchers) > 0 {
 			t.Errorf("%d watchers are left", len(w.agents.watchers))
 		}
-		w.told()
+		w.reported()
 	})
 }

@@ -26,7 +26,7 @@ func (i *Identity) Server(address, serverName string, now func() time.Time) post
 		Certificates:       []tls.Certificate{i.Certificate},
 		InsecureSkipVerify: true, // VerifyConnection does it
 		VerifyConnection: func(state tls.ConnectionState) error {
-			return pki.Verify(pki.VerifyRequest{Chain: state.PeerCertificates, Anchors: i.Anchors, At: now(), Usage: pki.ServerAuth, Foreign: true})
+			return pki.Verify(pki.VerifyRequest{Chain: state.PeerCertificates, Anchors: i.Anchors, At: now(), Usage: pki.ServerAuth, Lenient: true})
 		},
 	}
 	return postgres.Server{Host: address, User: agentapi.OperatorIdentity, Database: "postgres", TLS: config}

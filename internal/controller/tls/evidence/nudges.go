@@ -42,7 +42,7 @@ func (n *Nudges) Due(cluster types.NamespacedName, pod types.UID, revision strin
 	return last.next
 }
 
-// Take counts a nudge and returns the value that makes it a change of the pod.
+// Take counts a retrigger and returns the value that makes it a change of the pod.
 func (n *Nudges) Take(pod types.UID, revision string, now time.Time) string {
 	n.mu.Lock()
 	defer n.mu.Unlock()

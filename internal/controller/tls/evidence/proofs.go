@@ -297,7 +297,7 @@ func targetOf(request Request, e Endpoint) probe.Target {
 	target := probe.Target{
 		Address:    net.JoinHostPort(request.Run.Address, strconv.Itoa(int(e.Port))),
 		ServerName: nameToVerify(request.ServerName, e), Protocol: e.Protocol,
-		Anchors: request.Identity.Anchors, At: request.Now, Foreign: e.Process(),
+		Anchors: request.Identity.Anchors, At: request.Now, Lenient: e.Process(),
 	}
 	if e.User != "" {
 		target.User, target.Database = e.User, "postgres"

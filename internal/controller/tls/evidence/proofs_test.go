@@ -340,11 +340,11 @@ func TestAProblemReadsTheSameEachTime(t *testing.T) {
 // What the agents serve is never from elsewhere.
 func TestProofsAreAsStrictAsTheEndpoint(t *testing.T) {
 	var mu sync.Mutex
-	foreign := map[probe.Protocol]bool{}
+	lenient := map[probe.Protocol]bool{}
 	p := NewProofs(func(_ context.Context, target probe.Target) (probe.Served, error) {
 		mu.Lock()
 		defer mu.Unlock()
-		foreign[target.Protocol] = target.Foreign
+		lenient[target.Protocol] = target.Lenient
 		return probe.Served{}, nil
 	})
 	p.Prove(t.Context(), Request{
@@ -352,7 +352,7 @@ func TestProofsAreAsStrictAsTheEndpoint(t *testing.T) {
 		Endpoints: []Endpoint{{Name: "agent", Protocol: probe.HTTPS}, {Name: "postgres", Protocol: probe.Postgres}, {Name: "pgbouncer", Protocol: probe.PGBouncer}},
 	})
 	want := map[probe.Protocol]bool{probe.HTTPS: false, probe.Postgres: true, probe.PGBouncer: true}
-	if diff := cmp.Diff(want, foreign); diff != "" {
+	if diff := cmp.Diff(want, lenient); diff != "" {
 		t.Errorf("verified as from elsewhere (+), want (-):\n%s", diff)
 	}
 }

@@ -9,7 +9,7 @@ import (
 	"pgtls.dev/pgtls/internal/rotation/facts"
 )
 
-// Sweeps remembers where sessions were ended. After a restart of the operator it is done once more, which harms nobody.
+// Sweeps remembers where sessions were ended. After a restart the operator ends them once more, which is harmless.
 type Sweeps struct {
 	mu   sync.Mutex
 	pods map[types.UID]swept

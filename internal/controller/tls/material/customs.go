@@ -32,7 +32,7 @@ func inspectCustoms(secret *corev1.Secret, wants []facts.LeafWant, bundles map[f
 			continue // written in another way
 		}
 		if len(details.Anchors) == 0 && len(bundles[domain]) > 0 { // a damaged bundle is a fault of its own
-			err := pki.Verify(pki.VerifyRequest{Chain: pair.Chain, Anchors: bundles[domain], At: now, Usage: Usages[domain], Foreign: true})
+			err := pki.Verify(pki.VerifyRequest{Chain: pair.Chain, Anchors: bundles[domain], At: now, Usage: Usages[domain], Lenient: true})
 			details.Problem = string(pki.ReasonOf(err))
 		}
 		customs = append(customs, details)
@@ -53,7 +53,7 @@ func CustomOf(domain facts.Domain, pair *pki.KeyPair, anchors []*x509.Certificat
 		NotBefore: details.NotBefore, NotAfter: details.NotAfter,
 	}
 	for _, a := range anchors {
-		if pki.Verify(pki.VerifyRequest{Chain: pair.Chain, Anchors: []*x509.Certificate{a}, At: now, Usage: Usages[domain], Foreign: true}) == nil {
+		if pki.Verify(pki.VerifyRequest{Chain: pair.Chain, Anchors: []*x509.Certificate{a}, At: now, Usage: Usages[domain], Lenient: true}) == nil {
 			out.Anchors = append(out.Anchors, pki.Facts(a).Fingerprint)
 		}
 	}

@@ -23,11 +23,11 @@ func GenerationNamed(cluster string, domain facts.Domain, name string) int {
 // Annotations and labels of the objects that this controller writes.
 const (
 	ActivateAnnotation     = "pgtls.dev/activate"           // on a pod: the revision to use
-	NudgeAnnotation        = "pgtls.dev/nudge"              // on a pod: any new value, so that its kubelet looks again
+	RetriggerAnnotation    = "pgtls.dev/retrigger"          // on a pod: each new value triggers its kubelet once more
 	RenewRequestAnnotation = "pgtls.dev/renew-requested-at" // on a PostgresCluster, by a user: any new value
 	AnsweredAnnotation     = "pgtls.dev/renew-answered"     // on a material Secret: the request it was issued for
 	ChangedAnnotation      = "pgtls.dev/changed-at"         // on the clients' ConfigMap: when its bundle was last written
-	RevisionAnnotation     = "pgtls.dev/revision"           // on a material Secret, for people; on the record, to tell what somebody altered
+	RevisionAnnotation     = "pgtls.dev/revision"           // on a material Secret, for people; on the record, to detect that it was altered
 	ApplicationLabel       = "pgtls.dev/application"        // on the Secret of an application's certificate: the user
 	DomainLabel            = "pgtls.dev/domain"             // on an authority's Secret
 	GenerationLabel        = "pgtls.dev/generation"         // on an authority's Secret

@@ -46,7 +46,7 @@ func customConditions(v *snapshot.Snapshot, decided plan.Plan) (conditions []met
 		c := newCondition(v, trustConditions[domain], metav1.ConditionTrue, reasonAccepted, warnings("every source is read", v.TrustFindings[domain]))
 		if refusals := refusalsIn(v.TrustFindings[domain]); len(refusals) > 0 {
 			c.Status, c.Reason = metav1.ConditionFalse, string(refusals[0].Reason)
-			c.Message = messages(refusals) + "; what was trusted before goes on being trusted"
+			c.Message = messages(refusals) + "; the previous anchors stay trusted"
 		}
 		conditions = append(conditions, c)
 	}
@@ -82,7 +82,7 @@ func customCondition(v *snapshot.Snapshot, p *snapshot.Presented, decided plan.P
 	return newCondition(v, p.Slot.Condition, metav1.ConditionTrue, reasonPresented, warnings(leaf, p.Findings))
 }
 
-// waitsFor is the reason why what was accepted is not presented by everybody, "" when it is.
+// waitsFor is the reason why some pod does not present the accepted certificate yet, "" when all do.
 func waitsFor(v *snapshot.Snapshot, p *snapshot.Presented, decided plan.Plan) string {
 	if presentedByAll(v, p) {
 		return ""
@@ -155,7 +155,7 @@ func instead(v *snapshot.Snapshot, p *snapshot.Presented) string {
 	if p.Pair == nil {
 		return ownInstead
 	}
-	return fmt.Sprintf("certificate %s, valid until %s, goes on being presented", p.Facts.Content, p.Facts.NotAfter.UTC().Format(material.TimeLayout))
+	return fmt.Sprintf("the pods keep presenting certificate %s, valid until %s", p.Facts.Content, p.Facts.NotAfter.UTC().Format(material.TimeLayout))
 }
 
 // Unwatched reports whether there is a source of whose change nothing tells the operator: one that could not be read, that is

@@ -38,7 +38,7 @@ func twinBlockers(s *snapshot.Snapshot) (blockers []plan.Blocker) {
 	for _, stored := range s.Authorities {
 		if stored.Differ {
 			blockers = append(blockers, plan.Blocker{Party: stored.Facts.Name(), Reason: twinDiffers, Domain: stored.Facts.Domain, Message: fmt.Sprintf(
-				"Secrets %s and %s hold different authorities: the one is used that the cluster's bundles hold, %s; move the other one away, and it is stored again",
+				"Secrets %s and %s hold different authorities: the operator uses the one with fingerprint %s, which the cluster's bundles hold; rename or move the other Secret, and the operator stores it again",
 				stored.Original.Name, stored.Twin.Name, stored.Facts.Certificate.Fingerprint)})
 		}
 	}

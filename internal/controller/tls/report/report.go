@@ -43,7 +43,7 @@ const (
 	reasonNoEndpoint = "NoEndpoint" // no pod runs yet
 )
 
-// PolicyInvalid blocks a cluster whose spec asks for certificates that cannot be.
+// PolicyInvalid blocks a cluster whose spec has invalid certificate settings.
 const PolicyInvalid reason.Code = reason.PolicyInvalid
 
 // Reasons of events besides those of blockers and conditions.
@@ -148,7 +148,7 @@ func condition(v *snapshot.Snapshot, decided plan.Plan) metav1.Condition {
 	case decided.State == plan.Renewing:
 		c.Reason, c.Message = reasonRenewing, "certificates are being renewed"
 	case pods == 0:
-		c.Reason, c.Message = reasonNoEndpoint, "no pod runs yet"
+		c.Reason, c.Message = reasonNoEndpoint, "no pod runs yet: see the condition Ready"
 	default:
 		c.Status, c.Reason = metav1.ConditionTrue, reasonProven
 		c.Message = "every endpoint was seen to serve its published leaf"

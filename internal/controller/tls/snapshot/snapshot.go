@@ -29,7 +29,7 @@ type Snapshot struct {
 	Material    map[string]*corev1.Secret // by party; absent when there is none
 	Ledger      *corev1.Secret            // of what was issued to applications; nil when there is none
 	Record      *corev1.Secret            // of the anchors from elsewhere; nil when there is none
-	// RecordForeign: the record's name is that of somebody else's Secret.
+	// RecordForeign: a Secret that is not this cluster's has the record's name.
 	RecordForeign bool
 
 	Foreign    []*ForeignAnchor

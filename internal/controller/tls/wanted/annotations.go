@@ -67,7 +67,7 @@ func RequestsOf(cluster *v1beta1.PostgresCluster) Requests {
 		}
 		read, known := readers[annotation]
 		if !known {
-			r.refuse(annotation, cluster.Annotations[annotation], "is asked by an annotation that the operator does not know", "one of "+strings.Join(slices.Sorted(maps.Keys(readers)), ", "))
+			r.refuse(annotation, cluster.Annotations[annotation], "is the value of an annotation that the operator does not know", "one of "+strings.Join(slices.Sorted(maps.Keys(readers)), ", "))
 			continue
 		}
 		if cluster.Annotations[annotation] == "" {

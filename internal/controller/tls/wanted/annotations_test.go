@@ -36,7 +36,7 @@ func TestAnnotationsAreReadStrictly(t *testing.T) {
 		{"pgtls.dev/retire-approved", "client-0123456789a", `"client-0123456789a" names no generation`},
 		{"pgtls.dev/adopt-approved", "0123456789ab, ba9876543210", ""},
 		{"pgtls.dev/adopt-approved", "0123456789AB", `"0123456789AB" is no content`},
-		{"pgtls.dev/tainted", "server-g1", `"server-g1" is asked by an annotation that the operator does not know`},
+		{"pgtls.dev/tainted", "server-g1", `"server-g1" is the value of an annotation that the operator does not know`},
 		{"example.org/taint", "g1", ""},
 	} {
 		cluster := tlstest.ACluster()

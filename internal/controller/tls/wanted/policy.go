@@ -65,7 +65,7 @@ func Policy(cluster *v1beta1.PostgresCluster) facts.Policy {
 	return policy
 }
 
-// windowsOf returns when what is planned may begin, nil for at any time, or in one line why that cannot be understood.
+// windowsOf returns the windows of planned steps, nil for any time, or in one line why a window is unparsable.
 func windowsOf(spec []v1beta1.MaintenanceWindow) (facts.Windows, string) {
 	if len(spec) == 0 {
 		return nil, ""

@@ -76,7 +76,7 @@ func (s Slot) Source(cluster *v1beta1.PostgresCluster) *corev1.SecretProjection 
 	return &corev1.SecretProjection{LocalObjectReference: corev1.LocalObjectReference{Name: certmanager.Name(cluster.Name, s.Issued)}}
 }
 
-// Issuer is who is to fill a slot; nil: nobody, or the user names a Secret.
+// Issuer is the cert-manager issuer of a slot; nil: there is none, or the spec names a Secret.
 func (s Slot) Issuer(cluster *v1beta1.PostgresCluster) *v1beta1.IssuerReference {
 	if s.projection(cluster) != nil || s.Kind == facts.Pooler && desired.Pooler(cluster) == nil {
 		return nil

@@ -12,7 +12,7 @@ func Adoption(cluster *v1beta1.PostgresCluster) string {
 	return cluster.Spec.TLS.Adoption
 }
 
-// tlsSpec is spec.tls with nothing missing, so that nobody has to ask for nil.
+// tlsSpec is spec.tls with nothing missing, so that no caller has to check for nil.
 type Spec struct {
 	Server v1beta1.ServerTLSSpec
 	Client v1beta1.ClientTLSSpec

@@ -12,7 +12,7 @@ import (
 )
 
 // From its first minute on, every path of a cluster is encrypted and verified from both ends.
-func bornWithTLS(s *story) {
+func initialIssuance(s *story) {
 	c := s.standing()
 	s.everyClientConnects(c)
 	s.sessionsAreEncrypted(c)

@@ -9,11 +9,11 @@ import (
 	"pgtls.dev/pgtls/internal/pki/pkitest"
 )
 
-// foreignCase is a chain from elsewhere, as people make them by hand.
-type foreignCase struct {
+// externalCase is an external chain, as openssl commands make it.
+type externalCase struct {
 	name      string
-	want      Reason   // of Verify with Foreign; "" accepts
-	tolerated []Reason // what strict verifiers refuse in it, in the order of the path; the first is what Verify says without Foreign
+	want      Reason   // of Verify with Lenient; "" accepts
+	tolerated []Reason // what strict verifiers refuse in it, in the order of the path; the first is what Verify says without Lenient
 	make      func(*testing.T) presented
 }
 
@@ -63,7 +63,7 @@ func rootAndLeaf(root, leaf []func(*signedPart)) func(*testing.T) presented {
 
 type edits = []func(*signedPart)
 
-var foreignCases = []foreignCase{
+var externalCases = []externalCase{
 	{"nothing edited", "", nil, editedIntermediate()},
 	{"by hand: openssl req -x509 and x509 -req before 3.2", "", []Reason{KeyIdentifierMissing, NotCA}, byHand},
 	{"version 1, as in PostgreSQL's documentation with openssl before 3.2", "", []Reason{KeyIdentifierMissing}, anyHost(editedLeaf(versionOne))},
@@ -183,15 +183,15 @@ func reasonsOf(errs []error) (out []Reason) {
 	return out
 }
 
-func TestVerifyForeign(t *testing.T) {
-	for _, c := range foreignCases {
+func TestVerifyLenient(t *testing.T) {
+	for _, c := range externalCases {
 		t.Run(c.name, func(t *testing.T) {
 			r, err := c.make(t).request()
 			if err != nil {
 				t.Fatal(err)
 			}
 			own := Verify(r)
-			r.Foreign = true
+			r.Lenient = true
 			wantReason(t, Verify(r), c.want)
 			if c.want != "" {
 				if own == nil {
@@ -210,9 +210,9 @@ func TestVerifyForeign(t *testing.T) {
 	}
 }
 
-// TestOwnLeafBesideForeignAnchors: what verifies pgtls's own leaves holds anchors from elsewhere too, which may lack what strict
+// TestOwnLeafBesideExternalAnchors: what verifies pgtls's own leaves holds external trust anchors too, which may lack what strict
 // verifiers demand of an issuer. One that could be taken for the issuer of the leaf is refused all the same.
-func TestOwnLeafBesideForeignAnchors(t *testing.T) {
+func TestOwnLeafBesideExternalAnchors(t *testing.T) {
 	own := newAuthority(t, "hippo server ca g1")
 	chain := newServer(t, own).Chain
 	tests := map[string]struct {
