@@ -96,6 +96,9 @@ func showMetrics(m ctrl.Manager) error {
 
 // addControllers adds both, which share nothing but the API server. ctx ends the TLS controller's connections.
 func addControllers(ctx context.Context, m ctrl.Manager, options *options, now func() time.Time) error {
+	if err := indexByCluster(ctx, m); err != nil {
+		return err
+	}
 	if err := cluster.SetupWithManager(m, cluster.Options{Settings: options.settings(), Now: now}); err != nil {
 		return err
 	}

@@ -25,6 +25,7 @@ type job struct {
 	object string // that it writes
 	step   string // in words
 	quiet  bool   // it is no news
+	makes  bool   // it can do nothing but make an object that is not there
 	do     func(context.Context) error
 }
 
@@ -42,7 +43,7 @@ func (r *Reconciler) workOf(s *snapshot.Snapshot, decided plan.Plan, requests []
 		for _, step := range steps {
 			_, quiet := step.(plan.Prove)
 			w.keys = append(w.keys, step.Key())
-			lane = append(lane, job{key: step.Key(), object: act.Object(s.Cluster.Name, step), step: step.String(), quiet: quiet,
+			lane = append(lane, job{key: step.Key(), object: act.Object(s.Cluster.Name, step), step: step.String(), quiet: quiet, makes: makes(s, step),
 				do: func(ctx context.Context) error { return round.Take(ctx, step) }})
 		}
 		return lane
@@ -81,7 +82,8 @@ func (w *work) wants(decided plan.Plan, failed facts.Failure) bool {
 	})
 }
 
-// execute does everything that can be done. It returns a write conflict, when there was one: everything is to be looked at again.
+// execute does everything that can be done. It returns a write conflict, when there was one: everything is to be looked at again. What
+// was not done as it was decided puts the cache in doubt.
 func (r *Reconciler) execute(ctx context.Context, cluster types.NamespacedName, w work) (conflict error) {
 	for _, lane := range w.lanes {
 		for _, j := range lane {
@@ -90,6 +92,7 @@ func (r *Reconciler) execute(ctx context.Context, cluster types.NamespacedName, 
 				conflict = err
 			}
 			if err != nil {
+				r.doubts.set(cluster, true)
 				break
 			}
 		}

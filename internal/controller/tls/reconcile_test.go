@@ -28,8 +28,10 @@ import (
 	"pgtls.dev/pgtls/internal/certmanager"
 	"pgtls.dev/pgtls/internal/controller/tls/evidence"
 	"pgtls.dev/pgtls/internal/controller/tls/evidence/agenttest"
+	"pgtls.dev/pgtls/internal/controller/tls/gather"
 	"pgtls.dev/pgtls/internal/controller/tls/material"
 	"pgtls.dev/pgtls/internal/controller/tls/tlstest"
+	"pgtls.dev/pgtls/internal/delivery/kube"
 	"pgtls.dev/pgtls/internal/desired"
 	"pgtls.dev/pgtls/internal/pki"
 	"pgtls.dev/pgtls/internal/postgres"
@@ -81,7 +83,11 @@ func newHouse(t *testing.T, objects ...client.Object) *house {
 		}
 	}
 	h := &house{t: t, now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), wire: agenttest.NewWire(), pods: map[string]*simPod{}}
-	base := fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(&v1beta1.PostgresCluster{}, &corev1.Pod{}, &corev1.Service{}).
+	builder := fake.NewClientBuilder()
+	for _, kind := range []client.Object{&corev1.Secret{}, &corev1.ConfigMap{}, &corev1.Pod{}, &corev1.Service{}} {
+		builder = builder.WithIndex(kind, kube.ClusterIndex, kube.LabelValue(desired.ClusterLabel))
+	}
+	base := builder.WithScheme(scheme).WithStatusSubresource(&v1beta1.PostgresCluster{}, &corev1.Pod{}, &corev1.Service{}).
 		WithIndex(&v1beta1.PostgresCluster{}, referenceIndex, referencesIn).
 		WithObjects(append(objects, append(tlstest.SomeServices(), tlstest.ACluster())...)...).Build()
 	h.client = interceptor.NewClient(base, interceptor.Funcs{
@@ -260,7 +266,7 @@ func TestANewClusterGetsAuthoritiesAndMaterialAndThenRest(t *testing.T) {
 
 func (r *Reconciler) inspectByName(t *testing.T, h *house, name string) facts.Material {
 	t.Helper()
-	v, err := h.r.gatherer.Gather(t.Context(), h.cluster())
+	v, err := h.r.gatherer.Gather(t.Context(), h.cluster(), gather.PastCache)
 	if err != nil {
 		t.Fatal(err)
 	}
