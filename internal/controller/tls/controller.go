@@ -176,7 +176,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	if err := r.report(ctx, seen, decided); err != nil {
 		return r.outcome(ctx, request.NamespacedName, 0, err)
 	}
-	return r.outcome(ctx, request.NamespacedName, r.pause(seen, decided), nil)
+	return r.outcome(ctx, request.NamespacedName, r.pause(ctx, seen, decided), nil)
 }
 
 // forget forgets a cluster that is gone. Nothing of it is held: there is nothing to let go of but what is remembered.
@@ -278,13 +278,16 @@ func refusedPolicy(s *snapshot.Snapshot, err error) plan.Plan {
 }
 
 // pause returns how long until the plan changes by itself, or a blocker, a failed step or a source is looked at again.
-func (r *Reconciler) pause(s *snapshot.Snapshot, decided plan.Plan) time.Duration {
+func (r *Reconciler) pause(ctx context.Context, s *snapshot.Snapshot, decided plan.Plan) time.Duration {
 	pause := soonest(r.retries.after(keyOf(s), waitingFor(decided)), r.retryIn(keyOf(s)))
 	if report.Unwatched(s) {
 		pause = soonest(pause, retryMax)
 	}
 	if look := r.gatherer.Proofs.Look(keyOf(s)); !look.IsZero() {
 		pause = soonest(pause, max(look.Sub(r.options.Now()), time.Millisecond))
+	}
+	if r.writes.Lags(ctx, keyOf(s), r.gatherer.Cached) { // what was deleted behind an own write would be missed
+		pause = soonest(pause, kube.CacheLag+time.Second)
 	}
 	if !decided.Wake.IsZero() {
 		pause = soonest(pause, max(decided.Wake.Sub(r.options.Now()), time.Millisecond))

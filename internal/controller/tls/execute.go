@@ -31,13 +31,14 @@ type job struct {
 
 // work is everything that is to be done now, and was not tried a moment ago.
 type work struct {
-	lanes [][]job // independent of each other: one that fails ends its own lane
-	keys  []string
+	lanes     [][]job // independent of each other: one that fails ends its own lane
+	keys      []string
+	tentative bool // it was decided on what the cache holds
 }
 
 // workOf is what a plan says, and what is to be done about Certificates and about the Secrets of authorities.
 func (r *Reconciler) workOf(s *snapshot.Snapshot, decided plan.Plan, requests []request.Step) work {
-	var w work
+	w := work{tentative: !s.PastCache}
 	round := r.executor.Begin(s)
 	planned := func(steps ...plan.Step) (lane []job) {
 		for _, step := range steps {
@@ -87,7 +88,7 @@ func (w *work) wants(decided plan.Plan, failed facts.Failure) bool {
 func (r *Reconciler) execute(ctx context.Context, cluster types.NamespacedName, w work) (conflict error) {
 	for _, lane := range w.lanes {
 		for _, j := range lane {
-			err := r.run(ctx, cluster, j)
+			err := r.run(ctx, cluster, j, w.tentative)
 			if apierrors.IsConflict(err) {
 				conflict = err
 			}
@@ -100,8 +101,8 @@ func (r *Reconciler) execute(ctx context.Context, cluster types.NamespacedName, 
 	return conflict
 }
 
-// run does one job, and remembers when it fails.
-func (r *Reconciler) run(ctx context.Context, cluster types.NamespacedName, j job) error {
+// run does one job, and remembers when it fails. What is tentative is decided again on evidence, and only then has failed.
+func (r *Reconciler) run(ctx context.Context, cluster types.NamespacedName, j job, tentative bool) error {
 	logger, level := log.FromContext(ctx), 0
 	if j.quiet {
 		level = 1
@@ -111,7 +112,7 @@ func (r *Reconciler) run(ctx context.Context, cluster types.NamespacedName, j jo
 	switch {
 	case err == nil:
 		r.failures.done(cluster, j.key)
-	case errors.Is(err, act.ErrLookAgain), apierrors.IsConflict(err):
+	case tentative, errors.Is(err, act.ErrLookAgain), apierrors.IsConflict(err):
 		logger.V(1).Info("looking again", "step", j.step, "because", err.Error())
 	default:
 		r.failures.add(cluster, j, err, r.options.Now())

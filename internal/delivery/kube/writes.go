@@ -40,9 +40,9 @@ type write struct {
 	at      time.Time
 }
 
-// cacheLag is how long a cache may lack an own write. Then the object may as well have been deleted since, in a moment in which the watch
+// CacheLag is how long a cache may lack an own write. Then the object may as well have been deleted since, in a moment in which the watch
 // was interrupted: the API server is to be asked.
-const cacheLag = 10 * time.Second
+const CacheLag = 10 * time.Second
 
 // NewWrites remembers nothing yet.
 func NewWrites(now func() time.Time) *Writes {
@@ -93,15 +93,40 @@ func (w *Writes) Forget(cluster types.NamespacedName) {
 func (w *Writes) Seen(cluster types.NamespacedName, object client.Object, gone bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	key := keyOf(object)
-	mine, known := w.clusters[cluster][key]
+	mine, known := w.clusters[cluster][keyOf(object)]
 	version, err := versionOf(object)
-	if !known || err != nil {
-		return
+	switch {
+	case !known || err != nil:
+	case object.GetUID() != mine.object.GetUID() && version < mine.version: // an earlier one of that name
+	case gone || !mine.gone && version >= mine.version || object.GetUID() != mine.object.GetUID():
+		w.drop(cluster, keyOf(object))
 	}
-	if version >= mine.version || gone && mine.gone && object.GetUID() == mine.object.GetUID() {
-		w.drop(cluster, key)
+}
+
+// Lags reports whether a cache lacks some own write to a cluster's objects. What it has is forgotten.
+func (w *Writes) Lags(ctx context.Context, cluster types.NamespacedName, cache client.Reader) bool {
+	lags := false
+	for _, object := range w.of(cluster) {
+		err := cache.Get(ctx, client.ObjectKeyFromObject(object), object)
+		if err == nil {
+			w.Seen(cluster, object, false)
+		}
+		lags = lags || err != nil // one that was deleted is missing as well: its event, or the next look, tells
 	}
+	return lags && len(w.of(cluster)) > 0
+}
+
+// of returns copies of what own writes have left of a cluster's objects.
+func (w *Writes) of(cluster types.NamespacedName) (objects []client.Object) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, mine := range w.clusters[cluster] {
+		if mine.gone {
+			continue
+		}
+		objects = append(objects, mine.object.DeepCopyObject().(client.Object))
+	}
+	return objects
 }
 
 // Latest returns the newer of a cached object and the own write to it; nil where there is none. cached is nil where the cache has none,
@@ -154,7 +179,7 @@ func (w *Writes) newer(cluster types.NamespacedName, cached client.Object, mine 
 	if cached == nil && mine.gone {
 		return nil
 	}
-	if w.now().Sub(mine.at) > cacheLag {
+	if w.now().Sub(mine.at) > CacheLag {
 		w.doubtful[cluster] = true
 	}
 	if mine.gone {
