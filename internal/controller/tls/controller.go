@@ -96,7 +96,7 @@ func newReconciler(options Options, c connections) *Reconciler {
 	return &Reconciler{
 		options: options, retries: newRetries(), failures: newFailures(), writes: writes,
 		gatherer: &gather.Gatherer{
-			Live: c.direct, Cached: c.cached, Writes: writes, Agents: c.agents, Proofs: proofs, Sweeps: sweeps, Nudges: nudges, Memory: memory,
+			Live: c.direct, Cached: c.cached, Writes: writes, Verdicts: material.NewVerdicts(), Agents: c.agents, Proofs: proofs, Sweeps: sweeps, Nudges: nudges, Memory: memory,
 			Sessions: c.sessions, Now: options.Now, ClusterDomain: options.ClusterDomain, SystemRoots: options.SystemRoots,
 		},
 		executor: &act.Executor{

@@ -2,6 +2,7 @@ package tls
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -57,8 +58,10 @@ type house struct {
 	// reading is called before each read, and may refuse it.
 	reading func(key client.ObjectKey, object client.Object) error
 
-	lags     bool     // the cache does not hold yet what was written
-	swept    []string // sessions that were ended, by pod and serial number
+	made     int
+	cache    client.Reader // in place of client
+	lags     bool          // the cache does not hold yet what was written
+	swept    []string      // sessions that were ended, by pod and serial number
 	wire     *agenttest.Wire
 	pods     map[string]*simPod // by address
 	probed   evidence.Probe     // in place of look
@@ -115,6 +118,9 @@ func newHouse(t *testing.T, objects ...client.Object) *house {
 			if obj.GetObjectKind().GroupVersionKind().Kind == certmanager.CertificateKind {
 				name = "apply Certificate" // what is made is posted
 			}
+			if h.made++; obj.GetUID() == "" {
+				obj.SetUID(types.UID(fmt.Sprintf("uid-%d", h.made))) // as an API server does
+			}
 			return h.write(name, func() error { return c.Create(ctx, obj, opts...) })
 		},
 		Update: func(ctx context.Context, c client.WithWatch, obj client.Object, opts ...client.UpdateOption) error {
@@ -153,8 +159,12 @@ func (h *house) restart() {
 	now := h.clock
 	ctx, stop := context.WithCancel(h.t.Context())
 	h.stop, h.told = stop, events.NewFakeRecorder(1000)
+	var cached client.Reader = h.client
+	if h.cache != nil {
+		cached = h.cache
+	}
 	h.r = newReconciler(Options{ClusterDomain: "cluster.local", Now: now}, connections{
-		cached: h.client, direct: h.client, recorder: h.told, dial: h.probe, end: h.endSessions,
+		cached: cached, direct: h.client, recorder: h.told, dial: h.probe, end: h.endSessions,
 		agents:   evidence.NewAgents(ctx, now, func(types.NamespacedName) {}, h.wire.Dial),
 		sessions: func(context.Context, postgres.Server) ([]postgres.Session, error) { return h.sessions, nil },
 	})

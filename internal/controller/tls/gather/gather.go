@@ -35,6 +35,8 @@ type Gatherer struct {
 	Sweeps *evidence.Sweeps
 	Nudges *evidence.Nudges
 	Memory *material.Memory
+	// Verdicts on Secrets that have not changed.
+	Verdicts *material.Verdicts
 	// Sessions asks a PostgreSQL which sessions there are.
 	Sessions SessionReader
 	Now      func() time.Time
@@ -75,6 +77,7 @@ func (g *Gatherer) Gather(ctx context.Context, cluster *v1beta1.PostgresCluster,
 			return nil, err
 		}
 	}
+	g.Verdicts.KeepOnly(client.ObjectKeyFromObject(cluster), v.secrets) // what is found by name alone is judged anew
 	if source == PastCache {
 		v.settle()
 	}
@@ -104,6 +107,7 @@ func (g *Gatherer) Forget(cluster types.NamespacedName) {
 	g.Nudges.KeepOnly(cluster, nil)
 	g.without.forget(cluster)
 	g.Writes.Forget(cluster)
+	g.Verdicts.KeepOnly(cluster, nil)
 	g.Memory.ForgetCluster(cluster)
 }
 

@@ -70,7 +70,7 @@ func gatherParties(ctx context.Context, v *look) error {
 			party.Material.State = facts.Foreign
 		default:
 			v.Material[party.Name] = secret
-			party.Material = material.InspectParty(&party, secret, v.Observed.Now)
+			party.Material = v.Verdicts.InspectParty(client.ObjectKeyFromObject(v.Cluster), &party, secret, v.Observed.Now)
 		}
 		v.Observed.Parties = append(v.Observed.Parties, party)
 	}

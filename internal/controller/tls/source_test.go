@@ -1,0 +1,126 @@
+package tls
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"pgtls.dev/pgtls/internal/controller/tls/gather"
+	"pgtls.dev/pgtls/internal/controller/tls/tlstest"
+	"pgtls.dev/pgtls/internal/delivery/kube"
+)
+
+// The cache of this house never gets to hold what the operator writes.
+func TestACacheThatLagsCausesNoSecondIssueNorEvent(t *testing.T) {
+	h := newHouse(t)
+	h.cache, h.lags = newHouse(t).client, true
+	h.restart()
+	_, first := h.reconcile()
+	want := []string{"create hippo-server-ca-g1", "create hippo-client-ca-g1", "create hippo-a-0-tls", "create hippo-operator-tls", "apply status"}
+	for _, write := range want {
+		if n := len(slices.DeleteFunc(slices.Clone(first), func(w string) bool { return w != write })); n != 1 {
+			t.Errorf("%s: %d times in %v", write, n, first)
+		}
+	}
+	h.events()
+	for range 3 {
+		if result, writes := h.reconcile(); len(writes) > 0 || result.RequeueAfter > kube.CacheLag*2 {
+			t.Errorf("the cache lags still: wrote %v, and looks again in %s", writes, result.RequeueAfter)
+		}
+	}
+	if told := h.events(); len(told) > 0 {
+		t.Errorf("told again: %v", told)
+	}
+}
+
+// pastCache notes the reads that do not come from the cache, but for those of Certificates: a fake has no generations.
+func (h *house) pastCache(reads *[]string) {
+	h.r.gatherer.Live = interceptor.NewClient(h.client.(client.WithWatch), interceptor.Funcs{
+		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
+			*reads = append(*reads, "get "+key.Name)
+			return c.Get(ctx, key, object, options...)
+		},
+	})
+}
+
+func TestWithoutPodsNothingIsReadPastTheCache(t *testing.T) {
+	h := newHouse(t)
+	var reads []string
+	h.pastCache(&reads)
+	for range 2 {
+		if h.reconcile(); len(reads) > 0 {
+			t.Errorf("there were %v", reads)
+		}
+	}
+}
+
+func TestATransitionIsDecidedOnWhatIsStored(t *testing.T) {
+	h := newHouse(t)
+	h.reconcile()
+	cluster := h.cluster()
+	cluster.Annotations = map[string]string{"pgtls.dev/rotate-authority-requested-at": "server:1"}
+	if err := h.client.Update(t.Context(), cluster); err != nil {
+		t.Fatal(err)
+	}
+	var reads []string
+	h.pastCache(&reads)
+	before := -1
+	h.around = func(write string, do func() error) error {
+		if write == "create hippo-server-ca-g2" {
+			before = len(reads)
+		}
+		return do()
+	}
+	if h.reconcile(); before < 0 {
+		t.Fatal("there was no transition: this shows nothing")
+	}
+	if before == 0 {
+		t.Error("the next generation was made on what the cache says")
+	}
+}
+
+func TestWhatBearsNoLabelIsFoundAndStaysFound(t *testing.T) {
+	h := newHouse(t)
+	h.reconcile()
+	names := []string{"hippo-server-ca-g1", "hippo-client-ca-g1-copy", instanceMaterial}
+	before := map[string]string{}
+	for _, name := range names {
+		h.damage(name, func(s *corev1.Secret) { s.Labels = nil })
+		before[name] = string(h.secret(name).UID)
+	}
+	h.restart()
+	for range 3 {
+		_, writes := h.reconcile()
+		if i := slices.IndexFunc(writes, func(w string) bool { return strings.Contains(w, "-g2") }); i >= 0 {
+			t.Errorf("the authority is taken for lost: %v", writes)
+		}
+	}
+	for _, name := range names {
+		if string(h.secret(name).UID) != before[name] {
+			t.Errorf("%s was made anew", name)
+		}
+	}
+	if _, writes := h.reconcile(); len(writes) > 0 {
+		t.Errorf("at rest there were writes: %v", writes)
+	}
+}
+
+func TestAClusterThatIsGoneIsForgotten(t *testing.T) {
+	h := newHouse(t)
+	h.reconcile()
+	if err := h.client.Delete(t.Context(), h.cluster()); err != nil {
+		t.Fatal(err)
+	}
+	h.r.writes.Forget(tlstest.Hippo)
+	for _, source := range []gather.Source{gather.FromCache, gather.PastCache} {
+		if _, err := h.r.gatherer.ReadCluster(t.Context(), tlstest.Hippo, source); !errors.Is(err, gather.ErrGone) {
+			t.Errorf("%v: %v", source, err)
+		}
+	}
+}
