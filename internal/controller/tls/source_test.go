@@ -39,6 +39,31 @@ func TestACacheThatLagsCausesNoSecondIssueNorEvent(t *testing.T) {
 	}
 }
 
+// Another operator has made everything, and the cache of this one knows of nothing.
+func TestASecondOperatorWithAnOldCacheChangesNothing(t *testing.T) {
+	h := newHouse(t)
+	h.reconcile()
+	before := map[string]string{}
+	for _, name := range append(slices.Clone(materials), "hippo-server-ca-g1", "hippo-client-ca-g1-copy") {
+		before[name] = h.secret(name).ResourceVersion
+	}
+	status := h.cluster().ResourceVersion
+	h.cache, h.lags = newHouse(t).client, true
+	h.restart()
+	_, attempts := h.reconcile()
+	if !slices.Contains(attempts, "create hippo-server-ca-g1") {
+		t.Errorf("the cache knows of everything: this shows nothing: %v", attempts)
+	}
+	for name, version := range before {
+		if h.secret(name).ResourceVersion != version {
+			t.Errorf("%s was written again", name)
+		}
+	}
+	if told := h.events(); len(told) > 0 || h.cluster().ResourceVersion != status {
+		t.Errorf("told %v, status written: %v", told, h.cluster().ResourceVersion != status)
+	}
+}
+
 // pastCache notes the reads that do not come from the cache, but for those of Certificates: a fake has no generations.
 func (h *house) pastCache(reads *[]string) {
 	h.r.gatherer.Live = interceptor.NewClient(h.client.(client.WithWatch), interceptor.Funcs{
@@ -57,6 +82,28 @@ func TestWithoutPodsNothingIsReadPastTheCache(t *testing.T) {
 		if h.reconcile(); len(reads) > 0 {
 			t.Errorf("there were %v", reads)
 		}
+	}
+}
+
+// A list without the index walks the whole namespace, so that the work for one cluster grows with its neighbours.
+func TestTheCacheIsAskedByItsIndex(t *testing.T) {
+	h := newHouse(t)
+	lists := 0
+	h.cache = interceptor.NewClient(h.client.(client.WithWatch), interceptor.Funcs{
+		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, options ...client.ListOption) error {
+			lists++
+			applied := (&client.ListOptions{}).ApplyOptions(options)
+			if applied.FieldSelector == nil {
+				t.Errorf("%T is listed by a walk of the namespace", list)
+			} else if value, exact := applied.FieldSelector.RequiresExactMatch(kube.ClusterIndex); !exact || value != tlstest.Hippo.Name {
+				t.Errorf("%T is listed by %s", list, applied.FieldSelector)
+			}
+			return c.List(ctx, list, options...)
+		},
+	})
+	h.restart()
+	if h.reconcile(); lists == 0 {
+		t.Error("nothing was listed: this shows nothing")
 	}
 }
 
