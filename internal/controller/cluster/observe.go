@@ -51,7 +51,7 @@ func observe(ctx context.Context, reader client.Reader, cluster *v1beta1.Postgre
 		configMaps   corev1.ConfigMapList
 	)
 	for _, list := range []client.ObjectList{&statefulSets, &deployments, &pods, &volumes, &secrets, &configMaps} {
-		err := reader.List(ctx, list, client.InNamespace(cluster.Namespace), client.MatchingLabels(desired.ClusterLabels(cluster.Name)))
+		err := reader.List(ctx, list, client.InNamespace(cluster.Namespace), client.MatchingFields{kube.ClusterIndex: cluster.Name})
 		if err != nil {
 			return facts{}, fmt.Errorf("listing %T: %w", list, err)
 		}

@@ -81,7 +81,13 @@ func newWorld(t *testing.T, objects ...client.Object) *world {
 	}
 	w := &world{t: t, events: events.NewFakeRecorder(1000), at: time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC), tries: map[string]int{}}
 	note := func(verb string, what any) { w.writes = append(w.writes, fmt.Sprintf("%s %T", verb, what)) }
-	w.client = fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).
+	builder := fake.NewClientBuilder()
+	for _, kind := range []client.Object{
+		&appsv1.StatefulSet{}, &appsv1.Deployment{}, &corev1.Pod{}, &corev1.PersistentVolumeClaim{}, &corev1.Secret{}, &corev1.ConfigMap{},
+	} {
+		builder = builder.WithIndex(kind, kube.ClusterIndex, kube.LabelValue(desired.ClusterLabel))
+	}
+	w.client = builder.WithScheme(scheme).WithObjects(objects...).
 		WithStatusSubresource(&v1beta1.PostgresCluster{}).
 		WithReturnManagedFields().
 		WithInterceptorFuncs(interceptor.Funcs{

@@ -8,6 +8,7 @@ import (
 
 	"pgtls.dev/pgtls/internal/controller/tls/act"
 	"pgtls.dev/pgtls/internal/controller/tls/evidence/agenttest"
+	"pgtls.dev/pgtls/internal/controller/tls/gather"
 	"pgtls.dev/pgtls/internal/controller/tls/snapshot"
 	"pgtls.dev/pgtls/internal/pki"
 	"pgtls.dev/pgtls/internal/rotation/facts"
@@ -20,7 +21,7 @@ func TestACanaryMustBeRefused(t *testing.T) { synctest.Test(t, canaries) }
 
 func canaries(t *testing.T) {
 	h, pods := hippos(t)
-	v, err := h.r.gatherer.Gather(t.Context(), h.cluster())
+	v, err := h.r.gatherer.Gather(t.Context(), h.cluster(), gather.PastCache)
 	if err != nil {
 		t.Fatal(err)
 	}

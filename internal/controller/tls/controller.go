@@ -3,6 +3,7 @@ package tls
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net"
 	"slices"
@@ -68,12 +69,13 @@ type Options struct {
 
 // Reconciler keeps the certificates of PostgresClusters.
 type Reconciler struct {
-	live     client.Reader
 	options  Options
 	gatherer *gather.Gatherer
 	executor *act.Executor
 	retries  *retries
 	failures *failures
+	writes   *kube.Writes
+	doubts   doubts
 }
 
 // connections are what a Reconciler works with.
@@ -89,14 +91,16 @@ type connections struct {
 
 func newReconciler(options Options, c connections) *Reconciler {
 	proofs, sweeps, nudges, memory := evidence.NewProofs(c.dial), evidence.NewSweeps(), evidence.NewNudges(), material.NewMemory()
+	writes := kube.NewWrites(options.Now)
+	noted := writes.Client(c.direct, clusterOf)
 	return &Reconciler{
-		live: c.direct, options: options, retries: newRetries(), failures: newFailures(),
+		options: options, retries: newRetries(), failures: newFailures(), writes: writes,
 		gatherer: &gather.Gatherer{
-			Live: c.direct, Cached: c.cached, Agents: c.agents, Proofs: proofs, Sweeps: sweeps, Nudges: nudges, Memory: memory,
+			Live: c.direct, Cached: c.cached, Writes: writes, Verdicts: material.NewVerdicts(), Agents: c.agents, Proofs: proofs, Sweeps: sweeps, Nudges: nudges, Memory: memory,
 			Sessions: c.sessions, Now: options.Now, ClusterDomain: options.ClusterDomain, SystemRoots: options.SystemRoots,
 		},
 		executor: &act.Executor{
-			Client: c.direct, Applier: newApplier(c.direct), Events: c.recorder,
+			Client: noted, Applier: newApplier(noted), Events: c.recorder,
 			Proofs: proofs, Sweeps: sweeps, Nudges: nudges, Memory: memory, EndSessions: c.end, Now: options.Now,
 		},
 	}
@@ -123,11 +127,11 @@ func SetupWithManager(ctx context.Context, mgr manager.Manager, options Options)
 	r.executor.Applier.MayWrite = kube.NewNamespaces(direct, options.Now).MayWrite
 	b := ctrl.NewControllerManagedBy(mgr).
 		Named("tls").
-		For(&v1beta1.PostgresCluster{}, builder.WithPredicates(wished())).
-		Owns(&corev1.Secret{}, builder.OnlyMetadata, builder.WithPredicates(byOthers(&r.executor.Written))).
-		Owns(&corev1.ConfigMap{}, builder.OnlyMetadata).
+		For(&v1beta1.PostgresCluster{}, builder.WithPredicates(seen(r.writes), wished())).
+		Owns(&corev1.Secret{}, builder.WithPredicates(seen(r.writes), byOthers(&r.executor.Written))).
+		Owns(&corev1.ConfigMap{}, builder.WithPredicates(seen(r.writes))).
 		Owns(&corev1.Service{}).
-		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(clusterOfPod)).
+		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(clusterOfPod), builder.WithPredicates(seen(r.writes))).
 		WatchesRawSource(source.TypedChannel(news, handler.TypedEnqueueRequestsFromMapFunc(
 			func(_ context.Context, cluster types.NamespacedName) []ctrl.Request {
 				return []ctrl.Request{{NamespacedName: cluster}}
@@ -161,27 +165,26 @@ func clusterOfPod(_ context.Context, pod client.Object) []ctrl.Request {
 
 // Reconcile gathers, decides and acts until there is nothing more to be done now, and reports.
 func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
-	// Read live: an old status would be told anew, with its events.
-	var cluster v1beta1.PostgresCluster
-	err := r.live.Get(ctx, request.NamespacedName, &cluster)
-	if client.IgnoreNotFound(err) != nil {
-		return ctrl.Result{}, fmt.Errorf("reading PostgresCluster %s: %w", request.NamespacedName, err)
-	}
-	if apierrors.IsNotFound(err) || !cluster.DeletionTimestamp.IsZero() {
-		// Nothing of it is held: there is nothing to let go of but what is remembered.
-		r.gatherer.Forget(request.NamespacedName)
-		r.failures.forget(request.NamespacedName)
-		r.retries.after(request.NamespacedName, "")
+	seen, decided, err := r.rotate(ctx, request.NamespacedName)
+	if errors.Is(err, gather.ErrGone) {
+		r.forget(request.NamespacedName)
 		return ctrl.Result{}, nil
 	}
-	seen, decided, err := r.rotate(ctx, &cluster)
 	if err != nil {
 		return r.outcome(ctx, request.NamespacedName, 0, err)
 	}
 	if err := r.report(ctx, seen, decided); err != nil {
 		return r.outcome(ctx, request.NamespacedName, 0, err)
 	}
-	return r.outcome(ctx, request.NamespacedName, r.pause(seen, decided), nil)
+	return r.outcome(ctx, request.NamespacedName, r.pause(ctx, seen, decided), nil)
+}
+
+// forget forgets a cluster that is gone. Nothing of it is held: there is nothing to let go of but what is remembered.
+func (r *Reconciler) forget(cluster types.NamespacedName) {
+	r.gatherer.Forget(cluster)
+	r.failures.forget(cluster)
+	r.retries.after(cluster, "")
+	r.doubts.set(cluster, false)
 }
 
 // outcome is what a reconciliation returns; a write conflict is no error.
@@ -194,13 +197,12 @@ func (r *Reconciler) outcome(ctx context.Context, cluster types.NamespacedName, 
 }
 
 // rotate executes plans until one has no step that is due.
-func (r *Reconciler) rotate(ctx context.Context, cluster *v1beta1.PostgresCluster) (*snapshot.Snapshot, plan.Plan, error) {
+func (r *Reconciler) rotate(ctx context.Context, cluster types.NamespacedName) (*snapshot.Snapshot, plan.Plan, error) {
 	for round := range maxRounds {
-		seen, err := r.gatherer.Gather(ctx, cluster)
-		if err != nil {
-			return nil, plan.Plan{}, err
+		seen, decided, todo, err := r.look(ctx, cluster, r.sourceFor(cluster))
+		if err == nil && !seen.PastCache && (!todo.mayTake(seen) || r.writes.Doubtful(cluster)) { // decided again on evidence, and nothing is done that only the cache says
+			seen, decided, todo, err = r.look(ctx, cluster, gather.PastCache)
 		}
-		decided, todo, err := r.decide(ctx, seen)
 		if err != nil {
 			return nil, plan.Plan{}, err
 		}
@@ -215,6 +217,23 @@ func (r *Reconciler) rotate(ctx context.Context, cluster *v1beta1.PostgresCluste
 		}
 	}
 	return nil, plan.Plan{}, nil
+}
+
+// look observes a cluster, and decides.
+func (r *Reconciler) look(ctx context.Context, name types.NamespacedName, source gather.Source) (*snapshot.Snapshot, plan.Plan, work, error) {
+	cluster, err := r.gatherer.ReadCluster(ctx, name, source)
+	if err != nil {
+		return nil, plan.Plan{}, work{}, err
+	}
+	seen, err := r.gatherer.Gather(ctx, cluster, source)
+	if err != nil {
+		return nil, plan.Plan{}, work{}, err
+	}
+	if source == gather.PastCache {
+		r.doubts.set(name, seen.Unlisted)
+	}
+	decided, todo, err := r.decide(ctx, seen)
+	return seen, decided, todo, err
 }
 
 // decide asks for a plan, and once more when it waits for what is read only on demand.
@@ -259,7 +278,7 @@ func refusedPolicy(s *snapshot.Snapshot, err error) plan.Plan {
 }
 
 // pause returns how long until the plan changes by itself, or a blocker, a failed step or a source is looked at again.
-func (r *Reconciler) pause(s *snapshot.Snapshot, decided plan.Plan) time.Duration {
+func (r *Reconciler) pause(ctx context.Context, s *snapshot.Snapshot, decided plan.Plan) time.Duration {
 	pause := soonest(r.retries.after(keyOf(s), waitingFor(decided)), r.retryIn(keyOf(s)))
 	if report.Unwatched(s) {
 		pause = soonest(pause, retryMax)
@@ -269,6 +288,9 @@ func (r *Reconciler) pause(s *snapshot.Snapshot, decided plan.Plan) time.Duratio
 	}
 	if !s.ServicesUntil.IsZero() {
 		pause = soonest(pause, max(s.ServicesUntil.Sub(r.options.Now()), time.Millisecond))
+	}
+	if r.writes.Lags(ctx, keyOf(s), r.gatherer.Cached) { // what was deleted behind an own write would be missed
+		pause = soonest(pause, kube.CacheLag+time.Second)
 	}
 	if !decided.Wake.IsZero() {
 		pause = soonest(pause, max(decided.Wake.Sub(r.options.Now()), time.Millisecond))

@@ -25,24 +25,26 @@ type job struct {
 	object string // that it writes
 	step   string // in words
 	quiet  bool   // it is no news
+	makes  bool   // it can do nothing but make an object that is not there
 	do     func(context.Context) error
 }
 
 // work is everything that is to be done now, and was not tried a moment ago.
 type work struct {
-	lanes [][]job // independent of each other: one that fails ends its own lane
-	keys  []string
+	lanes     [][]job // independent of each other: one that fails ends its own lane
+	keys      []string
+	tentative bool // it was decided on what the cache holds
 }
 
 // workOf is what a plan says, and what is to be done about Certificates and about the Secrets of authorities.
 func (r *Reconciler) workOf(s *snapshot.Snapshot, decided plan.Plan, requests []request.Step) work {
-	var w work
+	w := work{tentative: !s.PastCache}
 	round := r.executor.Begin(s)
 	planned := func(steps ...plan.Step) (lane []job) {
 		for _, step := range steps {
 			_, quiet := step.(plan.Prove)
 			w.keys = append(w.keys, step.Key())
-			lane = append(lane, job{key: step.Key(), object: act.Object(s.Cluster.Name, step), step: step.String(), quiet: quiet,
+			lane = append(lane, job{key: step.Key(), object: act.Object(s.Cluster.Name, step), step: step.String(), quiet: quiet, makes: makes(s, step),
 				do: func(ctx context.Context) error { return round.Take(ctx, step) }})
 		}
 		return lane
@@ -81,15 +83,17 @@ func (w *work) wants(decided plan.Plan, failed facts.Failure) bool {
 	})
 }
 
-// execute does everything that can be done. It returns a write conflict, when there was one: everything is to be looked at again.
+// execute does everything that can be done. It returns a write conflict, when there was one: everything is to be looked at again. What
+// was not done as it was decided puts the cache in doubt.
 func (r *Reconciler) execute(ctx context.Context, cluster types.NamespacedName, w work) (conflict error) {
 	for _, lane := range w.lanes {
 		for _, j := range lane {
-			err := r.run(ctx, cluster, j)
+			err := r.run(ctx, cluster, j, w.tentative)
 			if apierrors.IsConflict(err) {
 				conflict = err
 			}
 			if err != nil {
+				r.doubts.set(cluster, true)
 				break
 			}
 		}
@@ -97,8 +101,8 @@ func (r *Reconciler) execute(ctx context.Context, cluster types.NamespacedName, 
 	return conflict
 }
 
-// run does one job, and remembers when it fails.
-func (r *Reconciler) run(ctx context.Context, cluster types.NamespacedName, j job) error {
+// run does one job, and remembers when it fails. What is tentative is decided again on evidence, and only then has failed.
+func (r *Reconciler) run(ctx context.Context, cluster types.NamespacedName, j job, tentative bool) error {
 	logger, level := log.FromContext(ctx), 0
 	if j.quiet {
 		level = 1
@@ -108,7 +112,7 @@ func (r *Reconciler) run(ctx context.Context, cluster types.NamespacedName, j jo
 	switch {
 	case err == nil:
 		r.failures.done(cluster, j.key)
-	case errors.Is(err, act.ErrLookAgain), apierrors.IsConflict(err):
+	case tentative, errors.Is(err, act.ErrLookAgain), apierrors.IsConflict(err):
 		logger.V(1).Info("looking again", "step", j.step, "because", err.Error())
 	default:
 		r.failures.add(cluster, j, err, r.options.Now())

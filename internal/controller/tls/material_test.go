@@ -3,6 +3,7 @@ package tls
 import (
 	"testing"
 
+	"pgtls.dev/pgtls/internal/controller/tls/gather"
 	"pgtls.dev/pgtls/internal/rotation/facts"
 )
 
@@ -17,7 +18,7 @@ func TestAGenerationInUseIsKnownFromMaterialThatNobodyWantsAnyMore(t *testing.T)
 	for _, name := range []string{"hippo-a-0-tls", "hippo-a-1-tls", "hippo-operator-tls"} {
 		h.delete(h.secret(name))
 	}
-	v, err := h.r.gatherer.Gather(t.Context(), h.cluster())
+	v, err := h.r.gatherer.Gather(t.Context(), h.cluster(), gather.PastCache)
 	if err != nil {
 		t.Fatal(err)
 	}

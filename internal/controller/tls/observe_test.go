@@ -9,6 +9,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"pgtls.dev/pgtls/internal/agentapi"
+	"pgtls.dev/pgtls/internal/controller/tls/gather"
 	"pgtls.dev/pgtls/internal/controller/tls/snapshot"
 	"pgtls.dev/pgtls/internal/controller/tls/tlstest"
 	"pgtls.dev/pgtls/internal/desired"
@@ -34,7 +35,7 @@ func TestAnIdentityIsNothingUntilItCanBeUsed(t *testing.T) {
 			h := newFixture(t)
 			h.reconcile()
 			observe := func() *snapshot.Snapshot {
-				v, err := h.r.gatherer.Gather(t.Context(), h.cluster())
+				v, err := h.r.gatherer.Gather(t.Context(), h.cluster(), gather.PastCache)
 				if err != nil {
 					t.Fatal(err)
 				}

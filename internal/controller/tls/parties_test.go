@@ -77,7 +77,7 @@ func TestAWakeInThePastIsAtOnce(t *testing.T) {
 		"due before that":  {plan.Plan{Blockers: blockers, Wake: h.now.Add(time.Second / 2)}, time.Second / 2},
 	} {
 		h.r.retries = newRetries()
-		if got := h.r.pause(&snapshot.Snapshot{Cluster: tlstest.ACluster()}, c.plan); got != c.want {
+		if got := h.r.pause(t.Context(), &snapshot.Snapshot{Cluster: tlstest.ACluster()}, c.plan); got != c.want {
 			t.Errorf("%s: %s, want %s", name, got, c.want)
 		}
 	}

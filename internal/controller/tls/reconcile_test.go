@@ -2,6 +2,7 @@ package tls
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -28,8 +29,10 @@ import (
 	"pgtls.dev/pgtls/internal/certmanager"
 	"pgtls.dev/pgtls/internal/controller/tls/evidence"
 	"pgtls.dev/pgtls/internal/controller/tls/evidence/agenttest"
+	"pgtls.dev/pgtls/internal/controller/tls/gather"
 	"pgtls.dev/pgtls/internal/controller/tls/material"
 	"pgtls.dev/pgtls/internal/controller/tls/tlstest"
+	"pgtls.dev/pgtls/internal/delivery/kube"
 	"pgtls.dev/pgtls/internal/desired"
 	"pgtls.dev/pgtls/internal/pki"
 	"pgtls.dev/pgtls/internal/postgres"
@@ -55,7 +58,10 @@ type fixture struct {
 	// reading is called before each read, and may refuse it.
 	reading func(key client.ObjectKey, object client.Object) error
 
-	swept    []string // sessions that were ended, by pod and serial number
+	made     int
+	cache    client.Reader // in place of client
+	lags     bool          // the cache does not hold yet what was written
+	swept    []string      // sessions that were ended, by pod and serial number
 	wire     *agenttest.Wire
 	pods     map[string]*simPod // by address
 	probed   evidence.Probe     // in place of look
@@ -81,7 +87,11 @@ func newFixture(t *testing.T, objects ...client.Object) *fixture {
 		}
 	}
 	h := &fixture{t: t, now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), wire: agenttest.NewWire(), pods: map[string]*simPod{}}
-	base := fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(&v1beta1.PostgresCluster{}, &corev1.Pod{}, &corev1.Service{}).
+	builder := fake.NewClientBuilder()
+	for _, kind := range []client.Object{&corev1.Secret{}, &corev1.ConfigMap{}, &corev1.Pod{}, &corev1.Service{}} {
+		builder = builder.WithIndex(kind, kube.ClusterIndex, kube.LabelValue(desired.ClusterLabel))
+	}
+	base := builder.WithScheme(scheme).WithStatusSubresource(&v1beta1.PostgresCluster{}, &corev1.Pod{}, &corev1.Service{}).
 		WithIndex(&v1beta1.PostgresCluster{}, referenceIndex, referencesIn).
 		WithObjects(append(objects, append(tlstest.SomeServices(), tlstest.ACluster())...)...).Build()
 	h.client = interceptor.NewClient(base, interceptor.Funcs{
@@ -107,6 +117,9 @@ func newFixture(t *testing.T, objects ...client.Object) *fixture {
 			name := "create " + obj.GetName()
 			if obj.GetObjectKind().GroupVersionKind().Kind == certmanager.CertificateKind {
 				name = "apply Certificate" // what is made is posted
+			}
+			if h.made++; obj.GetUID() == "" {
+				obj.SetUID(types.UID(fmt.Sprintf("uid-%d", h.made))) // as an API server does
 			}
 			return h.write(name, func() error { return c.Create(ctx, obj, opts...) })
 		},
@@ -146,8 +159,12 @@ func (h *fixture) restart() {
 	now := h.clock
 	ctx, stop := context.WithCancel(h.t.Context())
 	h.stop, h.told = stop, events.NewFakeRecorder(1000)
+	var cached client.Reader = h.client
+	if h.cache != nil {
+		cached = h.cache
+	}
 	h.r = newReconciler(Options{ClusterDomain: "cluster.local", Now: now}, connections{
-		cached: h.client, direct: h.client, recorder: h.told, dial: h.probe, end: h.endSessions,
+		cached: cached, direct: h.client, recorder: h.told, dial: h.probe, end: h.endSessions,
 		agents:   evidence.NewAgents(ctx, now, func(types.NamespacedName) {}, h.wire.Dial),
 		sessions: func(context.Context, postgres.Server) ([]postgres.Session, error) { return h.sessions, nil },
 	})
@@ -191,6 +208,9 @@ func (h *fixture) events() []string {
 func (h *fixture) reconcile() (ctrl.Result, []string) {
 	h.t.Helper()
 	h.writes = nil
+	if !h.lags {
+		h.r.writes.Forget(tlstest.Hippo) // the watch has told of everything
+	}
 	result, err := h.r.Reconcile(h.t.Context(), ctrl.Request{NamespacedName: tlstest.Hippo})
 	if err != nil {
 		h.t.Fatalf("reconciling: %v", err)
@@ -260,7 +280,7 @@ func TestANewClusterGetsAuthoritiesAndMaterialAndThenRest(t *testing.T) {
 
 func (r *Reconciler) inspectByName(t *testing.T, h *fixture, name string) facts.Material {
 	t.Helper()
-	v, err := h.r.gatherer.Gather(t.Context(), h.cluster())
+	v, err := h.r.gatherer.Gather(t.Context(), h.cluster(), gather.PastCache)
 	if err != nil {
 		t.Fatal(err)
 	}

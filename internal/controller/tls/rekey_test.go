@@ -18,6 +18,7 @@ import (
 
 	"pgtls.dev/pgtls/api/v1beta1"
 	"pgtls.dev/pgtls/internal/agentapi"
+	"pgtls.dev/pgtls/internal/controller/tls/gather"
 	"pgtls.dev/pgtls/internal/controller/tls/material"
 	"pgtls.dev/pgtls/internal/controller/tls/snapshot"
 	"pgtls.dev/pgtls/internal/controller/tls/tlstest"
@@ -252,7 +253,7 @@ func TestALostAuthorityIsTrustedUntilItIsDropped(t *testing.T) {
 			return *crashed
 		}
 		h.lose("hippo-server-ca-g1")
-		v, err := h.r.gatherer.Gather(t.Context(), h.cluster())
+		v, err := h.r.gatherer.Gather(t.Context(), h.cluster(), gather.PastCache)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -311,7 +312,7 @@ func (h *fixture) stale(s *snapshot.Snapshot, step plan.Step) error {
 // Two operators that decide on different facts: what the first one wrote, the second one does not overwrite.
 func TestAStalledOperatorWritesNothingOld(t *testing.T) {
 	h := aRekey(t, "server")
-	before, err := h.r.gatherer.Gather(t.Context(), h.cluster())
+	before, err := h.r.gatherer.Gather(t.Context(), h.cluster(), gather.PastCache)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -326,7 +327,7 @@ func TestAStalledOperatorWritesNothingOld(t *testing.T) {
 	if h.public() != bundle {
 		t.Error("the old bundle was written")
 	}
-	late, err := h.r.gatherer.Gather(t.Context(), h.cluster())
+	late, err := h.r.gatherer.Gather(t.Context(), h.cluster(), gather.PastCache)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -26,8 +26,9 @@ type Namespaces struct {
 	live client.Reader
 	now  func() time.Time
 
-	mu   sync.Mutex
-	seen map[string]namespaceState
+	mu      sync.Mutex
+	seen    map[string]namespaceState
+	reading map[string]*sync.Mutex
 }
 
 type namespaceState struct {
@@ -37,13 +38,19 @@ type namespaceState struct {
 
 // NewNamespaces reads past the cache.
 func NewNamespaces(live client.Reader, now func() time.Time) *Namespaces {
-	return &Namespaces{live: live, now: now, seen: map[string]namespaceState{}}
+	return &Namespaces{live: live, now: now, seen: map[string]namespaceState{}, reading: map[string]*sync.Mutex{}}
 }
 
 // MayWrite returns ErrNamespaceTerminating for a namespace that is being deleted. Where the operator's role does not allow it to read
 // namespaces, the API server's own answer to a write has to do.
 func (n *Namespaces) MayWrite(ctx context.Context, name string) error {
 	state, known := n.remembered(name)
+	if !known {
+		reading := n.readingOf(name) // by one, and not by each of the clusters that have something to write
+		reading.Lock()
+		defer reading.Unlock()
+		state, known = n.remembered(name)
+	}
 	if !known {
 		var err error
 		if state, err = n.read(ctx, name); err != nil {
@@ -61,6 +68,15 @@ func (n *Namespaces) remembered(name string) (namespaceState, bool) {
 	defer n.mu.Unlock()
 	state, known := n.seen[name]
 	return state, known && n.now().Sub(state.at) < namespaceFresh
+}
+
+func (n *Namespaces) readingOf(name string) *sync.Mutex {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.reading[name] == nil {
+		n.reading[name] = &sync.Mutex{}
+	}
+	return n.reading[name]
 }
 
 func (n *Namespaces) read(ctx context.Context, name string) (namespaceState, error) {

@@ -86,7 +86,7 @@ func settle(v *look, s *snapshot.StoredAuthority, bundled *x509.Certificate) {
 			refuse(s, reason.AuthorityForeign, kube.Judge(secret, v.Claimant()).Message("Secret "+secret.Name)+finalizersOf(secret))
 			return
 		}
-		if _, err := pki.ParseAuthority(secret.Data[material.AuthorityCertificate], secret.Data[material.AuthorityKey]); err != nil {
+		if _, err := v.Verdicts.ParseAuthority(client.ObjectKeyFromObject(v.Cluster), secret); err != nil {
 			refuse(s, reason.AuthorityUnreadable, fmt.Sprintf("Secret %s holds no usable authority (%s): restore it from a backup", secret.Name, err))
 			continue
 		}

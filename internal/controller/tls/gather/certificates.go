@@ -26,8 +26,8 @@ import (
 // and no error: nothing else waits for cert-manager, or for the webhook before it.
 func gatherCertificates(ctx context.Context, v *look) error {
 	wanted := slices.ContainsFunc(wanted.Slots(), func(s wanted.Slot) bool { return s.Issuer(v.Cluster) != nil })
-	if !wanted && v.without.has(v.Cluster) {
-		return nil
+	if !wanted && (v.Cluster.Generation == 1 || v.without.has(v.Cluster)) {
+		return nil // the first spec names no issuer, so that none was ever named
 	}
 	var list unstructured.UnstructuredList
 	list.SetGroupVersionKind(certmanager.CertificateGVK.GroupVersion().WithKind(certmanager.CertificateKind + "List"))
@@ -44,7 +44,7 @@ func gatherCertificates(ctx context.Context, v *look) error {
 			v.Certificates.Owned = append(v.Certificates.Owned, list.Items[i])
 		}
 	}
-	if err == nil && !wanted && len(v.Certificates.Owned) == 0 {
+	if (err == nil || v.Certificates.Unavailable) && !wanted && len(v.Certificates.Owned) == 0 {
 		v.without.note(v.Cluster)
 	}
 	slices.SortFunc(v.Certificates.Owned, func(a, b unstructured.Unstructured) int { return strings.Compare(a.GetName(), b.GetName()) })

@@ -20,6 +20,7 @@ import (
 	"pgtls.dev/pgtls/internal/controller/tls/snapshot"
 	"pgtls.dev/pgtls/internal/controller/tls/wanted"
 	"pgtls.dev/pgtls/internal/custom"
+	"pgtls.dev/pgtls/internal/delivery/kube"
 	"pgtls.dev/pgtls/internal/desired"
 	"pgtls.dev/pgtls/internal/rotation/facts"
 )
@@ -27,12 +28,15 @@ import (
 // Gatherer observes clusters.
 type Gatherer struct {
 	Live   client.Reader // past every cache
-	Cached client.Reader // for Services, which others write
+	Cached client.Reader // with kube.ClusterIndex
+	Writes *kube.Writes  // that the cache may lack
 	Agents *evidence.Agents
 	Proofs *evidence.Proofs
 	Sweeps *evidence.Sweeps
 	Nudges *evidence.Nudges
 	Memory *material.Memory
+	// Verdicts on Secrets that have not changed.
+	Verdicts *material.Verdicts
 	// Sessions asks a PostgreSQL which sessions there are.
 	Sessions SessionReader
 	Now      func() time.Time
@@ -49,17 +53,19 @@ type Gatherer struct {
 type look struct {
 	*Gatherer
 	*snapshot.Snapshot
+	source  Source
+	pods    []corev1.Pod        // that bear the cluster's labels
+	config  *corev1.ConfigMap   // that clients read, when it bears them
 	secrets []corev1.Secret     // that bear the cluster's labels
 	held    map[string]bool     // material that some pod mounts
 	public  []*x509.Certificate // that the clients' ConfigMap holds
 }
 
-// Gather reads everything. What this controller writes is read live, so that
-// what was written a moment ago is seen and not written again; Services, which
-// others write, come from the cache.
-func (g *Gatherer) Gather(ctx context.Context, cluster *v1beta1.PostgresCluster) (*snapshot.Snapshot, error) {
-	v := &look{Gatherer: g, held: map[string]bool{}, Snapshot: &snapshot.Snapshot{
-		Cluster: cluster, Policy: wanted.Policy(cluster),
+// Gather reads everything from one source, but for Services, which come from the cache, and for what the spec names, which is not in it.
+// Own writes are seen in either, so that what was written a moment ago is not written again.
+func (g *Gatherer) Gather(ctx context.Context, cluster *v1beta1.PostgresCluster, source Source) (*snapshot.Snapshot, error) {
+	v := &look{Gatherer: g, source: source, held: map[string]bool{}, Snapshot: &snapshot.Snapshot{
+		Cluster: cluster, Policy: wanted.Policy(cluster), PastCache: source == PastCache,
 		Material: map[string]*corev1.Secret{}, Pods: map[string]*corev1.Pod{}, Endpoints: map[string][]evidence.Endpoint{},
 		Handshakes: map[string]evidence.Proof{}, Reports: map[string]*agentapi.Report{}, Known: map[string]*x509.Certificate{}, Unowned: map[facts.Object]client.Object{}, TrustFindings: map[facts.Domain][]custom.Finding{},
 	}}
@@ -72,7 +78,26 @@ func (g *Gatherer) Gather(ctx context.Context, cluster *v1beta1.PostgresCluster)
 			return nil, err
 		}
 	}
+	g.Verdicts.KeepOnly(client.ObjectKeyFromObject(cluster), v.secrets) // what is found by name alone is judged anew
+	if source == PastCache {
+		v.settle()
+	}
 	return v.Snapshot, nil
+}
+
+// settle says what the cache has to come to hold.
+func (v *look) settle() {
+	live := []client.Object{v.Cluster}
+	for i := range v.secrets {
+		live = append(live, &v.secrets[i])
+	}
+	for i := range v.pods {
+		live = append(live, &v.pods[i])
+	}
+	if v.config != nil {
+		live = append(live, v.config)
+	}
+	v.Writes.Settle(client.ObjectKeyFromObject(v.Cluster), live...)
 }
 
 // Forget forgets what is remembered of a cluster that is gone.
@@ -83,25 +108,30 @@ func (g *Gatherer) Forget(cluster types.NamespacedName) {
 	g.Nudges.KeepOnly(cluster, nil)
 	g.without.forget(cluster)
 	g.services.forget(cluster)
+	g.Writes.Forget(cluster)
+	g.Verdicts.KeepOnly(cluster, nil)
 	g.Memory.ForgetCluster(cluster)
 }
 
 // gatherSecrets lists the Secrets that bear the cluster's labels.
 func gatherSecrets(ctx context.Context, v *look) error {
-	var secrets corev1.SecretList
-	if err := v.Live.List(ctx, &secrets, client.InNamespace(v.Cluster.Namespace),
-		client.MatchingLabels(desired.ComponentLabels(v.Cluster.Name, desired.TLSComponent))); err != nil {
+	secrets, err := v.secretsLabelled(ctx, desired.ComponentLabels(v.Cluster.Name, desired.TLSComponent))
+	if err != nil {
 		return fmt.Errorf("listing the Secrets of %s: %w", v.Cluster.Name, err)
 	}
-	v.secrets = secrets.Items
+	v.secrets = secrets
 	return nil
 }
 
-// findSecret finds a Secret by name, also when its labels were taken away; nil when there is none.
+// findSecret finds a Secret by name, past the cache also when its labels were taken away; nil when there is none. That one without
+// labels exists is noted: the cache does not know it.
 func findSecret(ctx context.Context, v *look, name string) (secret *corev1.Secret, listed bool, err error) {
 	i := slices.IndexFunc(v.secrets, func(s corev1.Secret) bool { return s.Name == name })
 	if i >= 0 {
 		return &v.secrets[i], true, nil
+	}
+	if v.source == FromCache {
+		return nil, false, nil
 	}
 	secret = &corev1.Secret{}
 	err = v.Live.Get(ctx, client.ObjectKey{Namespace: v.Cluster.Namespace, Name: name}, secret)
@@ -111,5 +141,6 @@ func findSecret(ctx context.Context, v *look, name string) (secret *corev1.Secre
 	if err != nil {
 		return nil, false, fmt.Errorf("reading Secret %s: %w", name, err)
 	}
+	v.Unlisted = true
 	return secret, false, nil
 }

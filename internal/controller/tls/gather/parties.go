@@ -16,6 +16,7 @@ import (
 
 	"pgtls.dev/pgtls/internal/controller/tls/material"
 	"pgtls.dev/pgtls/internal/controller/tls/wanted"
+	"pgtls.dev/pgtls/internal/delivery/kube"
 	"pgtls.dev/pgtls/internal/desired"
 	"pgtls.dev/pgtls/internal/rotation/facts"
 )
@@ -32,7 +33,11 @@ func gatherUnwanted(ctx context.Context, v *look) error {
 		isMaterial = !v.held[secret.Name] && secret.DeletionTimestamp.IsZero()
 		key := client.ObjectKey{Namespace: v.Cluster.Namespace, Name: holder}
 		for _, object := range []client.Object{&appsv1.StatefulSet{}, &appsv1.Deployment{}} {
-			err := v.Live.Get(ctx, key, object)
+			reader := v.Cached
+			if v.source == PastCache {
+				reader = v.Live
+			}
+			err := reader.Get(ctx, key, object)
 			if client.IgnoreNotFound(err) != nil {
 				return fmt.Errorf("looking for who uses Secret %s: %w", secret.Name, err)
 			}
@@ -52,7 +57,7 @@ func gatherUnwanted(ctx context.Context, v *look) error {
 func gatherParties(ctx context.Context, v *look) error {
 	var services corev1.ServiceList
 	if err := v.Cached.List(ctx, &services, client.InNamespace(v.Cluster.Namespace),
-		client.MatchingLabels(desired.ClusterLabels(v.Cluster.Name))); err != nil {
+		client.MatchingFields{kube.ClusterIndex: v.Cluster.Name}); err != nil {
 		return fmt.Errorf("listing the Services of %s: %w", v.Cluster.Name, err)
 	}
 	for _, party := range wanted.Parties(v.Cluster, v.ClusterDomain, services.Items) {
@@ -68,7 +73,7 @@ func gatherParties(ctx context.Context, v *look) error {
 			party.Material.State = facts.Foreign
 		default:
 			v.Material[party.Name] = secret
-			party.Material = material.InspectParty(&party, secret, v.Observed.Now)
+			party.Material = v.Verdicts.InspectParty(client.ObjectKeyFromObject(v.Cluster), &party, secret, v.Observed.Now)
 		}
 		v.Observed.Parties = append(v.Observed.Parties, party)
 	}

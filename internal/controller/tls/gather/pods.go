@@ -45,15 +45,15 @@ func endpointsOf(cluster *v1beta1.PostgresCluster, pod *corev1.Pod) []evidence.E
 
 // gatherPods lists the pods that serve, with reports and proofs.
 func gatherPods(ctx context.Context, v *look) error {
-	var pods corev1.PodList
-	if err := v.Live.List(ctx, &pods, client.InNamespace(v.Cluster.Namespace),
-		client.MatchingLabels(desired.ClusterLabels(v.Cluster.Name))); err != nil {
+	pods, err := v.podsLabelled(ctx, desired.ClusterLabels(v.Cluster.Name))
+	if err != nil {
 		return fmt.Errorf("listing the pods of %s: %w", v.Cluster.Name, err)
 	}
 	identity := v.Identity()
 	watched := map[evidence.Run]bool{}
-	for i := range pods.Items {
-		pod := &pods.Items[i]
+	v.pods, v.HasPods = pods, len(pods) > 0
+	for i := range pods {
+		pod := &pods[i]
 		v.held[partyOfPod(pod)] = true
 		if v.Party(partyOfPod(pod)) == nil || !serves(pod) {
 			continue

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"pgtls.dev/pgtls/internal/controller/tls/material"
@@ -17,14 +16,19 @@ import (
 
 // gatherPublicTrust reads the ConfigMap that clients take their bundle from.
 func gatherPublicTrust(ctx context.Context, v *look) error {
-	var config corev1.ConfigMap
-	err := v.Live.Get(ctx, client.ObjectKey{Namespace: v.Cluster.Namespace, Name: desired.CAConfigMap(v.Cluster.Name)}, &config)
+	config := corev1.ConfigMap{ObjectMeta: nameOnly(client.ObjectKey{Namespace: v.Cluster.Namespace, Name: desired.CAConfigMap(v.Cluster.Name)})}
+	found, err := v.get(ctx, client.ObjectKeyFromObject(v.Cluster), &config, v.source)
+	labelled := config.Labels[desired.ClusterLabel] == v.Cluster.Name
+	if found && labelled {
+		v.config = &config
+	}
+	v.Unlisted = v.Unlisted || found && !labelled
 	trust := &v.Observed.PublicTrust
 	switch {
-	case apierrors.IsNotFound(err):
-		trust.State = facts.Missing
 	case err != nil:
-		return fmt.Errorf("reading ConfigMap %s: %w", desired.CAConfigMap(v.Cluster.Name), err)
+		return fmt.Errorf("reading ConfigMap %s: %w", config.Name, err)
+	case !found:
+		trust.State = facts.Missing
 	case !v.belongs(configMapKind, &config):
 		trust.State = facts.Foreign
 	default:

@@ -22,6 +22,9 @@ import (
 // from, and beside them what is needed to act on the decision and to report it.
 type Snapshot struct {
 	Cluster     *v1beta1.PostgresCluster
+	PastCache   bool // read past the cache
+	Unlisted    bool // there is an object that bears none of the cluster's labels, so that no cache knows it
+	HasPods     bool // there is some pod, whatever its state
 	Policy      facts.Policy
 	Observed    facts.Observed
 	Authorities []*StoredAuthority
