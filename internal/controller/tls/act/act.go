@@ -23,13 +23,13 @@ import (
 
 // Executor takes steps.
 type Executor struct {
-	Client  client.Client
-	Applier *kube.Applier
-	Events  events.EventRecorder
-	Proofs  *evidence.Proofs
-	Sweeps  *evidence.Sweeps
-	Nudges  *evidence.Nudges
-	Memory  *material.Memory
+	Client     client.Client
+	Applier    *kube.Applier
+	Events     events.EventRecorder
+	Proofs     *evidence.Proofs
+	Sweeps     *evidence.Sweeps
+	Retriggers *evidence.Retriggers
+	Memory     *material.Memory
 	// Unstored are certificates of applications.
 	Unstored Unstored
 	// Written are the own writes.

@@ -28,7 +28,7 @@ func activate(ctx context.Context, v *round, step plan.Activate) error {
 // retrigger changes an annotation of a pod, which triggers its kubelet to deliver the revision.
 func retrigger(ctx context.Context, v *round, step plan.Retrigger) error {
 	pod := v.Pods[step.Pod]
-	_, err := v.Applier.PatchAnnotation(ctx, pod, material.RetriggerAnnotation, v.Nudges.Take(pod.UID, step.Revision, v.Now()))
+	_, err := v.Applier.PatchAnnotation(ctx, pod, material.RetriggerAnnotation, v.Retriggers.Take(pod.UID, step.Revision, v.Now()))
 	return client.IgnoreNotFound(err)
 }
 

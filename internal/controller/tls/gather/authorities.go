@@ -142,7 +142,7 @@ func refuse(s *snapshot.StoredAuthority, code reason.Code, message string) {
 }
 
 // gatherAuthorities reads the authorities. Those that are in use, or are to be
-// made, are looked for by name: a Secret without labels is in nobody's list.
+// made, are looked for by name: a list by label does not return a Secret without labels.
 func gatherAuthorities(ctx context.Context, v *look) error {
 	named := generationsNamed(v)
 	v.Observed.GenerationSeen = named.highest()

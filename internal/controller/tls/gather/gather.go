@@ -27,14 +27,14 @@ import (
 
 // Gatherer observes clusters.
 type Gatherer struct {
-	Live   client.Reader // past every cache
-	Cached client.Reader // with kube.ClusterIndex
-	Writes *kube.Writes  // that the cache may lack
-	Agents *evidence.Agents
-	Proofs *evidence.Proofs
-	Sweeps *evidence.Sweeps
-	Nudges *evidence.Nudges
-	Memory *material.Memory
+	Live       client.Reader // past every cache
+	Cached     client.Reader // with kube.ClusterIndex
+	Writes     *kube.Writes  // that the cache may lack
+	Agents     *evidence.Agents
+	Proofs     *evidence.Proofs
+	Sweeps     *evidence.Sweeps
+	Retriggers *evidence.Retriggers
+	Memory     *material.Memory
 	// Verdicts on Secrets that have not changed.
 	Verdicts *material.Verdicts
 	// Sessions asks a PostgreSQL which sessions there are.
@@ -105,7 +105,7 @@ func (g *Gatherer) Forget(cluster types.NamespacedName) {
 	g.Agents.KeepOnly(cluster, nil)
 	g.Proofs.KeepOnly(cluster, nil)
 	g.Sweeps.KeepOnly(cluster, nil)
-	g.Nudges.KeepOnly(cluster, nil)
+	g.Retriggers.KeepOnly(cluster, nil)
 	g.without.forget(cluster)
 	g.services.forget(cluster)
 	g.Writes.Forget(cluster)

@@ -37,7 +37,7 @@ func gatherApplications(v *look) {
 	slices.Sort(v.Observed.UnwantedApplications)
 }
 
-// noteCurrent enters the certificate in an application's Secret, as if the ledger held it, where it does not: somebody has
+// noteCurrent enters the certificate in an application's Secret, as if the ledger held it, where it does not: a client has
 // deleted the ledger.
 func noteCurrent(v *look, user string, secret *corev1.Secret) {
 	files := material.AsMaterial(secret).Data
@@ -74,7 +74,7 @@ func enter(v *look, entry facts.Issued) {
 	}
 }
 
-// gatherLedger reads the ledger, also when somebody took its labels away.
+// gatherLedger reads the ledger, also when its labels were removed.
 func gatherLedger(ctx context.Context, v *look) error {
 	secret, _, err := findSecret(ctx, v, desired.ClientCertificateLedger(v.Cluster.Name))
 	ledger := &v.Observed.Ledger

@@ -39,7 +39,7 @@ func generationsNamed(v *look) namedGenerations {
 			}
 			for _, anchor := range anchors {
 				details := pki.Facts(anchor)
-				if n := material.GenerationNamed(v.Cluster.Name, domain, details.Subject); n > 0 && !v.IsForeign(domain, details.Fingerprint) {
+				if n := material.GenerationNamed(v.Cluster.Name, domain, details.Subject); n > 0 && !v.IsExternal(domain, details.Fingerprint) {
 					named[domain][n] = anchor
 				}
 			}
@@ -65,7 +65,7 @@ func (n namedGenerations) highest() map[facts.Domain]int {
 
 // addLost adds the authorities whose Secret is gone or garbled and that are in use: they cannot sign, and are to be trusted
 // on until nothing uses them. That the last leaf of one was published anew does not mean that no pod serves its old one: what
-// the operator itself trusts is trusted until it is dropped. Any other certificate in a bundle is nobody's authority.
+// the operator itself trusts is trusted until it is dropped. Any other certificate in a bundle is no authority of the cluster.
 func addLost(v *look, named namedGenerations, secrets []corev1.Secret) {
 	issuers := map[string]bool{}
 	for i := range secrets {

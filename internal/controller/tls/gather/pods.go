@@ -75,7 +75,7 @@ func gatherPods(ctx context.Context, v *look) error {
 			undelivered[pod.UID] = true
 		}
 	}
-	v.Nudges.KeepOnly(client.ObjectKeyFromObject(v.Cluster), undelivered)
+	v.Retriggers.KeepOnly(client.ObjectKeyFromObject(v.Cluster), undelivered)
 	return nil
 }
 
@@ -96,7 +96,7 @@ func gatherPod(v *look, pod *corev1.Pod) (undelivered bool) {
 		Terminated: v.Sweeps.Of(pod.UID),
 	}
 	if undelivered = isUndelivered(report, seen.Asked); undelivered {
-		seen.RetriggerAt = v.Nudges.Due(client.ObjectKeyFromObject(v.Cluster), pod.UID, seen.Asked, v.Observed.Now)
+		seen.RetriggerAt = v.Retriggers.Due(client.ObjectKeyFromObject(v.Cluster), pod.UID, seen.Asked, v.Observed.Now)
 	}
 	party.Pods = append(party.Pods, seen)
 	v.Reports[pod.Name] = report
@@ -115,7 +115,7 @@ func isUndelivered(report *agentapi.Report, asked string) bool {
 }
 
 // inDoubt reports whether a pod was asked to use what is published and was never seen to serve it: if its
-// process is down, that may be why, and nobody else is to follow.
+// process is down, that may be why, and no other pod may follow.
 func inDoubt(v *look, pod *corev1.Pod, party *facts.Party) bool {
 	asked := pod.Annotations[material.ActivateAnnotation]
 	return asked != "" && asked == party.Material.Revision && !v.Proofs.Saw(pod.UID, asked)
@@ -150,7 +150,7 @@ func serves(pod *corev1.Pod) bool {
 }
 
 // servesNothing reports whether the process beside the agent is known to be down:
-// such a pod holds nobody up, and starts with what is installed.
+// such a pod delays no other, and starts with what is installed.
 func servesNothing(pod *corev1.Pod, report *agentapi.Report) bool {
 	up := containerReady(pod, desired.DatabaseContainer) || containerReady(pod, desired.PoolerContainer)
 	return !up && report != nil && report.Problem != nil && report.Problem.Reason == agentapi.ProcessNotReady

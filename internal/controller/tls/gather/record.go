@@ -17,8 +17,8 @@ import (
 	"pgtls.dev/pgtls/internal/rotation/facts"
 )
 
-// gatherRecord takes in what the record says. Where it is gone, or somebody has altered it, what the cluster's bundles hold
-// besides its own authorities is as good: somebody may still present what these have issued.
+// gatherRecord takes in what the record says. Where it is gone, or was altered, what the cluster's bundles hold
+// besides its own authorities is as good: a party may still present a certificate of these.
 func gatherRecord(ctx context.Context, v *look) error {
 	name := desired.TrustRecord(v.Cluster.Name)
 	readBundles(v)
@@ -38,7 +38,7 @@ func gatherRecord(ctx context.Context, v *look) error {
 		}
 		readRecord(v)
 	default:
-		v.RecordForeign = true
+		v.RecordNotOwned = true
 	}
 	return nil
 }
@@ -78,14 +78,14 @@ func readBundles(v *look) {
 }
 
 // anchorOf returns what is known of an anchor from elsewhere, and takes it in when nothing is.
-func anchorOf(v *look, domain facts.Domain, certificate *x509.Certificate) *snapshot.ForeignAnchor {
+func anchorOf(v *look, domain facts.Domain, certificate *x509.Certificate) *snapshot.ExternalAnchor {
 	details := pki.Facts(certificate)
 	for _, known := range v.Foreign {
 		if known.Facts.Domain == domain && known.Facts.Fingerprint == details.Fingerprint {
 			return known
 		}
 	}
-	anchor := &snapshot.ForeignAnchor{Certificate: certificate, Facts: facts.Anchor{
+	anchor := &snapshot.ExternalAnchor{Certificate: certificate, Facts: facts.Anchor{
 		Domain: domain, Fingerprint: details.Fingerprint, Subject: details.Subject, NotAfter: details.NotAfter,
 	}}
 	v.Foreign = append(v.Foreign, anchor)
@@ -94,12 +94,12 @@ func anchorOf(v *look, domain facts.Domain, certificate *x509.Certificate) *snap
 
 // foreignFacts are the facts of all of them, sorted.
 func foreignFacts(v *look) (details []facts.Anchor) {
-	slices.SortFunc(v.Foreign, func(a, b *snapshot.ForeignAnchor) int {
+	slices.SortFunc(v.Foreign, func(a, b *snapshot.ExternalAnchor) int {
 		return strings.Compare(material.RecordKey(a.Facts.Domain, a.Facts.Fingerprint), material.RecordKey(b.Facts.Domain, b.Facts.Fingerprint))
 	})
 	for _, a := range v.Foreign {
-		a.Facts.Admitted = a.Facts.Admitted || a.Bundled && (!a.Facts.Wanted || v.RecordForeign) // what is wanted is noted anew
-		a.Facts.Held = a.Facts.Held || v.RecordForeign                                           // nothing can be noted
+		a.Facts.Admitted = a.Facts.Admitted || a.Bundled && (!a.Facts.Wanted || v.RecordNotOwned) // what is wanted is noted anew
+		a.Facts.Held = a.Facts.Held || v.RecordNotOwned                                           // nothing can be noted
 		details = append(details, a.Facts)
 	}
 	return details

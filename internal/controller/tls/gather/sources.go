@@ -223,7 +223,7 @@ func presents(v *look, party *facts.Party, domain facts.Domain) (*pki.KeyPair, [
 			return nil, nil
 		}
 		var anchors []*x509.Certificate
-		for _, a := range v.ForeignAnchors(domain) {
+		for _, a := range v.ExternalAnchors(domain) {
 			if slices.Contains(c.Anchors, pki.Facts(a).Fingerprint) {
 				anchors = append(anchors, a)
 			}
@@ -235,7 +235,7 @@ func presents(v *look, party *facts.Party, domain facts.Domain) (*pki.KeyPair, [
 
 // customFacts are the facts of what is to be presented. Its anchors are those of the domain to which the chain leads.
 func customFacts(v *look, s wanted.Slot, p *snapshot.Presented) *facts.Custom {
-	details := material.CustomOf(s.Domain, p.Pair, v.ForeignAnchors(s.Domain), v.Observed.Now)
+	details := material.CustomOf(s.Domain, p.Pair, v.ExternalAnchors(s.Domain), v.Observed.Now)
 	adoption := wanted.Adoption(v.Cluster)
 	details.Immediate = adoption == v1beta1.AdoptImmediate
 	details.Unapproved = adoption == v1beta1.AdoptManual && !slices.Contains(wanted.RequestsOf(v.Cluster).Adopt, details.Content)

@@ -18,7 +18,7 @@ import (
 // that was made anew under its old name is such a one, where key identifiers are missing: OpenSSL takes any anchor of the
 // issuer's name and tries no second, so that already to trust it would be an outage.
 func ambiguous(v *look, domain facts.Domain, p *snapshot.Presented) bool {
-	held := v.ForeignAnchors(domain)
+	held := v.ExternalAnchors(domain)
 	both := slices.Concat(held, p.Anchors)
 	accepts := func(anchors []*x509.Certificate, chain []*x509.Certificate) error {
 		return pki.Verify(pki.VerifyRequest{Chain: chain, Anchors: anchors, At: v.Observed.Now, Usage: material.Usages[domain], Lenient: true})
@@ -71,8 +71,8 @@ func presentedIn(v *look, domain facts.Domain) (pairs []heldPair) {
 // neither letters in upper case nor more blanks make another name. It also refuses those that cannot be noted.
 func unfit(v *look, domain facts.Domain, p *snapshot.Presented) bool {
 	for _, a := range p.Anchors {
-		if v.RecordForeign && !v.IsForeign(domain, pki.Facts(a).Fingerprint) {
-			p.Findings = append(p.Findings, custom.Finding{Reason: snapshot.RecordForeign, Severity: custom.Refuse, Message: fmt.Sprintf(
+		if v.RecordNotOwned && !v.IsExternal(domain, pki.Facts(a).Fingerprint) {
+			p.Findings = append(p.Findings, custom.Finding{Reason: snapshot.RecordNotOwned, Severity: custom.Refuse, Message: fmt.Sprintf(
 				"Secret %s exists and does not belong to this cluster, and nothing more can be noted as trusted: rename or delete it", desired.TrustRecord(v.Cluster.Name))})
 			return true
 		}
@@ -92,9 +92,9 @@ const maxForeign = pki.MaxCertificates - 10
 
 // crowded refuses anchors for which a domain's bundle has no room, because of what other sources bring or have brought.
 func crowded(v *look, domain facts.Domain, p *snapshot.Presented) bool {
-	room := maxForeign - len(v.ForeignAnchors(domain))
+	room := maxForeign - len(v.ExternalAnchors(domain))
 	for _, a := range p.Anchors {
-		if !v.IsForeign(domain, pki.Facts(a).Fingerprint) {
+		if !v.IsExternal(domain, pki.Facts(a).Fingerprint) {
 			room--
 		}
 	}

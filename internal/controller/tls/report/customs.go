@@ -167,7 +167,7 @@ func Unwatched(v *snapshot.Snapshot) bool {
 	}
 	for _, f := range findings {
 		switch f.Reason {
-		case snapshot.SourceUnreadable, snapshot.IssuerUnavailable, snapshot.AwaitingIssuer, snapshot.RecordForeign, custom.NotYetValid:
+		case snapshot.SourceUnreadable, snapshot.IssuerUnavailable, snapshot.AwaitingIssuer, snapshot.RecordNotOwned, custom.NotYetValid:
 			return true
 		default:
 		}

@@ -33,9 +33,9 @@ type Snapshot struct {
 	Ledger      *corev1.Secret            // of what was issued to applications; nil when there is none
 	Record      *corev1.Secret            // of the anchors from elsewhere; nil when there is none
 	// RecordForeign: a Secret that is not this cluster's has the record's name.
-	RecordForeign bool
+	RecordNotOwned bool
 
-	Foreign    []*ForeignAnchor
+	Foreign    []*ExternalAnchor
 	Customs    []*Presented
 	Pods       map[string]*corev1.Pod         // by name
 	Endpoints  map[string][]evidence.Endpoint // by pod
@@ -101,14 +101,14 @@ func (s *Snapshot) PublishedLists() map[string]*x509.RevocationList {
 }
 
 // IsForeign reports whether a certificate is an anchor from elsewhere.
-func (s *Snapshot) IsForeign(domain facts.Domain, fingerprint string) bool {
-	return slices.ContainsFunc(s.Foreign, func(a *ForeignAnchor) bool {
+func (s *Snapshot) IsExternal(domain facts.Domain, fingerprint string) bool {
+	return slices.ContainsFunc(s.Foreign, func(a *ExternalAnchor) bool {
 		return a.Facts.Domain == domain && a.Facts.Fingerprint == fingerprint
 	})
 }
 
 // ForeignAnchors are the certificates of a domain's anchors from elsewhere.
-func (s *Snapshot) ForeignAnchors(domain facts.Domain) (anchors []*x509.Certificate) {
+func (s *Snapshot) ExternalAnchors(domain facts.Domain) (anchors []*x509.Certificate) {
 	for _, a := range s.Foreign {
 		if a.Facts.Domain == domain {
 			anchors = append(anchors, a.Certificate)

@@ -17,7 +17,7 @@ const (
 	SourceReserved    custom.Reason = "SourceReserved"    // the operator itself writes it
 	AwaitingIssuer    custom.Reason = "AwaitingIssuer"    // cert-manager has not filled the Secret yet
 	IssuerUnavailable custom.Reason = "IssuerUnavailable" // there is no cert-manager
-	RecordForeign                   = custom.Reason(reason.ForeignSecret)
+	RecordNotOwned                  = custom.Reason(reason.ForeignSecret)
 	AnchorReserved    custom.Reason = "AnchorReserved"  // it bears the name of one of the cluster's own authorities
 	AnchorAmbiguous   custom.Reason = "AnchorAmbiguous" // beside it verifiers would refuse what another one has issued
 )
@@ -34,7 +34,7 @@ type Presented struct {
 }
 
 // ForeignAnchor is an anchor from elsewhere with its certificate.
-type ForeignAnchor struct {
+type ExternalAnchor struct {
 	Facts       facts.Anchor
 	Certificate *x509.Certificate
 	Bundled     bool // the record is gone or altered, and a bundle of the cluster holds it
