@@ -421,6 +421,11 @@ func TestAnAuthorityWithoutItsLabelsIsNotLost(t *testing.T) {
 	for _, name := range []string{"hippo-server-ca-g1", "hippo-client-ca-g1"} {
 		h.damage(name, func(s *corev1.Secret) { s.Labels = nil })
 	}
+	stripped, status := h.secret("hippo-server-ca-g1").ResourceVersion, h.cluster().ResourceVersion
+	h.reconcile() // the cache does not know them, and the API server refuses to make them anew
+	if h.secret("hippo-server-ca-g1").ResourceVersion != stripped || h.cluster().ResourceVersion != status {
+		t.Error("what was found to be there was written")
+	}
 	if _, writes := h.reconcile(); len(writes) > 0 {
 		t.Errorf("writes = %v", writes)
 	}
