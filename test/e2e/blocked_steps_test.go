@@ -80,7 +80,7 @@ func obstacles() []obstacle {
 		{name: "a Secret that is not the cluster's has the name of the next generation", raise: (*blocked).nextNameIsTaken, remove: (*blocked).freeName,
 			names: []string{"hippo-client-ca-g2"}, restore: (*blocked).clientRekeyed},
 		{name: "no Service may be created", of: "rhino", raise: (*blocked).noService, remove: (*blocked).unblock,
-			names: []string{"Service rhino-primary"}, restore: (*blocked).rhinoIsReady},
+			names: []string{"rhino-primary", "AdmissionDenied"}, restore: (*blocked).rhinoIsReady},
 		{name: "the operator's role lacks a verb", raise: (*blocked).roleLacksVerb, remove: (*blocked).unblock,
 			names: []string{"PodDisruptionBudget", "Forbidden"}, restore: (*blocked).budgetIsBack},
 	}
