@@ -100,7 +100,7 @@ func (a *Applier) create(ctx context.Context, desired *unstructured.Unstructured
 	if err := a.Permit(ctx, obj.GetNamespace()); err != nil {
 		return nil, err
 	}
-	err := a.Client.Create(ctx, desired.DeepCopy(), a.Owner)
+	err := a.Client.Create(ctx, desired.DeepCopy(), a.maker())
 	switch {
 	case err == nil:
 		return nil, nil
@@ -118,8 +118,12 @@ func (a *Applier) create(ctx context.Context, desired *unstructured.Unstructured
 	return live, getErr
 }
 
-// write applies over an object that exists. What was posted belongs to this owner as an update: it is made part of what is applied
-// first, or a field that is desired no more would stay.
+// maker is the field manager of what is posted. It is not the owner: what the owner patches besides, such as an annotation, is no part
+// of what it applies, and stays.
+func (a *Applier) maker() client.FieldOwner { return a.Owner + "-made" }
+
+// write applies over an object that exists. What was posted belongs to its maker: it is made part of what is applied first, or a field
+// that is desired no more would stay.
 func (a *Applier) write(ctx context.Context, desired *unstructured.Unstructured, obj client.Object) error {
 	if err := a.Permit(ctx, obj.GetNamespace()); err != nil {
 		return err
@@ -134,8 +138,8 @@ func (a *Applier) write(ctx context.Context, desired *unstructured.Unstructured,
 	return nil
 }
 
-// ownByApply turns this owner's fields of an object from updated ones into applied ones, as kubectl does for objects that were made
-// before server-side apply. It is one read, and one patch the first time.
+// ownByApply turns the maker's fields of an object into applied ones of this owner, as kubectl does for objects that were made before
+// server-side apply. It is one read, and one patch the first time.
 func (a *Applier) ownByApply(ctx context.Context, obj client.Object) error {
 	reader := a.Live
 	if reader == nil {
@@ -149,7 +153,7 @@ func (a *Applier) ownByApply(ctx context.Context, obj client.Object) error {
 	if err != nil {
 		return err
 	}
-	patch, err := csaupgrade.UpgradeManagedFieldsPatch(live, sets.New(string(a.Owner)), string(a.Owner))
+	patch, err := csaupgrade.UpgradeManagedFieldsPatch(live, sets.New(string(a.maker())), string(a.Owner))
 	if err != nil {
 		return failed("reading the record of fields of", object, err)
 	}
