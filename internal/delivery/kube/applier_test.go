@@ -191,7 +191,7 @@ func TestAPatchedAnnotationOutlivesApplies(t *testing.T) {
 			t.Errorf("with %s: %v %v", value, live.Annotations, live.Data)
 		}
 	}
-	if want := 3; len(w.writes) != want {
+	if want := 4; len(w.writes) != want {
 		t.Errorf("writes: %v, want %d", w.writes, want)
 	}
 }
