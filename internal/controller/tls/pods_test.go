@@ -234,11 +234,11 @@ func hippos(t *testing.T) (*fixture, map[string]*simPod) {
 func (h *fixture) quiet() {
 	h.t.Helper()
 	for range 10 {
+		synctest.Wait() // for what the agents report
 		if _, writes := h.reconcile(); len(writes) == 0 {
 			h.events()
 			return
 		}
-		synctest.Wait() // for what the agents report
 	}
 	h.t.Fatalf("did not converge: %v", h.writes)
 }
