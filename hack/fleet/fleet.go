@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -17,11 +19,14 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"pgtls.dev/pgtls/api/v1beta1"
+	"pgtls.dev/pgtls/hack/beside"
 )
 
 const (
 	namespace = "default"
 	makers    = 16
+	// countEvery is short against what is waited for, and a count costs the API server little.
+	countEvery = 100 * time.Millisecond
 )
 
 // fleet is a number of clusters in one namespace.
@@ -100,6 +105,31 @@ func (f *fleet) awaitSettled(ctx context.Context) error {
 					delete(done, c.Name)
 					last = missing
 				}
+			}
+		}
+	}
+	return f.awaitWorkloads(ctx)
+}
+
+// awaitWorkloads waits until every cluster has its StatefulSets and its Deployment. A list of one item says how many more there are.
+func (f *fleet) awaitWorkloads(ctx context.Context) error {
+	for _, wanted := range []struct {
+		list client.ObjectList
+		of   int // of each cluster
+	}{{&appsv1.StatefulSetList{}, 2}, {&appsv1.DeploymentList{}, 1}} {
+		for {
+			if err := f.List(ctx, wanted.list, client.InNamespace(namespace), client.Limit(1)); err != nil {
+				return fmt.Errorf("counting %T: %w", wanted.list, err)
+			}
+			there := meta.LenList(wanted.list)
+			if more := wanted.list.GetRemainingItemCount(); more != nil {
+				there += int(*more)
+			}
+			if there >= wanted.of*f.size {
+				break
+			}
+			if err := beside.Pause(ctx, countEvery); err != nil {
+				return fmt.Errorf("%d of %d in %T: %w", there, wanted.of*f.size, wanted.list, err)
 			}
 		}
 	}
