@@ -15,7 +15,7 @@ func (a *Applier) PatchAnnotation(ctx context.Context, obj client.Object, key, v
 	if have, ok := obj.GetAnnotations()[key]; ok && have == value {
 		return false, nil
 	}
-	name, err := a.objectOf(obj)
+	name, err := objectOf(a, obj)
 	if err != nil {
 		return false, err
 	}

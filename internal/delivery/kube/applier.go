@@ -57,20 +57,20 @@ const (
 //
 // Errors: *OwnershipError (also for an object that is being deleted and differs), and *ObjectError with those of the API server.
 func (a *Applier) Apply(ctx context.Context, obj client.Object) (Outcome, error) {
-	desired, err := a.render(obj)
+	desired, err := render(a, obj)
 	if err != nil {
 		return "", err
 	}
-	live, err := a.get(ctx, a.Client, obj)
+	live, err := get(ctx, a, a.Client, obj)
 	if err != nil {
 		return "", err
 	}
 	if live == nil {
-		if live, err = a.create(ctx, desired, obj); err != nil || live == nil {
+		if live, err = create(ctx, a, desired, obj); err != nil || live == nil {
 			return Written, err
 		}
 	}
-	claimant := a.claimant(obj)
+	claimant := claimantIn(a, obj)
 	verdict := Judge(live, claimant)
 	if !verdict.Ours() {
 		return Recovered, a.Recover(ctx, live, claimant)
@@ -88,19 +88,19 @@ func (a *Applier) Apply(ctx context.Context, obj client.Object) (Outcome, error)
 	desired.SetUID(live.GetUID())
 	// Where the caller decided on an observed version, only over that one.
 	desired.SetResourceVersion(obj.GetResourceVersion())
-	return Written, a.write(ctx, desired, obj)
+	return Written, applyOver(ctx, a, desired, obj)
 }
 
 // create makes an object that the cache does not know. The cache holds only what bears the label, so there may be one all the same:
 // it is returned, and nothing was written. nil: it was made.
 //
 // The object is posted, for an apply could not be kept from overwriting one that is not the cluster's, and to look first would be one
-// more request for each object of each cluster. See write for what that takes later.
-func (a *Applier) create(ctx context.Context, desired *unstructured.Unstructured, obj client.Object) (client.Object, error) {
+// more request for each object of each cluster. See applyOver for what that takes later.
+func create(ctx context.Context, a *Applier, desired *unstructured.Unstructured, obj client.Object) (client.Object, error) {
 	if err := a.Permit(ctx, obj.GetNamespace()); err != nil {
 		return nil, err
 	}
-	err := a.Client.Create(ctx, desired.DeepCopy(), a.maker())
+	err := a.Client.Create(ctx, desired.DeepCopy(), maker(a))
 	switch {
 	case err == nil:
 		return nil, nil
@@ -111,7 +111,7 @@ func (a *Applier) create(ctx context.Context, desired *unstructured.Unstructured
 	if reader == nil {
 		reader = a.Client
 	}
-	live, getErr := a.get(ctx, reader, obj)
+	live, getErr := get(ctx, a, reader, obj)
 	if getErr == nil && live == nil {
 		getErr = failed("creating", nameOf(desired), err) // it was there, and has gone since
 	}
@@ -120,15 +120,15 @@ func (a *Applier) create(ctx context.Context, desired *unstructured.Unstructured
 
 // maker is the field manager of what is posted. It is not the owner: what the owner patches besides, such as an annotation, is no part
 // of what it applies, and stays.
-func (a *Applier) maker() client.FieldOwner { return a.Owner + "-made" }
+func maker(a *Applier) client.FieldOwner { return a.Owner + "-made" }
 
-// write applies over an object that exists. What was posted belongs to its maker: it is made part of what is applied first, or a field
+// applyOver applies over an object that exists. What was posted belongs to its maker: it is made part of what is applied first, or a field
 // that is desired no more would stay.
-func (a *Applier) write(ctx context.Context, desired *unstructured.Unstructured, obj client.Object) error {
+func applyOver(ctx context.Context, a *Applier, desired *unstructured.Unstructured, obj client.Object) error {
 	if err := a.Permit(ctx, obj.GetNamespace()); err != nil {
 		return err
 	}
-	if err := a.ownByApply(ctx, obj); err != nil {
+	if err := ownByApply(ctx, a, obj); err != nil {
 		return err
 	}
 	apply := client.ApplyConfigurationFromUnstructured(desired)
@@ -140,20 +140,20 @@ func (a *Applier) write(ctx context.Context, desired *unstructured.Unstructured,
 
 // ownByApply turns the maker's fields of an object into applied ones of this owner, as kubectl does for objects that were made before
 // server-side apply. It is one read, and one patch the first time.
-func (a *Applier) ownByApply(ctx context.Context, obj client.Object) error {
+func ownByApply(ctx context.Context, a *Applier, obj client.Object) error {
 	reader := a.Live
 	if reader == nil {
 		reader = a.Client
 	}
-	live, err := a.get(ctx, reader, obj) // caches leave the record out
+	live, err := get(ctx, a, reader, obj) // caches leave the record out
 	if err != nil || live == nil {
 		return err
 	}
-	object, err := a.objectOf(obj)
+	object, err := objectOf(a, obj)
 	if err != nil {
 		return err
 	}
-	patch, err := csaupgrade.UpgradeManagedFieldsPatch(live, sets.New(string(a.maker())), string(a.Owner))
+	patch, err := csaupgrade.UpgradeManagedFieldsPatch(live, sets.New(string(maker(a))), string(a.Owner))
 	if err != nil {
 		return failed("reading the record of fields of", object, err)
 	}
@@ -171,15 +171,15 @@ func (a *Applier) ownByApply(ctx context.Context, obj client.Object) error {
 func (a *Applier) Recover(ctx context.Context, live client.Object, claimant Claimant) error {
 	if Judge(live, claimant).Ownership == HeldByStaleOwner && a.Live != nil {
 		if err := a.Live.Get(ctx, client.ObjectKeyFromObject(live), live); err != nil {
-			object, unnamed := a.objectOf(live)
+			object, unnamed := objectOf(a, live)
 			return errors.Join(unnamed, failed("reading", object, err))
 		}
 	}
 	return a.TakeBack(ctx, live, claimant)
 }
 
-// claimant is the cluster that a desired object names as its controller.
-func (a *Applier) claimant(obj client.Object) Claimant {
+// claimantIn is the cluster that a desired object names as its controller.
+func claimantIn(a *Applier, obj client.Object) Claimant {
 	claimant := Claimant{Owner: *metav1.GetControllerOf(obj)}
 	if value := obj.GetLabels()[a.ClusterLabel]; value != "" {
 		claimant.Labels = map[string]string{a.ClusterLabel: value}
@@ -200,7 +200,7 @@ func (a *Applier) Delete(ctx context.Context, obj client.Object) error {
 
 // DeleteWith deletes with the caller's preconditions. One that is gone already is no error.
 func (a *Applier) DeleteWith(ctx context.Context, obj client.Object, options ...client.DeleteOption) error {
-	object, err := a.objectOf(obj)
+	object, err := objectOf(a, obj)
 	if err != nil {
 		return err
 	}
@@ -222,9 +222,9 @@ func (a *Applier) Permit(ctx context.Context, namespace string) error {
 }
 
 // Name of an object in errors and messages.
-func (a *Applier) Name(obj client.Object) (Object, error) { return a.objectOf(obj) }
+func (a *Applier) Name(obj client.Object) (Object, error) { return objectOf(a, obj) }
 
-func (a *Applier) render(obj client.Object) (*unstructured.Unstructured, error) {
+func render(a *Applier, obj client.Object) (*unstructured.Unstructured, error) {
 	gvk, err := apiutil.GVKForObject(obj, a.Client.Scheme())
 	if err != nil {
 		return nil, fmt.Errorf("naming the kind of %s: %w", client.ObjectKeyFromObject(obj), err)
@@ -251,7 +251,7 @@ func (a *Applier) render(obj client.Object) (*unstructured.Unstructured, error) 
 }
 
 // get returns nil when a reader knows no such object.
-func (a *Applier) get(ctx context.Context, reader client.Reader, obj client.Object) (client.Object, error) {
+func get(ctx context.Context, a *Applier, reader client.Reader, obj client.Object) (client.Object, error) {
 	live := emptyLike(obj)
 	err := reader.Get(ctx, client.ObjectKeyFromObject(obj), live)
 	switch {
@@ -260,7 +260,7 @@ func (a *Applier) get(ctx context.Context, reader client.Reader, obj client.Obje
 	case apierrors.IsNotFound(err):
 		return nil, nil
 	}
-	object, unnamed := a.objectOf(obj)
+	object, unnamed := objectOf(a, obj)
 	if unnamed != nil {
 		return nil, unnamed
 	}

@@ -20,7 +20,7 @@ import (
 //
 // Errors: *OwnershipError for an object that may not be taken back, a conflict when it has changed since, and others of the API server.
 func (a *Applier) TakeBack(ctx context.Context, live client.Object, claimant Claimant) error {
-	object, err := a.objectOf(live)
+	object, err := objectOf(a, live)
 	if err != nil {
 		return err
 	}
@@ -58,7 +58,7 @@ func ownersWith(owners []metav1.OwnerReference, controller metav1.OwnerReference
 	return append(kept, controller)
 }
 
-func (a *Applier) objectOf(obj client.Object) (Object, error) {
+func objectOf(a *Applier, obj client.Object) (Object, error) {
 	gvk, err := apiutil.GVKForObject(obj, a.Client.Scheme())
 	if err != nil {
 		return Object{}, fmt.Errorf("naming the kind of %s: %w", client.ObjectKeyFromObject(obj), err)
