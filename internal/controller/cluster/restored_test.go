@@ -114,8 +114,9 @@ func TestAnOrphanedClusterIsTakenBack(t *testing.T) {
 		t.Errorf("at rest: %v", writes)
 	}
 	told := slices.DeleteFunc(w.told(), func(e string) bool { return !strings.Contains(e, string(decide.TakenBack)) })
-	if len(told) != len(before) {
-		t.Errorf("%d of %d were told: %v", len(told), len(before), told)
+	patronis := 2 // ConfigMaps, which Patroni makes without an owner in every cluster: no event tells of them
+	if len(told) != len(before)-patronis || slices.ContainsFunc(told, func(e string) bool { return strings.Contains(e, "hippo-ha-") }) {
+		t.Errorf("%d of %d were told: %v", len(told), len(before)-patronis, told)
 	}
 }
 

@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -11,6 +12,7 @@ import (
 	"pgtls.dev/pgtls/api/v1beta1"
 	"pgtls.dev/pgtls/internal/controller/cluster/decide"
 	"pgtls.dev/pgtls/internal/delivery/kube"
+	"pgtls.dev/pgtls/internal/desired"
 )
 
 // A teller records events about a cluster.
@@ -30,5 +32,8 @@ func (t teller) warn(reason decide.Reason, action, message string) {
 
 // tookBack tells of an object that the cluster controls again.
 func (t teller) tookBack(_ context.Context, object kube.Object, verdict kube.Verdict) {
+	if object.Kind == "ConfigMap" && slices.Contains(desired.PatroniConfigMaps(t.cluster.Name), object.Name) {
+		return // Patroni makes them without an owner in every cluster
+	}
 	t.tell(nil, decide.Reason(verdict.Reason()), "TakeBack", "%s", verdict.Message(object.String()))
 }
