@@ -80,7 +80,7 @@ func (s *story) customEverywhere(p place) {
 	first, second := harness.NewCompany("First"), harness.NewCompany("Second")
 	c := s.rolledOut(s.cluster().WithInstances(3).WithPoolers(2).With(followSoon))
 	pods := s.identities(c)
-	l := s.underLoad(c, sized.pace)
+	l := s.underLoad(c, sized.besidePace)
 
 	taken := map[string]time.Duration{}
 	adopt := func(what string, change func()) {
@@ -304,7 +304,7 @@ func builtinToCustomAndBack(s *story) {
 	c := s.rolledOut(s.cluster().WithInstances(3).WithPoolers(2).With(followSoon))
 	pods := s.identities(c)
 	places := []place{serverPlace, replicationPlace, poolerPlace}
-	l := s.underLoad(c, sized.pace)
+	l := s.underLoad(c, sized.besidePace)
 	begun := time.Now()
 	for _, p := range places {
 		s.bring(c, p, strings.ToLower(p.condition), company, nil)

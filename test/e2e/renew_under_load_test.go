@@ -15,7 +15,7 @@ import (
 // connections; "make soak": 10 and 20,000.
 func renewUnderLoad(s *story) {
 	c := s.rolledOut(s.cluster().WithInstances(3).WithPoolers(2).LeafLife(3*time.Minute, 150*time.Second))
-	l := s.underLoad(c, sized.pace)
+	l := s.underLoad(c, sized.besidePace)
 
 	enough := harness.Await(s.Context(), fmt.Sprintf("%d renewals of every leaf and %d connections", sized.renewals, sized.renewalConnections), 9*time.Minute, func(context.Context) string {
 		renewals, tried := l.fewestRenewals(), l.counts().Sum().Tried

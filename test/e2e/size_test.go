@@ -16,6 +16,9 @@ type size struct {
 
 	// pace of the stories that show themselves by a number of connections.
 	pace pace
+	// besidePace is that of the stories that share the machine under "make test": three of them at once must not make Patroni wait
+	// for a processor longer than its lease.
+	besidePace pace
 
 	rekeys, rekeyConnections     int           // rekey-server, rekey-client
 	customConnections            int           // custom-server, custom-replication, custom-pooler
@@ -30,7 +33,7 @@ type size struct {
 
 var (
 	sizeOfTest = size{
-		set: "test", pace: medium,
+		set: "test", pace: medium, besidePace: light,
 		rekeys: 2, rekeyConnections: 5_000,
 		customConnections: 2_000,
 		renewals:          4, renewalConnections: 4_000,
@@ -42,7 +45,7 @@ var (
 		blockedConnections: 3_000,
 	}
 	sizeOfSoak = size{
-		set: "soak", pace: heavy,
+		set: "soak", pace: heavy, besidePace: heavy,
 		rekeys: 3, rekeyConnections: 20_000,
 		customConnections: 10_000,
 		renewals:          10, renewalConnections: 20_000,
