@@ -190,8 +190,9 @@ func (s *story) primaryKilled(c *living) outage {
 }
 
 // brokenOff is what pgx and libpq say of a connection whose server has died. PgBouncer calls it a config error when
-// the server dies that it has just asked for the user's verifier.
-var brokenOff = regexp.MustCompile(`(?i)unexpected eof|connection reset|server closed the connection|broken pipe|terminating connection|bouncer config error`)
+// the server dies that it has just asked for the user's verifier, and an invalid server parameter when the dying server answers the
+// SET of a client's parameters with an error.
+var brokenOff = regexp.MustCompile(`(?i)unexpected eof|connection reset|server closed the connection|broken pipe|terminating connection|bouncer config error|invalid server parameter`)
 
 // turnedAway is what PgBouncer hands on when the dying server still answers, and says that it is going.
 var turnedAway = regexp.MustCompile(`(?i)server login has been failing|shutting down|starting up`)

@@ -165,16 +165,6 @@ func (s *story) awaitPhase(c *living, phase string) {
 	})
 }
 
-// mark is what stands on the Secret of a server authority, "" when there is none.
-func (s *story) mark(c *living, generation int, annotation string) string {
-	var secret corev1.Secret
-	err := kube.Get(s.Context(), client.ObjectKey{Namespace: c.Namespace, Name: fmt.Sprintf("%s-server-ca-g%d", c.Name, generation)}, &secret)
-	if client.IgnoreNotFound(err) != nil {
-		s.must(err)
-	}
-	return secret.Annotations[annotation]
-}
-
 // issuers of the stored server leaves.
 func (s *story) issuers(c *living) (issuers []string) {
 	s.Helper()
