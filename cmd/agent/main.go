@@ -12,11 +12,13 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"syscall"
 	"time"
 
 	"pgtls.dev/pgtls/internal/agent"
 	"pgtls.dev/pgtls/internal/agentapi"
+	"pgtls.dev/pgtls/internal/party"
 )
 
 // What keeps the agent below 15 MB resident: it allocates little, and mostly while no client waits.
@@ -59,7 +61,7 @@ func run(config agent.Config) error {
 func parse(args []string) (agent.Config, error) {
 	var config agent.Config
 	flags := flag.NewFlagSet("agent", flag.ContinueOnError)
-	kind := flags.String("kind", os.Getenv("AGENT_KIND"), "kind of pod: instance or pooler")
+	kind := flags.String("kind", os.Getenv("AGENT_KIND"), "kind of pod: "+kindsWithProcess())
 	minTLS := flags.String("min-tls", "1.3", "lowest TLS version to accept: 1.2 or 1.3")
 	port := flags.Uint("process-port", agentapi.PostgresPort, "port of the process beside the agent")
 	flags.StringVar(&config.Pod, "pod", os.Getenv("POD_NAME"), "name of the pod")
@@ -78,16 +80,16 @@ func parse(args []string) (agent.Config, error) {
 }
 
 func complete(config agent.Config, kind, minTLS string, port uint) (agent.Config, error) {
-	config.Kind = agentapi.Kind(kind)
-	log := agentapi.PostgresLog
-	switch config.Kind {
-	case agentapi.Instance:
-		config.LogCopy = os.Stdout // the only copy of PostgreSQL's log; the agent's own goes to stderr
-	case agentapi.Pooler:
+	config.Kind = party.Named(kind)
+	if config.Kind == nil || config.Kind.Process == nil {
+		return agent.Config{}, fmt.Errorf("--kind %q: give %s", kind, kindsWithProcess())
+	}
+	process := config.Kind.Process
+	if process.LogHere {
+		config.LogCopy = os.Stdout // the agent's own log goes to stderr
+	}
+	if !process.Patroni {
 		config.PatroniListen, config.PatroniUpstream = "", ""
-		log = agentapi.PGBouncerLog
-	default:
-		return agent.Config{}, fmt.Errorf("--kind %q: give instance or pooler", kind)
 	}
 	versions := map[string]uint16{"1.2": tls.VersionTLS12, "1.3": tls.VersionTLS13}
 	version, ok := versions[minTLS]
@@ -101,7 +103,18 @@ func complete(config agent.Config, kind, minTLS string, port uint) (agent.Config
 		return agent.Config{}, fmt.Errorf("--process-port %d: give a port between 1 and 65535", port)
 	}
 	config.MinTLS = version
-	config.LogFile = cmp.Or(config.LogFile, log)
-	config.Process = agent.NewProcess(config.Kind, config.SocketDir, uint16(port), version)
+	config.LogFile = cmp.Or(config.LogFile, process.Log)
+	config.Process = agent.NewProcess(process.Program, config.SocketDir, uint16(port), version)
 	return config, nil
+}
+
+// kindsWithProcess are the names of the kinds of party that an agent works for, as a person reads them.
+func kindsWithProcess() string {
+	var names []string
+	for _, kind := range party.Kinds() {
+		if kind.Process != nil {
+			names = append(names, kind.Name)
+		}
+	}
+	return strings.Join(names, " or ")
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"pgtls.dev/pgtls/internal/agentapi"
+	"pgtls.dev/pgtls/internal/party"
 )
 
 func TestDefaultsAreThoseOfAPod(t *testing.T) {
@@ -19,7 +20,7 @@ func TestDefaultsAreThoseOfAPod(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if config.Pod != "hippo-a-0-0" || config.Kind != agentapi.Instance || config.MinTLS != tls.VersionTLS13 {
+	if config.Pod != "hippo-a-0-0" || config.Kind != party.Instance || config.MinTLS != tls.VersionTLS13 {
 		t.Errorf("config is %+v", config)
 	}
 	if config.MaterialDir != agentapi.MaterialDir || config.ActivateFile != agentapi.ActivateFile || config.ActiveDir != agentapi.ActiveDir || config.SocketDir != agentapi.SocketDir {

@@ -14,13 +14,14 @@ import (
 
 	"pgtls.dev/pgtls/internal/agent/logtail"
 	"pgtls.dev/pgtls/internal/agentapi"
+	"pgtls.dev/pgtls/internal/party"
 	"pgtls.dev/pgtls/internal/pki"
 )
 
 // Config is where an agent works. Every field is required unless it says otherwise.
 type Config struct {
 	Pod  string
-	Kind agentapi.Kind
+	Kind *party.Kind // one with a process
 
 	MaterialDir  string // mounted by the kubelet
 	ActivateFile string // in a volume of its own
@@ -76,9 +77,9 @@ func New(config Config) (*Agent, error) {
 		installed: &atomic.Pointer[Material]{},
 	}
 	a.tail = logtail.New(logtail.Config{
-		Kind: config.Kind, File: config.LogFile, Copy: config.LogCopy, Changed: func() { a.reports.refresh() }, Now: config.Now, Log: config.Log,
+		Program: config.Kind.Process.Program, File: config.LogFile, Copy: config.LogCopy, Changed: func() { a.reports.refresh() }, Now: config.Now, Log: config.Log,
 	})
-	a.reports = newReports(config.Pod, config.Kind, a.tail.Told)
+	a.reports = newReports(config.Pod, config.Kind.Name, a.tail.Told)
 	a.installed.Store(a.store.current())
 	a.server = &server{config: config, loopback: loopback, installed: a.installed, reports: a.reports}
 	return a, nil

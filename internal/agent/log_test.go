@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"pgtls.dev/pgtls/internal/agentapi"
+	"pgtls.dev/pgtls/internal/party"
 )
 
 const (
@@ -41,7 +42,7 @@ func startFollowing(t *testing.T) *followed {
 	t.Helper()
 	f := &followed{t: t, log: filepath.Join(t.TempDir(), "process.log"), signals: make(chan struct{}, 1)}
 	agent, err := New(Config{
-		Pod: "p", Kind: agentapi.Instance, ActiveDir: t.TempDir(), LogFile: f.log, LogCopy: &f.copied, Now: time.Now, Log: discard(),
+		Pod: "p", Kind: party.Instance, ActiveDir: t.TempDir(), LogFile: f.log, LogCopy: &f.copied, Now: time.Now, Log: discard(),
 	})
 	if err != nil {
 		t.Fatal(err)

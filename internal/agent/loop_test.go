@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"pgtls.dev/pgtls/internal/agentapi"
+	"pgtls.dev/pgtls/internal/party"
 	"pgtls.dev/pgtls/internal/pki"
 	"pgtls.dev/pgtls/internal/probe"
 )
@@ -102,7 +103,7 @@ func newBench(t *testing.T) *bench {
 func (b *bench) boot() {
 	b.t.Helper()
 	agent, err := New(Config{
-		Pod: "hippo-a-0-0", Kind: agentapi.Instance, MaterialDir: b.volume.dir, ActivateFile: b.pod.activateFile(),
+		Pod: "hippo-a-0-0", Kind: party.Instance, MaterialDir: b.volume.dir, ActivateFile: b.pod.activateFile(),
 		ActiveDir: b.active, Process: b.process, Now: time.Now, Log: discard(),
 	})
 	if err != nil {

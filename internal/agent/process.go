@@ -17,6 +17,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"pgtls.dev/pgtls/internal/agentapi"
+	"pgtls.dev/pgtls/internal/party"
 	"pgtls.dev/pgtls/internal/pgbouncer"
 	"pgtls.dev/pgtls/internal/postgres"
 	"pgtls.dev/pgtls/internal/probe"
@@ -46,16 +47,19 @@ type pgbouncerProcess struct {
 	target  probe.Target
 }
 
-// NewProcess returns the process of a kind of pod, which listens on port of this host and in socketDir.
-func NewProcess(kind agentapi.Kind, socketDir string, port uint16, minTLS uint16) Process {
-	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(int(port)))
-	if kind == agentapi.Pooler {
-		return pgbouncerProcess{
-			console: pgbouncer.Console{SocketDir: socketDir, Port: port},
-			target:  probe.Target{Address: address, Protocol: probe.PGBouncer, MinVersion: minTLS},
-		}
+// NewProcess returns the process of a program, which listens on port of this host and in socketDir; minTLS 0 means 1.3. There is no
+// process of an unknown program: nil.
+func NewProcess(program party.Program, socketDir string, port uint16, minTLS uint16) Process {
+	target := probe.Target{Address: net.JoinHostPort("127.0.0.1", strconv.Itoa(int(port))), MinVersion: minTLS}
+	switch program {
+	case party.PgBouncer:
+		target.Protocol = probe.PGBouncer
+		return pgbouncerProcess{console: pgbouncer.Console{SocketDir: socketDir, Port: port}, target: target}
+	case party.PostgreSQL:
+		target.Protocol = probe.Postgres
+		return postgresProcess{local: postgres.Local{SocketDir: socketDir, Port: port}, target: target}
 	}
-	return postgresProcess{local: postgres.Local{SocketDir: socketDir, Port: port}, target: probe.Target{Address: address, Protocol: probe.Postgres, MinVersion: minTLS}}
+	return nil
 }
 
 func (p postgresProcess) Port() string                     { return string(probe.Postgres) }

@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"pgtls.dev/pgtls/internal/agentapi"
+	"pgtls.dev/pgtls/internal/party"
 	"pgtls.dev/pgtls/internal/probe"
 )
 
@@ -133,8 +134,8 @@ func TestConfirmGivesUpAndSaysWhy(t *testing.T) {
 }
 
 func TestAProcessOfEachKind(t *testing.T) {
-	for kind, port := range map[agentapi.Kind]string{agentapi.Instance: "postgres", agentapi.Pooler: "pgbouncer"} {
-		process := NewProcess(kind, t.TempDir(), 1, 0)
+	for kind, port := range map[*party.Kind]string{party.Instance: "postgres", party.Pooler: "pgbouncer"} {
+		process := NewProcess(kind.Process.Program, t.TempDir(), 1, 0)
 		if process.Port() != port {
 			t.Errorf("%s has port %s", kind, process.Port())
 		}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"pgtls.dev/pgtls/internal/agentapi"
+	"pgtls.dev/pgtls/internal/party"
 	"pgtls.dev/pgtls/internal/pki"
 	"pgtls.dev/pgtls/internal/postgres/pgtest"
 	"pgtls.dev/pgtls/internal/probe"
@@ -33,11 +34,11 @@ type real struct {
 func startReal(t *testing.T) *real {
 	t.Helper()
 	database := pgtest.Prepare(t)
-	return startRealBeside(t, database, agentapi.Instance, database.Port)
+	return startRealBeside(t, database, party.Instance, database.Port)
 }
 
 // startRealBeside runs an agent beside the process of a kind, which will listen on a port.
-func startRealBeside(t *testing.T, database *pgtest.Server, kind agentapi.Kind, port uint16) *real {
+func startRealBeside(t *testing.T, database *pgtest.Server, kind *party.Kind, port uint16) *real {
 	t.Helper()
 	r := &real{kit: newKit(t, time.Now()), database: database, volume: newVolume(t), pod: newVolume(t)}
 	r.active = filepath.Join(filepath.Dir(r.database.DataDir), "active")
@@ -51,7 +52,7 @@ func startRealBeside(t *testing.T, database *pgtest.Server, kind agentapi.Kind, 
 	agent, err := New(Config{
 		Pod: "hippo-a-0-0", Kind: kind, MaterialDir: r.volume.dir, ActivateFile: r.pod.activateFile(),
 		ActiveDir: r.active, SocketDir: r.database.SocketDir, LogFile: r.log, LogCopy: &r.copied, Listen: "127.0.0.1:0",
-		Process: NewProcess(kind, r.database.SocketDir, port, tls.VersionTLS13),
+		Process: NewProcess(kind.Process.Program, r.database.SocketDir, port, tls.VersionTLS13),
 		Now:     time.Now, Log: discard(),
 	})
 	if err != nil {

@@ -20,6 +20,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"pgtls.dev/pgtls/internal/agentapi"
+	"pgtls.dev/pgtls/internal/party"
 	"pgtls.dev/pgtls/internal/pgbouncer"
 	"pgtls.dev/pgtls/internal/pki"
 	"pgtls.dev/pgtls/internal/postgres/pgtest"
@@ -192,7 +193,7 @@ func freePort(t *testing.T) uint16 {
 
 func TestRefusalsAtARealPgBouncer(t *testing.T) {
 	binary, port := require.Program(t, "pgbouncer"), freePort(t)
-	r := startRealBeside(t, pgtest.Prepare(t), agentapi.Pooler, port)
+	r := startRealBeside(t, pgtest.Prepare(t), party.Pooler, port)
 	c := clients{r, port}
 	oldAuthority, stranger := r.server, authority(t, "stranger", r.start)
 	first := r.material(usual())

@@ -19,7 +19,7 @@ type reports struct {
 }
 
 // newReports takes what to tell of refused handshakes from refused, at each change.
-func newReports(pod string, kind agentapi.Kind, refused func() []agentapi.Refused) *reports {
+func newReports(pod string, kind string, refused func() []agentapi.Refused) *reports {
 	return &reports{last: agentapi.Report{Pod: pod, Kind: kind, Boot: rand.Text(), Sequence: 1}, changed: make(chan struct{}), refused: refused}
 }
 

@@ -8,10 +8,11 @@ import (
 	"time"
 
 	"pgtls.dev/pgtls/internal/agentapi"
+	"pgtls.dev/pgtls/internal/party"
 )
 
 func TestOnlyAChangeIsNews(t *testing.T) {
-	r := newReports("pod", agentapi.Pooler, nothingRefused)
+	r := newReports("pod", party.Pooler.Name, nothingRefused)
 	first, _ := r.get()
 	if r.publish(agentapi.Report{}) {
 		t.Error("an equal report is news")
@@ -20,7 +21,7 @@ func TestOnlyAChangeIsNews(t *testing.T) {
 		t.Error("a change is no news")
 	}
 	got, _ := r.get()
-	if got.Sequence != first.Sequence+1 || got.Boot != first.Boot || got.Pod != "pod" || got.Kind != agentapi.Pooler || got.Asked != "a" {
+	if got.Sequence != first.Sequence+1 || got.Boot != first.Boot || got.Pod != "pod" || got.Kind != party.Pooler.Name || got.Asked != "a" {
 		t.Errorf("report is %+v", got)
 	}
 	for _, next := range []agentapi.Report{
@@ -36,8 +37,8 @@ func TestOnlyAChangeIsNews(t *testing.T) {
 }
 
 func TestTwoBootsDiffer(t *testing.T) {
-	a, _ := newReports("pod", agentapi.Pooler, nothingRefused).get()
-	b, _ := newReports("pod", agentapi.Pooler, nothingRefused).get()
+	a, _ := newReports("pod", party.Pooler.Name, nothingRefused).get()
+	b, _ := newReports("pod", party.Pooler.Name, nothingRefused).get()
 	if a.Boot == b.Boot || a.Boot == "" {
 		t.Errorf("boots are %q and %q", a.Boot, b.Boot)
 	}
@@ -45,7 +46,7 @@ func TestTwoBootsDiffer(t *testing.T) {
 
 func TestAfterWaitsAsLongAsAsked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newReports("pod", agentapi.Pooler, nothingRefused)
+		r := newReports("pod", party.Pooler.Name, nothingRefused)
 		now, _ := r.get()
 		start := time.Now()
 		if _, news := r.after(t.Context(), now.Boot, now.Sequence, 7*time.Second); news || time.Since(start) != 7*time.Second {
@@ -67,7 +68,7 @@ func TestAfterWaitsAsLongAsAsked(t *testing.T) {
 
 // Whoever follows by sequence sees the last report, and the sequence only ever grows.
 func TestFollowersMissNothing(t *testing.T) {
-	r := newReports("pod", agentapi.Instance, nothingRefused)
+	r := newReports("pod", party.Instance.Name, nothingRefused)
 	const last = "end"
 	var followers sync.WaitGroup
 	for range 4 {

@@ -135,13 +135,13 @@ func (s *server) serveHealth(w http.ResponseWriter, _ *http.Request) {
 	}
 }
 
-// serveReady tells of PgBouncer whether it answers. Readiness of PostgreSQL is Patroni's to tell.
+// serveReady tells whether the process answers, where readiness is asked of the agent. That of PostgreSQL is Patroni's to tell.
 func (s *server) serveReady(w http.ResponseWriter, r *http.Request) {
 	if s.installed.Load() == nil {
 		http.Error(w, errNothingInstalled.Error(), http.StatusServiceUnavailable)
 		return
 	}
-	if s.config.Kind != agentapi.Pooler {
+	if !s.config.Kind.Process.ReadyHere {
 		return
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"pgtls.dev/pgtls/internal/agentapi"
+	"pgtls.dev/pgtls/internal/party"
 	"pgtls.dev/pgtls/internal/pki"
 )
 
@@ -26,7 +27,7 @@ type host struct {
 	patroni string
 }
 
-func newHost(t *testing.T, kind agentapi.Kind, upstream string) *host {
+func newHost(t *testing.T, kind *party.Kind, upstream string) *host {
 	t.Helper()
 	h := &host{kit: newKit(t, time.Now()), process: &fakeProcess{}}
 	own, patroni := freeAddress(t), ""
@@ -115,7 +116,7 @@ func request(t testing.TB, method, url string, config *tls.Config) answer {
 func anonymous() *tls.Config { return &tls.Config{InsecureSkipVerify: true} }
 
 func TestHealthFollowsTheInstalledMaterial(t *testing.T) {
-	h := newHost(t, agentapi.Instance, "")
+	h := newHost(t, party.Instance, "")
 	for _, path := range []string{agentapi.PathHealth, agentapi.PathReady} {
 		if got := request(t, "GET", h.own+path, anonymous()); got.status != http.StatusServiceUnavailable {
 			t.Errorf("%s is %d before anything is installed", path, got.status)
@@ -134,7 +135,7 @@ func TestHealthFollowsTheInstalledMaterial(t *testing.T) {
 }
 
 func TestReadinessOfAPoolerIsItsConsole(t *testing.T) {
-	h := newHost(t, agentapi.Pooler, "")
+	h := newHost(t, party.Pooler, "")
 	h.install()
 	if got := request(t, "GET", h.own+agentapi.PathReady, anonymous()); got.status != http.StatusOK {
 		t.Errorf("ready is %d", got.status)
@@ -149,7 +150,7 @@ func TestReadinessOfAPoolerIsItsConsole(t *testing.T) {
 }
 
 func TestTheReportIsForTheOperatorAlone(t *testing.T) {
-	h := newHost(t, agentapi.Instance, "")
+	h := newHost(t, party.Instance, "")
 	operator := h.clientTLS(h.client, agentapi.OperatorIdentity)
 	url := h.own + agentapi.PathReport
 	if got := request(t, "GET", url, operator); got.status != http.StatusForbidden || got.refusal(t) != agentapi.ClientUntrusted {
@@ -186,7 +187,7 @@ func TestTheReportIsForTheOperatorAlone(t *testing.T) {
 
 // A bundle that no longer holds the authority ends what was open, too: each request is judged, not each connection.
 func TestABundleChangeAppliesToOpenConnections(t *testing.T) {
-	h := newHost(t, agentapi.Instance, "")
+	h := newHost(t, party.Instance, "")
 	h.install()
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: h.clientTLS(h.client, agentapi.OperatorIdentity)}}
 	t.Cleanup(client.CloseIdleConnections)
@@ -209,7 +210,7 @@ func TestABundleChangeAppliesToOpenConnections(t *testing.T) {
 }
 
 func TestLongPoll(t *testing.T) {
-	h := newHost(t, agentapi.Instance, "")
+	h := newHost(t, party.Instance, "")
 	h.install()
 	operator := h.clientTLS(h.client, agentapi.OperatorIdentity)
 	poll := func(boot string, after uint64, wait int) (answer, agentapi.Report) {
@@ -223,7 +224,7 @@ func TestLongPoll(t *testing.T) {
 		return got, report
 	}
 	_, first := poll("", 0, 0)
-	if first.Boot == "" || first.Sequence == 0 || first.Pod != "pod" || first.Kind != agentapi.Instance {
+	if first.Boot == "" || first.Sequence == 0 || first.Pod != "pod" || first.Kind != party.Instance.Name {
 		t.Fatalf("report is %+v", first)
 	}
 	if got, _ := poll(first.Boot, first.Sequence, 0); got.status != http.StatusNotModified {
@@ -257,7 +258,7 @@ func TestLongPoll(t *testing.T) {
 }
 
 func TestTLSFloor(t *testing.T) {
-	h := newHost(t, agentapi.Instance, "")
+	h := newHost(t, party.Instance, "")
 	h.install()
 	old := anonymous()
 	old.MaxVersion = tls.VersionTLS12
@@ -287,7 +288,7 @@ func patroniOf(t *testing.T) (address string, usePairOf func(*Agent)) {
 
 func TestPatroniIsReadByAllAndChangedByFew(t *testing.T) {
 	address, usePairOf := patroniOf(t)
-	h := newHost(t, agentapi.Instance, address)
+	h := newHost(t, party.Instance, address)
 	usePairOf(h.agent)
 	m := h.install()
 	tests := []struct {
@@ -324,12 +325,12 @@ func TestPatroniIsReadByAllAndChangedByFew(t *testing.T) {
 
 func TestAnotherListenerOnPatronisPortIsNotBelieved(t *testing.T) {
 	address, usePairOf := patroniOf(t)
-	h := newHost(t, agentapi.Instance, address)
+	h := newHost(t, party.Instance, address)
 	h.install()
 	if got := request(t, "GET", h.patroni+"/cluster", anonymous()); got.status != http.StatusBadGateway || got.refusal(t) != agentapi.PatroniUnreachable {
 		t.Errorf("without Patroni: %+v", got)
 	}
-	other, err := New(Config{ActiveDir: t.TempDir(), Now: time.Now, Log: discard()})
+	other, err := New(Config{Kind: party.Instance, ActiveDir: t.TempDir(), Now: time.Now, Log: discard()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -345,7 +346,7 @@ func TestAPortThatIsTakenIsAnError(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = listener.Close() }()
-	agent, err := New(Config{ActiveDir: t.TempDir(), Now: time.Now, Log: discard(), Listen: listener.Addr().String()})
+	agent, err := New(Config{Kind: party.Instance, ActiveDir: t.TempDir(), Now: time.Now, Log: discard(), Listen: listener.Addr().String()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -356,7 +357,7 @@ func TestAPortThatIsTakenIsAnError(t *testing.T) {
 
 // TestAPortThatDiesEndsTheAgent: the probes of the database go through the agent, so that PostgreSQL would be restarted for it.
 func TestAPortThatDiesEndsTheAgent(t *testing.T) {
-	agent, err := New(Config{ActiveDir: t.TempDir(), Process: &fakeProcess{}, Now: time.Now, Log: discard(), Listen: freeAddress(t), PatroniListen: freeAddress(t)})
+	agent, err := New(Config{Kind: party.Instance, ActiveDir: t.TempDir(), Process: &fakeProcess{}, Now: time.Now, Log: discard(), Listen: freeAddress(t), PatroniListen: freeAddress(t)})
 	if err != nil {
 		t.Fatal(err)
 	}

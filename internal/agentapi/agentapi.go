@@ -84,19 +84,10 @@ const (
 	PathReady  = "/readyz"
 )
 
-// Kind of pod that an agent works in.
-type Kind string
-
-// The kinds of pod.
-const (
-	Instance Kind = "instance" // PostgreSQL under Patroni
-	Pooler   Kind = "pooler"   // PgBouncer
-)
-
 // Report is what an agent knows of itself. Absent facts are empty and mean unknown.
 type Report struct {
 	Pod      string `json:"pod"`
-	Kind     Kind   `json:"kind"`
+	Kind     string `json:"kind"`     // name of the kind of party, see internal/party
 	Boot     string `json:"boot"`     // changes when the agent starts anew
 	Sequence uint64 `json:"sequence"` // grows with every change of anything below
 

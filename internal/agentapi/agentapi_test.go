@@ -13,7 +13,7 @@ import (
 func TestReportOnTheWire(t *testing.T) {
 	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	report := Report{
-		Pod: "hippo-a-0-0", Kind: Instance, Boot: "b", Sequence: 7, Mounted: "m", Asked: "a", Active: "c", Previous: "p", Unasked: true, ActivatedAt: &at,
+		Pod: "hippo-a-0-0", Kind: "instance", Boot: "b", Sequence: 7, Mounted: "m", Asked: "a", Active: "c", Previous: "p", Unasked: true, ActivatedAt: &at,
 		ServerLeaf: &Leaf{Serial: "1f", NotAfter: at}, ClientLeaf: &Leaf{Serial: "2f", NotAfter: at}, ServerAnchors: []string{"s"}, ClientAnchors: []string{"c"},
 		Served:  []Served{{Port: "postgres", Serial: "1f", Error: "e"}},
 		Problem: &Problem{Reason: StillServingOld, Message: "m"},
@@ -36,7 +36,7 @@ func TestReportOnTheWire(t *testing.T) {
 
 // What is not known is absent, never zero.
 func TestUnknownIsAbsent(t *testing.T) {
-	got, err := json.Marshal(Report{Pod: "p", Kind: Pooler, Boot: "b", Sequence: 1})
+	got, err := json.Marshal(Report{Pod: "p", Kind: "pooler", Boot: "b", Sequence: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 
 	"pgtls.dev/pgtls/api/v1beta1"
 	"pgtls.dev/pgtls/internal/agentapi"
+	"pgtls.dev/pgtls/internal/party"
 )
 
 // Labels and annotations. Nothing else under pgtls.dev/ is on any object but those of internal/delivery/kube.
@@ -24,8 +25,8 @@ const (
 
 // Components.
 const (
-	InstanceComponent = "instance"
-	PoolerComponent   = "pgbouncer"
+	InstanceComponent = party.InstanceComponent
+	PoolerComponent   = party.PoolerComponent
 	TLSComponent      = "tls"
 	UserComponent     = "user"
 )
@@ -44,6 +45,18 @@ func PrimaryRole(postgresVersion int) string {
 
 // IsPrimaryRole knows both words.
 func IsPrimaryRole(role string) bool { return role == "primary" || role == "master" }
+
+// ServiceName of the Service that leads to parties.
+func ServiceName(cluster string, to party.Service) string {
+	switch to {
+	case party.ToReplicas:
+		return ReplicaService(cluster)
+	case party.ToPoolers:
+		return PoolerName(cluster)
+	case party.ToPrimary:
+	}
+	return PrimaryService(cluster)
+}
 
 // Names of a cluster's objects.
 

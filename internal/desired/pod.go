@@ -8,6 +8,7 @@ import (
 
 	"pgtls.dev/pgtls/api/v1beta1"
 	"pgtls.dev/pgtls/internal/agentapi"
+	"pgtls.dev/pgtls/internal/party"
 )
 
 // postgresID is the uid and gid of PostgreSQL, PgBouncer and the agent. One uid, so that the agent may
@@ -31,8 +32,8 @@ const (
 // Names of containers and ports.
 const (
 	AgentContainer    = "agent"
-	DatabaseContainer = "database"
-	PoolerContainer   = "pgbouncer"
+	DatabaseContainer = party.DatabaseContainer
+	PoolerContainer   = party.PoolerContainer
 
 	postgresPort = "postgres"
 	poolerPort   = "pgbouncer"

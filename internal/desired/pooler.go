@@ -10,6 +10,7 @@ import (
 
 	"pgtls.dev/pgtls/api/v1beta1"
 	"pgtls.dev/pgtls/internal/agentapi"
+	"pgtls.dev/pgtls/internal/party"
 )
 
 // PoolerDeployment of PgBouncer. The cluster must have a pooler.
@@ -46,7 +47,7 @@ func poolerPod(cluster *v1beta1.PostgresCluster, pooler *v1beta1.PGBouncerSpec, 
 	if affinity == nil {
 		affinity = apartFrom(ComponentLabels(cluster.Name, PoolerComponent))
 	}
-	args := []string{"--kind=" + string(agentapi.Pooler), fmt.Sprintf("--process-port=%d", PoolerPort(pooler))}
+	args := []string{"--kind=" + party.Pooler.Name, fmt.Sprintf("--process-port=%d", PoolerPort(pooler))}
 	return corev1.PodSpec{
 		AutomountServiceAccountToken: ptr.To(false),
 		EnableServiceLinks:           ptr.To(false),

@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"pgtls.dev/pgtls/api/v1beta1"
+	"pgtls.dev/pgtls/internal/party"
 )
 
 // Names that a server's certificate must cover, sorted and without doubles.
@@ -16,42 +17,27 @@ type Names struct {
 	IPs []netip.Addr
 }
 
-// InstanceNames of an instance: its pod, the Services that may lead to it, and what the spec adds. Any instance may become the
-// primary, so each carries the primary's names. services are those that exist; others than the cluster's do not count.
-func InstanceNames(cluster *v1beta1.PostgresCluster, instance string, clusterDomain string, services []corev1.Service) Names {
-	pod := PodName(instance)
-	subdomain := pod + "." + PodService(cluster.Name)
+// ServerNames of a party: its pod where the leaf names it, the Services that may lead to it, and what the spec adds (nil: nothing).
+// workload is the instance or the Deployment; services are those that exist, others than the cluster's do not count.
+func ServerNames(cluster *v1beta1.PostgresCluster, of party.Names, workload string, extra *v1beta1.ServerCertificateSpec, clusterDomain string, services []corev1.Service) Names {
 	names := &nameSet{}
-	names.dns(pod, subdomain, subdomain+"."+cluster.Namespace)
-	names.dns(serviceForms(subdomain, cluster.Namespace, clusterDomain)...)
-	for _, service := range []string{PrimaryService(cluster.Name), ReplicaService(cluster.Name)} {
-		names.service(cluster.Namespace, service, clusterDomain, services)
+	if of.Pod {
+		pod := PodName(workload)
+		subdomain := pod + "." + PodService(cluster.Name)
+		names.dns(pod, subdomain, subdomain+"."+cluster.Namespace)
+		names.dns(serviceForms(subdomain, cluster.Namespace, clusterDomain)...)
 	}
-	if spec := cluster.Spec.TLS; spec != nil && spec.Server != nil {
-		names.extra(spec.Server.Instances)
+	for _, service := range of.Services {
+		names.service(cluster.Namespace, ServiceName(cluster.Name, service), clusterDomain, services)
 	}
+	names.extra(extra)
 	return names.sorted()
 }
 
 // ServiceNames are those of Services alone, and what a spec adds: names that last, for a certificate that others issue. Addresses of
 // Services are not among them, nor those of load balancers, since each new one would be a new certificate.
-func ServiceNames(cluster *v1beta1.PostgresCluster, spec *v1beta1.ServerCertificateSpec, clusterDomain string, services ...string) Names {
-	names := &nameSet{}
-	for _, service := range services {
-		names.service(cluster.Namespace, service, clusterDomain, nil)
-	}
-	names.extra(spec)
-	return names.sorted()
-}
-
-// PoolerNames of the poolers, which are one party.
-func PoolerNames(cluster *v1beta1.PostgresCluster, clusterDomain string, services []corev1.Service) Names {
-	names := &nameSet{}
-	names.service(cluster.Namespace, PoolerName(cluster.Name), clusterDomain, services)
-	if spec := cluster.Spec.TLS; spec != nil && spec.Server != nil {
-		names.extra(spec.Server.PGBouncer)
-	}
-	return names.sorted()
+func ServiceNames(cluster *v1beta1.PostgresCluster, of []party.Service, extra *v1beta1.ServerCertificateSpec, clusterDomain string) Names {
+	return ServerNames(cluster, party.Names{Services: of}, "", extra, clusterDomain, nil)
 }
 
 type nameSet struct {

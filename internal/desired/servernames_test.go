@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"pgtls.dev/pgtls/api/v1beta1"
+	"pgtls.dev/pgtls/internal/party"
 )
 
 func service(namespace, name string, change func(*corev1.Service)) corev1.Service {
@@ -48,7 +49,7 @@ func TestNamesOfAnInstanceAreItsPodsAndThoseOfEveryRole(t *testing.T) {
 		"hippo-replicas.zoo",
 		"hippo-replicas.zoo.svc",
 		"hippo-replicas.zoo.svc.cluster.local",
-	}}, InstanceNames(hippo(), "hippo-00-0", "cluster.local", nil))
+	}}, instanceNames(hippo(), nil))
 }
 
 func TestNamesFollowTheServicesAndTheSpec(t *testing.T) {
@@ -63,15 +64,15 @@ func TestNamesFollowTheServicesAndTheSpec(t *testing.T) {
 		service("zoo", "hippo-pgbouncer", func(s *corev1.Service) { s.Spec.ClusterIP = "10.0.0.10" }),
 		service("elsewhere", "hippo-primary", func(s *corev1.Service) { s.Spec.ClusterIP = "10.9.9.9" }),
 	}
-	plain := InstanceNames(hippo(everything), "hippo-00-0", "cluster.local", nil)
-	got := InstanceNames(hippo(everything), "hippo-00-0", "cluster.local", services)
+	plain := instanceNames(hippo(everything), nil)
+	got := instanceNames(hippo(everything), services)
 	want := Names{
 		DNS: []string{"lb.example.org", "readers.example.org"},
 		IPs: addresses("10.0.0.9", "198.51.100.4", "203.0.113.5", "fd00::9"),
 	}
 	compare(t, want, Names{DNS: without(got.DNS, plain.DNS), IPs: without(got.IPs, plain.IPs)})
 	compare(t, Names{DNS: []string{"db.example.org"}, IPs: addresses("192.0.2.7")},
-		Names{DNS: without(plain.DNS, InstanceNames(hippo(), "hippo-00-0", "cluster.local", nil).DNS), IPs: plain.IPs})
+		Names{DNS: without(plain.DNS, instanceNames(hippo(), nil).DNS), IPs: plain.IPs})
 }
 
 func TestPoolersAreOneParty(t *testing.T) {
@@ -82,7 +83,7 @@ func TestPoolersAreOneParty(t *testing.T) {
 		"hippo-pgbouncer.zoo.svc",
 		"hippo-pgbouncer.zoo.svc.kube.test",
 		"pool.example.org",
-	}, IPs: addresses("10.0.0.10")}, PoolerNames(hippo(everything), "kube.test.", services))
+	}, IPs: addresses("10.0.0.10")}, poolerNames(hippo(everything), services))
 }
 
 func TestAnAddressIsListedOnce(t *testing.T) {
@@ -91,7 +92,7 @@ func TestAnAddressIsListedOnce(t *testing.T) {
 			IPAddresses: []string{"192.0.2.1", "::ffff:192.0.2.1"}, DNSNames: []string{"A.example.org", "a.example.org"},
 		}}}
 	})
-	got := InstanceNames(cluster, "hippo-00-0", "cluster.local", nil)
+	got := instanceNames(cluster, nil)
 	if diff := cmp.Diff(addresses("192.0.2.1"), got.IPs, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
 		t.Error(diff)
 	}
@@ -112,4 +113,17 @@ func without[T comparable](from, these []T) []T {
 		}
 	}
 	return left
+}
+
+// instanceNames are those of the first instance's server leaf.
+func instanceNames(cluster *v1beta1.PostgresCluster, services []corev1.Service) Names {
+	var extra *v1beta1.ServerCertificateSpec
+	if tls := cluster.Spec.TLS; tls != nil && tls.Server != nil {
+		extra = tls.Server.Instances
+	}
+	return ServerNames(cluster, party.Instance.Leaf(party.Server).Names, "hippo-00-0", extra, "cluster.local", services)
+}
+
+func poolerNames(cluster *v1beta1.PostgresCluster, services []corev1.Service) Names {
+	return ServerNames(cluster, party.Pooler.Leaf(party.Server).Names, PoolerName(cluster.Name), cluster.Spec.TLS.Server.PGBouncer, "kube.test.", services)
 }

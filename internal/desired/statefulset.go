@@ -10,6 +10,7 @@ import (
 
 	"pgtls.dev/pgtls/api/v1beta1"
 	"pgtls.dev/pgtls/internal/agentapi"
+	"pgtls.dev/pgtls/internal/party"
 )
 
 // StatefulSet of an instance. Its pod is replaced only when the operator deletes it.
@@ -55,7 +56,7 @@ func instancePod(cluster *v1beta1.PostgresCluster, instance Instance, settings S
 		Tolerations:                   instance.Set.Tolerations,
 		TerminationGracePeriodSeconds: ptr.To(stopSeconds(instance.Set.Resources)),
 		InitContainers: []corev1.Container{
-			agentContainer(cluster, settings, []string{"--kind=" + string(agentapi.Instance)}, containerPort(patroniPort, agentapi.PatroniPort)),
+			agentContainer(cluster, settings, []string{"--kind=" + party.Instance.Name}, containerPort(patroniPort, agentapi.PatroniPort)),
 		},
 		Containers: []corev1.Container{databaseContainer(cluster, instance, settings)},
 		Volumes: append(agentVolumes(MaterialSecret(instance.Name)),

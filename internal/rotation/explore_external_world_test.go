@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"pgtls.dev/pgtls/internal/party"
 	"pgtls.dev/pgtls/internal/rotation/facts"
 	"pgtls.dev/pgtls/internal/rotation/plan"
 )
@@ -141,7 +142,7 @@ func (w *extWorld) observe() facts.Observed {
 		if p.provenAt != 0 {
 			pod.Proofs = []facts.Proof{{Port: "postgres", Process: true, Fingerprint: extLeafOf(p.proven, extParties[i]), Revision: p.provenAt.revision()}}
 		}
-		party := facts.Party{Name: extParties[i], Kind: facts.Instance, Pods: []facts.Pod{pod}, Wants: []facts.LeafWant{{Domain: facts.Server, CertificatePolicy: tinyLife}},
+		party := facts.Party{Name: extParties[i], Kind: party.Instance, Pods: []facts.Pod{pod}, Wants: []facts.LeafWant{{Domain: facts.Server, CertificatePolicy: tinyLife}},
 			Material: facts.Material{State: facts.Present, Revision: p.published.revision(), Leaves: []facts.Leaf{tinyLeaf(facts.Server, extLeafOf(0, extParties[i]), 1)}, Anchors: with(p.published.anchors())}}
 		if issuer := p.published.issuer(); issuer != 0 {
 			party.Material.Customs = []facts.Custom{extCustom(issuer)}
@@ -151,7 +152,7 @@ func (w *extWorld) observe() facts.Observed {
 		}
 		o.Parties = append(o.Parties, party)
 	}
-	o.Parties = append(o.Parties, facts.Party{Name: "operator", Kind: facts.Operator, Wants: []facts.LeafWant{{Domain: facts.Client, CertificatePolicy: tinyLife}},
+	o.Parties = append(o.Parties, facts.Party{Name: "operator", Kind: party.Operator, Wants: []facts.LeafWant{{Domain: facts.Client, CertificatePolicy: tinyLife}},
 		Material: facts.Material{State: facts.Present, Revision: "of the operator", Leaves: []facts.Leaf{tinyLeaf(facts.Client, "leaf of the operator", 1)}, Anchors: with(w.operator)}})
 	if w.fresh {
 		o.PublicTrust.ChangedAt = tinyNow

@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"time"
 
+	"pgtls.dev/pgtls/internal/party"
 	"pgtls.dev/pgtls/internal/pki"
 
 	"pgtls.dev/pgtls/internal/rotation/facts"
@@ -102,7 +103,7 @@ func (w *tinyWorld) observe() facts.Observed {
 			pod.Proofs = []facts.Proof{{Port: "postgres", Fingerprint: p.proven.fingerprint(), Revision: p.provenAt.revision()}}
 		}
 		party := facts.Party{
-			Name: tinyParties[i], Kind: [2]facts.Kind{facts.Instance, facts.Pooler}[i], Pods: []facts.Pod{pod},
+			Name: tinyParties[i], Kind: [2]*facts.Kind{party.Instance, party.Pooler}[i], Pods: []facts.Pod{pod},
 			Wants:    []facts.LeafWant{{Domain: facts.Server, CertificatePolicy: tinyLife}},
 			Material: facts.Material{State: facts.Present, Revision: p.published.revision(), Leaves: []facts.Leaf{leaf}, Anchors: with(p.published.anchors())},
 		}
@@ -118,7 +119,7 @@ func (w *tinyWorld) observe() facts.Observed {
 		o.Parties = append(o.Parties, party)
 	}
 	o.Parties = append(o.Parties, facts.Party{
-		Name: "operator", Kind: facts.Operator, Wants: []facts.LeafWant{{Domain: facts.Client, CertificatePolicy: tinyLife}},
+		Name: "operator", Kind: party.Operator, Wants: []facts.LeafWant{{Domain: facts.Client, CertificatePolicy: tinyLife}},
 		Material: facts.Material{
 			State: facts.Present, Revision: "of the operator",
 			Leaves: []facts.Leaf{tinyLeaf(facts.Client, "leaf of the operator", 1)}, Anchors: with(w.operator),

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"pgtls.dev/pgtls/internal/party"
 	"pgtls.dev/pgtls/internal/rotation/facts"
 	"pgtls.dev/pgtls/internal/rotation/plan"
 	"pgtls.dev/pgtls/internal/rotation/revocation"
@@ -32,17 +33,17 @@ func decidesWithout(t *testing.T, g string, want []string, premises ...fact) {
 func TestAnAnchorIsNotedBeforeAnything(t *testing.T) {
 	everybody := []string{"publish ca: TrustChanged", "publish operator []: TrustChanged", "publish db-1 []: TrustChanged",
 		"publish db-2 []: TrustChanged", "publish pgbouncer []: TrustChanged", "publish db-0 []: TrustChanged", "activate db-1-0"}
-	acme := brings(facts.Instance, facts.Server, "acme")
+	acme := brings(party.Instance, facts.Server, "acme")
 	run(t, []sentence{
 		{"noted first, and then in every bundle", []fact{acme},
 			append([]string{"admitanchor server acme: Wanted"}, everybody...), plan.Renewing},
 		{"noted, and no bundle holds it", []fact{besides("acme"), admitted(facts.Client, "acme")}, everybody[1:], plan.Renewing},
 		{"of the client domain: not in the clients' ConfigMap", []fact{besides("acme")},
 			append([]string{"admitanchor client acme: Wanted"}, everybody[1:]...), plan.Renewing},
-		{"wanted again: it is unused no longer", []fact{presenting(facts.Instance, facts.Server, "acme"), ofAnchor("acme", func(a *facts.Anchor) { a.UnusedSince = a.AdmittedAt })},
+		{"wanted again: it is unused no longer", []fact{presenting(party.Instance, facts.Server, "acme"), ofAnchor("acme", func(a *facts.Anchor) { a.UnusedSince = a.AdmittedAt })},
 			[]string{"admitanchor server acme: Wanted"}, plan.Renewing},
 		{"a transition of a re-key is taken beside", []fact{acme, rekeyRequested(facts.Client, "1")}, append([]string{"trustnew client g2: Requested", "admitanchor server acme: Wanted"}, everybody...), plan.Renewing},
-		{"at rest nothing is written", []fact{presenting(facts.Instance, facts.Server, "acme"), besides("bank"), trusting(facts.Client, "bank")}, nil, plan.Steady},
+		{"at rest nothing is written", []fact{presenting(party.Instance, facts.Server, "acme"), besides("bank"), trusting(facts.Client, "bank")}, nil, plan.Steady},
 	})
 }
 
@@ -84,8 +85,8 @@ func TestWhatDroppingAnAnchorWaitsFor(t *testing.T) {
 
 // leaving is a custom certificate that is presented everywhere and not wanted any more.
 func leaving(w *world) {
-	presenting(facts.Instance, facts.Server, "acme")(w)
-	takesAway(facts.Instance, facts.Server)(w)
+	presenting(party.Instance, facts.Server, "acme")(w)
+	takesAway(party.Instance, facts.Server)(w)
 	ofAnchor("acme", func(a *facts.Anchor) { a.UnusedSince = w.now })(w)
 }
 
@@ -200,16 +201,16 @@ func TestACertificateFromElsewhereFromEndToEnd(t *testing.T) {
 		presented []string
 		anchors   []string
 	}{
-		{"one comes", brings(facts.Instance, facts.Server, "acme"), []string{"db-0-0 server acme", "db-1-0 server acme", "db-2-0 server acme"}, []string{"server acme"}},
-		{"one for replicas", brings(facts.Instance, facts.Client, "bank"), []string{"db-0-0 server acme", "db-0-0 client bank", "db-1-0 server acme", "db-1-0 client bank",
+		{"one comes", brings(party.Instance, facts.Server, "acme"), []string{"db-0-0 server acme", "db-1-0 server acme", "db-2-0 server acme"}, []string{"server acme"}},
+		{"one for replicas", brings(party.Instance, facts.Client, "bank"), []string{"db-0-0 server acme", "db-0-0 client bank", "db-1-0 server acme", "db-1-0 client bank",
 			"db-2-0 server acme", "db-2-0 client bank"}, []string{"server acme", "client bank"}},
-		{"another issuer's", brings(facts.Instance, facts.Server, "bank"), []string{"db-0-0 server bank", "db-0-0 client bank", "db-1-0 server bank", "db-1-0 client bank",
+		{"another issuer's", brings(party.Instance, facts.Server, "bank"), []string{"db-0-0 server bank", "db-0-0 client bank", "db-1-0 server bank", "db-1-0 client bank",
 			"db-2-0 server bank", "db-2-0 client bank"}, []string{"client bank", "server bank"}},
-		{"what is bad changes nothing", spoils(facts.Instance, facts.Server), []string{"db-0-0 server bank", "db-0-0 client bank", "db-1-0 server bank", "db-1-0 client bank",
+		{"what is bad changes nothing", spoils(party.Instance, facts.Server), []string{"db-0-0 server bank", "db-0-0 client bank", "db-1-0 server bank", "db-1-0 client bank",
 			"db-2-0 server bank", "db-2-0 client bank"}, []string{"client bank", "server bank"}},
-		{"it goes", takesAway(facts.Instance, facts.Server), []string{"db-0-0 client bank", "db-1-0 client bank", "db-2-0 client bank"}, []string{"client bank"}},
-		{"the other one too", takesAway(facts.Instance, facts.Client), nil, nil},
-		{"one for the poolers", brings(facts.Pooler, facts.Server, "acme"), []string{"pgbouncer-x server acme", "pgbouncer-y server acme"}, []string{"server acme"}},
+		{"it goes", takesAway(party.Instance, facts.Server), []string{"db-0-0 client bank", "db-1-0 client bank", "db-2-0 client bank"}, []string{"client bank"}},
+		{"the other one too", takesAway(party.Instance, facts.Client), nil, nil},
+		{"one for the poolers", brings(party.Pooler, facts.Server, "acme"), []string{"pgbouncer-x server acme", "pgbouncer-y server acme"}, []string{"server acme"}},
 	} {
 		c.happens(w)
 		restful(c.name)

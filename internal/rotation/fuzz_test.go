@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"pgtls.dev/pgtls/internal/party"
 	"pgtls.dev/pgtls/internal/pki"
 
 	"pgtls.dev/pgtls/internal/rotation/facts"
@@ -300,9 +301,9 @@ func (r *reader) anchors() []string {
 
 // party wants what the parties of docs/rotation.md want.
 func (r *reader) party(i int) facts.Party {
-	p := facts.Party{Name: fmt.Sprintf("party-%d", i), Kind: facts.Kind(r.text(string(facts.Instance), string(facts.Pooler), string(facts.Operator)))}
+	p := facts.Party{Name: fmt.Sprintf("party-%d", i), Kind: party.Named(r.text(party.Instance.Name, party.Pooler.Name, party.Operator.Name))}
 	domains := facts.Domains()
-	if p.Kind == facts.Operator {
+	if p.Kind == party.Operator {
 		domains = domains[1:]
 	}
 	p.Material = facts.Material{State: r.state(), Revision: r.text("r1", "r2", ""), Answered: r.text("", "one"), Altered: r.n(8) == 7}
@@ -320,7 +321,7 @@ func (r *reader) party(i int) facts.Party {
 	if p.Material.State != facts.Present {
 		p.Material = facts.Material{State: p.Material.State}
 	}
-	if p.Kind != facts.Operator {
+	if p.Kind != party.Operator {
 		for j := range r.n(4) {
 			p.Pods = append(p.Pods, r.pod(i, j))
 		}

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"pgtls.dev/pgtls/internal/party"
 	"pgtls.dev/pgtls/internal/rotation/facts"
 	"pgtls.dev/pgtls/internal/rotation/invariant"
 	"pgtls.dev/pgtls/internal/rotation/plan"
@@ -99,30 +100,30 @@ func TestInvariants(t *testing.T) {
 		{"a custom certificate that everybody accepts", ready(adopted("db-1", facts.Server)), activate("db-1-0"), ""},
 		{"one that a process does not accept", ready(adopted("db-1", facts.Server), bundleLoaded("db-0-0", facts.Server, "server-g1")), activate("db-1-0"), "MutualTrust"},
 		{"one that the process itself does not accept", ready(adopted("db-1", facts.Server), bundleLoaded("db-1-0", facts.Server, "server-g1")), activate("db-1-0"), ""},
-		{"one that is cross-signed by what a process has loaded", ready(wanting(facts.Instance, facts.Server, crossSigned), adopted("db-1", facts.Server), bundleLoaded("db-0-0", facts.Server, "bank", "server-g1")),
+		{"one that is cross-signed by what a process has loaded", ready(wanting(party.Instance, facts.Server, crossSigned), adopted("db-1", facts.Server), bundleLoaded("db-0-0", facts.Server, "bank", "server-g1")),
 			activate("db-1-0"), ""},
-		{"one that replicas present and the primary does not accept", []fact{brings(facts.Instance, facts.Client, "acme"), trusting(facts.Client, "acme"), adopted("db-1", facts.Client), bundleLoaded("db-0-0", facts.Client, "client-g1")},
+		{"one that replicas present and the primary does not accept", []fact{brings(party.Instance, facts.Client, "acme"), trusting(facts.Client, "acme"), adopted("db-1", facts.Client), bundleLoaded("db-0-0", facts.Client, "client-g1")},
 			activate("db-1-0"), "MutualTrust"},
 		{"one of the other domain than a process lacks", ready(adopted("db-1", facts.Server), bundleLoaded("db-0-0", facts.Client, "client-g1")), activate("db-1-0"), ""},
 		{"a process that says nothing of it", ready(adopted("db-1", facts.Server), unreachable("db-0-0")), activate("db-1-0"), ""},
 		{"a process of which it is unknown", ready(adopted("db-1", facts.Server), bundleLoaded("db-0-0", facts.Server)), activate("db-1-0"), ""},
 		{"a process that accepts nobody as it is", ready(adopted("db-1", facts.Server), bundleLoaded("db-0-0", facts.Server, "stranger")), activate("db-1-0"), ""},
 		{"a process that is not ours", ready(adopted("db-1", facts.Server), bundleLoaded("db-0-0", facts.Server, "server-g1"), foreignSecret("db-0")), activate("db-1-0"), ""},
-		{"one of which somebody said that nobody is waited for", ready(adopted("db-1", facts.Server), bundleLoaded("db-0-0", facts.Server, "server-g1"), wanting(facts.Instance, facts.Server, immediately)),
+		{"one of which somebody said that nobody is waited for", ready(adopted("db-1", facts.Server), bundleLoaded("db-0-0", facts.Server, "server-g1"), wanting(party.Instance, facts.Server, immediately)),
 			activate("db-1-0"), ""},
-		{"one of which somebody said so of its successor", ready(adopted("db-1", facts.Server), bundleLoaded("db-0-0", facts.Server, "server-g1"), brings(facts.Instance, facts.Server, "bank"), wanting(facts.Instance, facts.Server, immediately)),
+		{"one of which somebody said so of its successor", ready(adopted("db-1", facts.Server), bundleLoaded("db-0-0", facts.Server, "server-g1"), brings(party.Instance, facts.Server, "bank"), wanting(party.Instance, facts.Server, immediately)),
 			activate("db-1-0"), "MutualTrust"},
 
 		{"to drop an anchor that nothing needs", []fact{trusting(facts.Server, "acme")}, step(dropAnchor(facts.Server, "acme")), ""},
-		{"to drop one that is presented", []fact{presenting(facts.Instance, facts.Server, "acme")}, step(dropAnchor(facts.Server, "acme")), "UseBeforeRetire"},
-		{"to drop one that is presented in the other domain", []fact{presenting(facts.Instance, facts.Client, "acme"), trusting(facts.Server, "acme")}, step(dropAnchor(facts.Server, "acme")), ""},
-		{"to drop one that was replaced, while a pod presents what was before", []fact{presenting(facts.Instance, facts.Server, "acme"), takesAway(facts.Instance, facts.Server), takenBack},
+		{"to drop one that is presented", []fact{presenting(party.Instance, facts.Server, "acme")}, step(dropAnchor(facts.Server, "acme")), "UseBeforeRetire"},
+		{"to drop one that is presented in the other domain", []fact{presenting(party.Instance, facts.Client, "acme"), trusting(facts.Server, "acme")}, step(dropAnchor(facts.Server, "acme")), ""},
+		{"to drop one that was replaced, while a pod presents what was before", []fact{presenting(party.Instance, facts.Server, "acme"), takesAway(party.Instance, facts.Server), takenBack},
 			step(dropAnchor(facts.Server, "acme")), "UseBeforeRetire"},
 		{"to drop one while a pod says nothing", []fact{trusting(facts.Server, "acme"), unreachable("db-1-0")}, step(dropAnchor(facts.Server, "acme")), "UseBeforeRetire"},
 		{"to drop one while what is not ours says nothing", []fact{trusting(facts.Server, "acme"), unreachable("db-1-0"), foreignSecret("db-1")}, step(dropAnchor(facts.Server, "acme")), ""},
-		{"to drop one that has expired", []fact{presenting(facts.Instance, facts.Server, "acme"), unreachable("db-1-0"), ofAnchor("acme", func(a *facts.Anchor) { a.NotAfter = dawn })},
+		{"to drop one that has expired", []fact{presenting(party.Instance, facts.Server, "acme"), unreachable("db-1-0"), ofAnchor("acme", func(a *facts.Anchor) { a.NotAfter = dawn })},
 			step(dropAnchor(facts.Server, "acme")), ""},
-		{"to drop one when another has expired", []fact{presenting(facts.Instance, facts.Server, "acme"), admitted(facts.Server, "bank"), ofAnchor("bank", func(a *facts.Anchor) { a.NotAfter = dawn })},
+		{"to drop one when another has expired", []fact{presenting(party.Instance, facts.Server, "acme"), admitted(facts.Server, "bank"), ofAnchor("bank", func(a *facts.Anchor) { a.NotAfter = dawn })},
 			step(dropAnchor(facts.Server, "acme")), "UseBeforeRetire"},
 
 		{"the other domain's first", []fact{noAuthority(facts.Client)}, step(plan.CreateAuthority{Domain: facts.Client, Generation: 1}), ""},

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
+	"pgtls.dev/pgtls/internal/party"
 	"pgtls.dev/pgtls/internal/pki"
 
 	"pgtls.dev/pgtls/internal/rotation/facts"
@@ -97,9 +98,9 @@ func (r oracle) place(i int) int {
 	p := r.o.Parties[i]
 	isPrimary := slices.ContainsFunc(p.Pods, func(pod facts.Pod) bool { return pod.Primary })
 	switch {
-	case p.Kind == facts.Operator:
+	case p.Kind == party.Operator:
 		return 0
-	case p.Kind == facts.Pooler:
+	case p.Kind == party.Pooler:
 		return 2
 	case isPrimary:
 		return 3

@@ -9,6 +9,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"pgtls.dev/pgtls/internal/party"
 	"pgtls.dev/pgtls/internal/rotation/facts"
 	"pgtls.dev/pgtls/internal/rotation/plan"
 )
@@ -37,7 +38,7 @@ type customHistory struct {
 }
 
 // slots are the places for custom certificates.
-var slots = []slot{{facts.Instance, facts.Server}, {facts.Instance, facts.Client}, {facts.Pooler, facts.Server}}
+var slots = []slot{{party.Instance, facts.Server}, {party.Instance, facts.Client}, {party.Pooler, facts.Server}}
 
 // issuersElsewhere make certificates.
 var issuersElsewhere = []string{"acme", "bank", "corp"}
@@ -217,7 +218,7 @@ func (h *customHistory) sessionsKeepAnchors(domain facts.Domain) string {
 		}
 		for _, m := range h.w.members {
 			for _, c := range m.pods {
-				if m.kind == facts.Instance && slices.ContainsFunc(c.sessions, func(s facts.Session) bool { return s.Issuer == a.Subject }) {
+				if m.kind == party.Instance && slices.ContainsFunc(c.sessions, func(s facts.Session) bool { return s.Issuer == a.Subject }) {
 					return fmt.Sprintf("%s was dropped while somebody with a certificate of it was connected to %s", a.Fingerprint, c.name)
 				}
 			}

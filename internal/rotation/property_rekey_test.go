@@ -9,6 +9,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"pgtls.dev/pgtls/internal/party"
 	"pgtls.dev/pgtls/internal/rotation/facts"
 	"pgtls.dev/pgtls/internal/rotation/plan"
 )
@@ -167,7 +168,7 @@ type holder struct {
 // holders are all who verify what is presented in a domain: every process, the operator, and who reads the ConfigMap now.
 func (h *rekeyHistory) holders(domain facts.Domain) (holders []holder) {
 	for _, m := range h.w.members {
-		if m.kind == facts.Operator && domain == facts.Server {
+		if m.kind == party.Operator && domain == facts.Server {
 			holders = append(holders, holder{m.name, m.secret.Anchors.Of(domain)})
 		}
 		for _, c := range m.pods {
@@ -186,7 +187,7 @@ func (h *rekeyHistory) holders(domain facts.Domain) (holders []holder) {
 func (h *rekeyHistory) shown(domain facts.Domain) map[string]facts.Leaf {
 	shown := map[string]facts.Leaf{}
 	for _, m := range h.w.members {
-		if l := m.leaf(domain); l != nil && m.kind == facts.Operator {
+		if l := m.leaf(domain); l != nil && m.kind == party.Operator {
 			shown[m.name] = *l
 		}
 		for _, c := range m.pods {

@@ -10,6 +10,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"pgtls.dev/pgtls/internal/party"
 	"pgtls.dev/pgtls/internal/pki"
 
 	"pgtls.dev/pgtls/internal/rotation/facts"
@@ -296,7 +297,7 @@ func (h *history) wish(t *rapid.T) {
 func (h *history) membership(t *rapid.T) {
 	var instances []string
 	for _, m := range h.w.members {
-		if m.kind == facts.Instance {
+		if m.kind == party.Instance {
 			instances = append(instances, m.name)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/cockroachdb/datadriven"
 
+	"pgtls.dev/pgtls/internal/party"
 	"pgtls.dev/pgtls/internal/pki"
 
 	"pgtls.dev/pgtls/internal/rotation/facts"
@@ -286,9 +287,9 @@ func (s *story) fact(name string, args []string) error {
 		"secretLost":            one(func(d string) fact { return secretLost(facts.Domain(d)) }),
 		"expired":               one(func(d string) fact { return expired(facts.Domain(d)) }),
 		"manual":                func([]string) fact { return manual },
-		"brings":                func(a []string) fact { return brings(facts.Kind(a[0]), facts.Domain(a[1]), a[2]) },
-		"takesAway":             leaf(func(k string, d facts.Domain) fact { return takesAway(facts.Kind(k), d) }),
-		"spoils":                leaf(func(k string, d facts.Domain) fact { return spoils(facts.Kind(k), d) }),
+		"brings":                func(a []string) fact { return brings(party.Named(a[0]), facts.Domain(a[1]), a[2]) },
+		"takesAway":             leaf(func(k string, d facts.Domain) fact { return takesAway(party.Named(k), d) }),
+		"spoils":                leaf(func(k string, d facts.Domain) fact { return spoils(party.Named(k), d) }),
 		"trustPropagationDelay": one(func(d string) fact { return trustPropagationDelay(span(d)) }),
 		"authorityLost":         one(func(d string) fact { return noAuthority(facts.Domain(d)) }),
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"pgtls.dev/pgtls/internal/party"
 	"pgtls.dev/pgtls/internal/rotation/facts"
 	"pgtls.dev/pgtls/internal/rotation/plan"
 )
@@ -16,7 +17,7 @@ import (
 // application adds somebody who logs in with a certificate.
 func application(user string) fact {
 	return func(w *world) {
-		w.members = append(w.members, &member{name: "user-" + user, kind: facts.Application, user: user, secret: facts.Material{State: facts.Missing}, wants: []facts.LeafWant{wantClient(user)}})
+		w.members = append(w.members, &member{name: "user-" + user, kind: party.Application, user: user, secret: facts.Material{State: facts.Missing}, wants: []facts.LeafWant{wantClient(user)}})
 		w.sort()
 	}
 }
@@ -50,7 +51,7 @@ func corporateTrusted(w *world) {
 	corporateWanted(w)
 	admitted(facts.Client, "corporate")(w)
 	for _, m := range w.members {
-		if m.kind == facts.Application {
+		if m.kind == party.Application {
 			continue
 		}
 		m.secret = cloneMaterial(m.secret)
@@ -70,7 +71,7 @@ func (w *world) observeApplications(o *facts.Observed) {
 	o.Ledger = w.ledger
 	o.Ledger.Issued = slices.Clone(w.ledger.Issued)
 	o.Parties = slices.DeleteFunc(o.Parties, func(p facts.Party) bool {
-		gone := p.Kind == facts.Application && len(p.Wants) == 0
+		gone := p.Kind == party.Application && len(p.Wants) == 0
 		if gone {
 			o.UnwantedApplications = append(o.UnwantedApplications, p.Name)
 		}
@@ -108,7 +109,7 @@ func (w *world) application(s plan.Step) error {
 
 // noteIssue enters a leaf of an application in the ledger.
 func (w *world) noteIssue(m *member, leaf *facts.Leaf) {
-	if m.kind != facts.Application {
+	if m.kind != party.Application {
 		return
 	}
 	w.ledger.State = facts.Present
@@ -117,7 +118,7 @@ func (w *world) noteIssue(m *member, leaf *facts.Leaf) {
 
 // addRevocations adds what a publish adds besides leaves and bundles.
 func (w *world) addRevocations(m *member, material *facts.Material, s plan.Publish) {
-	if m.kind != facts.Instance {
+	if m.kind != party.Instance {
 		return
 	}
 	lists := s.Lists
@@ -155,7 +156,7 @@ func (w *world) letIn(entry facts.Issued) string {
 	var in []string
 	for _, m := range w.members {
 		for _, c := range m.pods {
-			if m.kind != facts.Instance {
+			if m.kind != party.Instance {
 				continue
 			}
 			refused := slices.Contains(c.active.Revoked[entry.IssuerKeyID], entry.Serial)

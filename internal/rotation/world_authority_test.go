@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"pgtls.dev/pgtls/internal/party"
 	"pgtls.dev/pgtls/internal/pki"
 
 	"pgtls.dev/pgtls/internal/rotation/facts"
@@ -126,7 +127,7 @@ func (w *world) chainOf(domain facts.Domain, issuerKeyID string) (chain []string
 func (w *world) named(domain facts.Domain, a *storedAuthority) bool {
 	return slices.ContainsFunc(w.members, func(m *member) bool {
 		leaf := m.leaf(domain)
-		return m.kind == facts.Operator && slices.Contains(m.secret.Anchors.Of(domain), a.certificate.Fingerprint) || leaf != nil && leaf.IssuerKeyID == a.certificate.KeyID
+		return m.kind == party.Operator && slices.Contains(m.secret.Anchors.Of(domain), a.certificate.Fingerprint) || leaf != nil && leaf.IssuerKeyID == a.certificate.KeyID
 	})
 }
 

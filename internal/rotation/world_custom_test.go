@@ -17,7 +17,7 @@ import (
 
 // slot is a place for a custom certificate: what the processes of one kind present in a domain.
 type slot struct {
-	kind   facts.Kind
+	kind   *facts.Kind
 	domain facts.Domain
 }
 
@@ -183,22 +183,22 @@ func toServe(m *facts.Material, process bool) string {
 // --- facts -------------------------------------------------------------------
 
 // brings puts a new certificate of an issuer into a source.
-func brings(kind facts.Kind, domain facts.Domain, issuer string) fact {
+func brings(kind *facts.Kind, domain facts.Domain, issuer string) fact {
 	return func(w *world) { w.sources[slot{kind, domain}] = &source{custom: w.newCustom(domain, issuer)} }
 }
 
 // takesAway is a spec that names no source any more.
-func takesAway(kind facts.Kind, domain facts.Domain) fact {
+func takesAway(kind *facts.Kind, domain facts.Domain) fact {
 	return func(w *world) { delete(w.sources, slot{kind, domain}) }
 }
 
 // spoils puts something that cannot be used into a source.
-func spoils(kind facts.Kind, domain facts.Domain) fact {
+func spoils(kind *facts.Kind, domain facts.Domain) fact {
 	return func(w *world) { w.sources[slot{kind, domain}].refused = true }
 }
 
 // wanting changes what is in a source.
-func wanting(kind facts.Kind, domain facts.Domain, change func(*facts.Custom)) fact {
+func wanting(kind *facts.Kind, domain facts.Domain, change func(*facts.Custom)) fact {
 	return func(w *world) { change(&w.sources[slot{kind, domain}].custom) }
 }
 
@@ -232,7 +232,7 @@ func trusting(domain facts.Domain, anchor string) fact {
 }
 
 // presenting is a custom certificate that all of a kind present and everybody trusts.
-func presenting(kind facts.Kind, domain facts.Domain, issuer string) fact {
+func presenting(kind *facts.Kind, domain facts.Domain, issuer string) fact {
 	return func(w *world) {
 		brings(kind, domain, issuer)(w)
 		admitted(domain, issuer)(w)
@@ -261,7 +261,7 @@ func customGarbled(party string) fact {
 }
 
 // presentedEndsIn makes what everybody presents of a slot end a while from now; there is no newer one.
-func presentedEndsIn(kind facts.Kind, domain facts.Domain, rest time.Duration) fact {
+func presentedEndsIn(kind *facts.Kind, domain facts.Domain, rest time.Duration) fact {
 	return func(w *world) {
 		source := &w.sources[slot{kind, domain}].custom
 		by := w.now.Add(rest).Sub(source.NotAfter)

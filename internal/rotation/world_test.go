@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"pgtls.dev/pgtls/internal/party"
 	"pgtls.dev/pgtls/internal/pki"
 
 	"pgtls.dev/pgtls/internal/rotation/facts"
@@ -50,7 +51,7 @@ type world struct {
 // member is a party with its Secret and its pods.
 type member struct {
 	name   string
-	kind   facts.Kind
+	kind   *facts.Kind
 	wants  []facts.LeafWant
 	secret facts.Material
 	pods   []*container
@@ -97,7 +98,7 @@ func birth(replicas, poolers int) *world {
 		facts.Server: {Life: 730 * day, Algorithm: pki.DefaultAlgorithm},
 		facts.Client: {Life: 730 * day, Algorithm: pki.DefaultAlgorithm},
 	}
-	w.members = []*member{{name: "operator", kind: facts.Operator, wants: []facts.LeafWant{wantClient("_pgtls")}, secret: facts.Material{State: facts.Missing}}}
+	w.members = []*member{{name: "operator", kind: party.Operator, wants: []facts.LeafWant{wantClient("_pgtls")}, secret: facts.Material{State: facts.Missing}}}
 	for i := range replicas {
 		w.join(i)
 	}
@@ -105,7 +106,7 @@ func birth(replicas, poolers int) *world {
 		w.member("db-0").pods[0].primary = true
 	}
 	if poolers > 0 {
-		pooler := &member{name: "pgbouncer", kind: facts.Pooler, secret: facts.Material{State: facts.Missing},
+		pooler := &member{name: "pgbouncer", kind: party.Pooler, secret: facts.Material{State: facts.Missing},
 			wants: []facts.LeafWant{wantServer("pgbouncer"), wantClient("_pgtlspgbouncer")}}
 		for i := range poolers {
 			pooler.pods = append(pooler.pods, &container{name: fmt.Sprintf("pgbouncer-%c", 'x'+i)})
@@ -152,7 +153,7 @@ func (w *world) sort() {
 // join adds an instance whose pod has not started.
 func (w *world) join(index int) {
 	name := fmt.Sprintf("db-%d", index)
-	w.members = append(w.members, &member{name: name, kind: facts.Instance, secret: facts.Material{State: facts.Missing},
+	w.members = append(w.members, &member{name: name, kind: party.Instance, secret: facts.Material{State: facts.Missing},
 		wants: []facts.LeafWant{wantServer(name), wantClient("_pgtlsrepl")}, pods: []*container{{name: name + "-0"}}})
 	w.sort()
 }
@@ -366,7 +367,7 @@ func (w *world) publishAs(m *member, s plan.Publish) {
 		}
 		s.Chain.Set(domain, w.chainOf(domain, issuer))
 	}
-	if m.kind == facts.Application {
+	if m.kind == party.Application {
 		s.Anchors.Client = nil
 	}
 	if err := w.write(m, s); err != nil {

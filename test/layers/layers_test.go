@@ -12,8 +12,9 @@ import (
 // layers from the bottom up. A package imports packages of lower layers, or
 // those of its own entry (a package and those beneath it); never a neighbour.
 var layers = [][]string{
-	{"api/v1beta1", "internal/pki"},
-	{"internal/rotation", "internal/custom", "internal/agentapi", "internal/schedule"},
+	{"api/v1beta1", "internal/pki", "internal/agentapi"},
+	{"internal/party"},
+	{"internal/rotation", "internal/custom", "internal/schedule"},
 	{"internal/postgres", "internal/patroni", "internal/pgbouncer", "internal/probe"},
 	{"internal/delivery", "internal/metrics", "internal/certmanager"},
 	{"internal/desired"},
@@ -36,7 +37,9 @@ type rule struct {
 var rules = []rule{
 	{packages: []string{"internal/pki"}, only: []string{"internal/pki"},
 		because: "certificates are computed with the standard library alone"},
-	{packages: []string{"internal/rotation"}, only: []string{"internal/rotation", "internal/pki"},
+	{packages: []string{"internal/party"}, only: []string{"internal/party", "internal/agentapi", "internal/pki"},
+		because: "what a kind of party is, is data that the decision and the agent read too"},
+	{packages: []string{"internal/rotation"}, only: []string{"internal/rotation", "internal/party", "internal/agentapi", "internal/pki"},
 		because: "the decision is pure, so that tests can explore it"},
 	{packages: []string{"internal/custom"}, only: []string{"internal/custom", "internal/pki"},
 		because: "what a user's Secret is worth is computed, so that a corpus can prove it"},

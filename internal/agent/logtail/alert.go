@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"pgtls.dev/pgtls/internal/agentapi"
+	"pgtls.dev/pgtls/internal/party"
 )
 
 // What stands in a line of a log before OpenSSL's words for why a handshake with a client failed.
@@ -19,8 +19,8 @@ const (
 //
 // Only what a client says of the server's certificate counts. That PostgreSQL or PgBouncer refuse a client, or are
 // refused or refuse as clients themselves, stands in other words, see the tests.
-func refusedBy(kind agentapi.Kind, line []byte) string {
-	if kind == agentapi.Pooler {
+func refusedBy(program party.Program, line []byte) string {
+	if program == party.PgBouncer {
 		return pgbouncerRefusedBy(line)
 	}
 	return postgresRefusedBy(line)

@@ -3,18 +3,18 @@ package logtail
 import (
 	"testing"
 
-	"pgtls.dev/pgtls/internal/agentapi"
+	"pgtls.dev/pgtls/internal/party"
 )
 
 // The lines are from PostgreSQL 15 and 17 and PgBouncer 1.18 and 1.24, or say "made" where only OpenSSL's words differ.
 func TestOnlyClientsThatRefuseAreSeen(t *testing.T) {
 	const (
-		instance = agentapi.Instance
-		pooler   = agentapi.Pooler
+		instance = party.PostgreSQL
+		pooler   = party.PgBouncer
 	)
 	tests := []struct {
 		name string
-		kind agentapi.Kind
+		kind party.Program
 		line string
 		want string
 	}{
@@ -67,7 +67,7 @@ func FuzzRefusedBy(f *testing.F) {
 	f.Add("2026-11-25 13:09:36.898 UTC [12781] LOG:  could not accept SSL connection: tlsv1 alert unknown ca")
 	f.Add("a b c d WARNING TLS handshake error: x:tlsv1 alert unknown ca")
 	f.Fuzz(func(t *testing.T, line string) {
-		for _, kind := range []agentapi.Kind{agentapi.Instance, agentapi.Pooler} {
+		for _, kind := range []party.Program{party.PostgreSQL, party.PgBouncer} {
 			if line == "" {
 				continue // the follower gives none
 			}

@@ -7,11 +7,12 @@ import (
 	"time"
 
 	"pgtls.dev/pgtls/internal/agentapi"
+	"pgtls.dev/pgtls/internal/party"
 )
 
 // Config of a Tail. Every field is required unless it says otherwise.
 type Config struct {
-	Kind    agentapi.Kind
+	Program party.Program
 	File    string    // that the process writes; "": nothing is counted
 	Copy    io.Writer // gets what is written to File, unchanged; nil: nothing is copied
 	Changed func()    // is called when Told returns something else than before
@@ -70,7 +71,7 @@ func (t *Tail) read(f *follower) []byte {
 		t.refusals.restart()
 	}
 	f.lines(chunk, func(line []byte, end int64) {
-		if alert := refusedBy(t.config.Kind, line); alert != "" {
+		if alert := refusedBy(t.config.Program, line); alert != "" {
 			t.refusals.add(alert, end)
 		}
 	})

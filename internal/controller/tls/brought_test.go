@@ -12,10 +12,10 @@ import (
 
 	"pgtls.dev/pgtls/api/v1beta1"
 	"pgtls.dev/pgtls/internal/agentapi"
-	"pgtls.dev/pgtls/internal/controller/tls/material"
 	"pgtls.dev/pgtls/internal/controller/tls/tlstest"
 	"pgtls.dev/pgtls/internal/controller/tls/wanted"
 	"pgtls.dev/pgtls/internal/desired"
+	"pgtls.dev/pgtls/internal/party"
 	"pgtls.dev/pgtls/internal/pki"
 	"pgtls.dev/pgtls/internal/rotation/facts"
 )
@@ -41,7 +41,7 @@ var hostsOfHippo = []string{"hippo-primary.zoo.svc", "hippo-replicas.zoo.svc", "
 func (h *fixture) leafOf(a *pki.Authority, s wanted.Slot) *pki.KeyPair {
 	h.t.Helper()
 	request := pki.LeafRequest{
-		CommonName: "db.company.example", DNSNames: hostsOfHippo, Usage: material.Usages[s.Domain],
+		CommonName: "db.company.example", DNSNames: hostsOfHippo, Usage: s.Domain.Usage(),
 		NotBefore: h.clock().Add(-time.Hour), NotAfter: h.clock().Add(60 * 24 * time.Hour),
 	}
 	if s.Domain == facts.Client {
@@ -221,16 +221,16 @@ func (h *fixture) wants(kind string, status metav1.ConditionStatus, code string,
 }
 
 // served reports whether the material of a party has its process present a pair.
-func (h *fixture) served(party string, s wanted.Slot, pair *pki.KeyPair) bool {
+func (h *fixture) served(name string, s wanted.Slot, pair *pki.KeyPair) bool {
 	h.t.Helper()
-	return bytes.Equal(h.secret(party).Data[material.ProcessFiles[s.Domain].Certificate], pair.EncodeChain())
+	return bytes.Equal(h.secret(name).Data[party.Mounted.Process(s.Domain).Certificate], pair.EncodeChain())
 }
 
 // ownServed reports whether a party's process presents the party's own leaf.
-func (h *fixture) ownServed(party string, s wanted.Slot) bool {
+func (h *fixture) ownServed(name string, s wanted.Slot) bool {
 	h.t.Helper()
-	data := h.secret(party).Data
-	return bytes.Equal(data[material.ProcessFiles[s.Domain].Certificate], data[material.PairFiles[s.Domain].Certificate])
+	data := h.secret(name).Data
+	return bytes.Equal(data[party.Mounted.Process(s.Domain).Certificate], data[party.Mounted.Leaf(s.Domain).Certificate])
 }
 
 // serving are the pods that serve a pair.
@@ -256,7 +256,7 @@ func (h *fixture) trusted(domain facts.Domain, a *pki.Authority) string {
 	}
 	for name, secret := range h.stored() {
 		if strings.HasSuffix(name, "-tls") && metav1.IsControlledBy(secret, h.cluster()) {
-			count(secret.Data[material.BundleFiles[domain]])
+			count(secret.Data[party.Mounted.Bundle(domain)])
 		}
 	}
 	if domain == facts.Server {

@@ -14,6 +14,7 @@ import (
 	"pgtls.dev/pgtls/internal/controller/tls/material"
 	"pgtls.dev/pgtls/internal/controller/tls/snapshottest"
 	"pgtls.dev/pgtls/internal/controller/tls/tlstest"
+	"pgtls.dev/pgtls/internal/party"
 	"pgtls.dev/pgtls/internal/pki"
 	"pgtls.dev/pgtls/internal/rotation/facts"
 )
@@ -24,8 +25,8 @@ func TestCertificatesByHandAreInspected(t *testing.T) {
 	g := snapshottest.NewTwoGenerations(t)
 	now := g.Snapshot.Observed.Now
 	root := tlstest.NewByHand(t, now, "root by hand")
-	wants := []facts.LeafWant{{Domain: facts.Server}}
-	m := material.Inspect(&corev1.Secret{Data: g.Served(t, root.Issue(x509.ExtKeyUsageServerAuth), root.Certificate)}, wants, now)
+	of := &facts.Party{Kind: party.Instance, Wants: []facts.LeafWant{{Domain: facts.Server}}}
+	m := material.Inspect(of, &corev1.Secret{Data: g.Served(t, root.Issue(x509.ExtKeyUsageServerAuth), root.Certificate)}, now)
 	if len(m.Leaves) != 1 || m.Leaves[0].Problem != "" {
 		t.Errorf("the own leaf beside an anchor by hand: %+v", m.Leaves)
 	}
@@ -38,9 +39,9 @@ func TestCertificatesByHandAreInspected(t *testing.T) {
 	}
 	// The same as the cluster's own leaf is refused.
 	data := g.Served(t, root.Issue(x509.ExtKeyUsageServerAuth), root.Certificate)
-	files, own := material.ProcessFiles[facts.Server], material.PairFiles[facts.Server]
+	files, own := party.Mounted.Process(facts.Server), party.Mounted.Leaf(facts.Server)
 	data[own.Certificate], data[own.Key] = data[files.Certificate], data[files.Key]
-	if m := material.Inspect(&corev1.Secret{Data: data}, wants, now); m.Leaves[0].Problem != string(pki.KeyIdentifierMissing) {
+	if m := material.Inspect(of, &corev1.Secret{Data: data}, now); m.Leaves[0].Problem != string(pki.KeyIdentifierMissing) {
 		t.Errorf("as the own leaf: %+v", m.Leaves[0])
 	}
 }

@@ -22,6 +22,7 @@ import (
 	"pgtls.dev/pgtls/internal/controller/tls/wanted"
 	"pgtls.dev/pgtls/internal/custom"
 	"pgtls.dev/pgtls/internal/desired"
+	"pgtls.dev/pgtls/internal/party"
 	"pgtls.dev/pgtls/internal/pki"
 	"pgtls.dev/pgtls/internal/rotation/facts"
 	"pgtls.dev/pgtls/internal/rotation/plan"
@@ -365,9 +366,9 @@ func TestWhatThePoolerAndTheReplicasPresentIsBroughtToo(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				theirs := company(t, "Company CA")
 				h, _, pair := adopted(t, s, theirs)
-				for _, party := range []string{"hippo-a-0-tls", "hippo-a-1-tls", "hippo-a-2-tls", "hippo-pgbouncer-tls"} {
-					if concerned := (party == "hippo-pgbouncer-tls") == (s.Kind == facts.Pooler); concerned != h.served(party, s, pair) {
-						t.Errorf("%s presents it: %v", party, !concerned)
+				for _, name := range []string{"hippo-a-0-tls", "hippo-a-1-tls", "hippo-a-2-tls", "hippo-pgbouncer-tls"} {
+					if concerned := (name == "hippo-pgbouncer-tls") == (s.Kind == party.Pooler); concerned != h.served(name, s, pair) {
+						t.Errorf("%s presents it: %v", name, !concerned)
 					}
 				}
 				if got := h.trusted(s.Domain, theirs); got != "all" {

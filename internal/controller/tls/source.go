@@ -14,7 +14,6 @@ import (
 	"pgtls.dev/pgtls/internal/controller/tls/gather"
 	"pgtls.dev/pgtls/internal/controller/tls/snapshot"
 	"pgtls.dev/pgtls/internal/desired"
-	"pgtls.dev/pgtls/internal/rotation/facts"
 	"pgtls.dev/pgtls/internal/rotation/plan"
 )
 
@@ -69,7 +68,7 @@ func makes(s *snapshot.Snapshot, step plan.Step) bool {
 		return true
 	case plan.Publish:
 		party := s.Party(step.Party)
-		return party != nil && party.Kind != facts.Application && s.Material[step.Party] == nil // an application's is noted in the ledger
+		return party != nil && !party.Kind.InLedger && s.Material[step.Party] == nil // an application's is noted in the ledger
 	case plan.PublishTrust:
 		return s.PublicTrust == nil
 	}

@@ -178,7 +178,7 @@ func noSessions(c *Case) (gate plan.Gate) {
 	for i := range c.Observed.Parties {
 		p := &c.Observed.Parties[i]
 		for j := range p.Pods {
-			if p.Kind == facts.Instance && p.Material.State != facts.Foreign {
+			if p.Kind.AuthenticatesClients && p.Material.State != facts.Foreign {
 				gate = gate.And(sessionsGone(c, &p.Pods[j]))
 			}
 		}

@@ -4,19 +4,26 @@
 // A fact that could not be read is absent or says so. Absent facts are unknown, and unknown is never a yes.
 package facts
 
-import "slices"
+import (
+	"slices"
 
-// Domain is a trust domain. Each has its own authority.
-type Domain string
+	"pgtls.dev/pgtls/internal/party"
+)
+
+// Domain is a trust domain, and Kind a kind of party: see internal/party.
+type (
+	Domain = party.Domain
+	Kind   = party.Kind
+)
 
 // The trust domains.
 const (
-	Server Domain = "server" // what servers present
-	Client Domain = "client" // what clients present
+	Server = party.Server
+	Client = party.Client
 )
 
 // Domains returns both, in a fixed order.
-func Domains() []Domain { return []Domain{Server, Client} }
+func Domains() []Domain { return party.Domains() }
 
 // Intersect reports whether two sets have a member in common.
 func Intersect(a, b []string) bool {

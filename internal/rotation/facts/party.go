@@ -7,23 +7,10 @@ import (
 	"pgtls.dev/pgtls/internal/pki"
 )
 
-// Kind of a party.
-type Kind string
-
-// The kinds of party.
-const (
-	Operator Kind = "operator"
-	Instance Kind = "instance"
-	Pooler   Kind = "pooler"
-	// Application is a program outside of the cluster's pods that logs in with a client certificate. It verifies servers alone.
-	// What it presents cannot be seen: its Secret may have been copied, and a copy is accepted until it ends.
-	Application Kind = "application"
-)
-
 // Party is something that presents or verifies certificates and has its own material.
 type Party struct {
 	Name     string // of its material Secret
-	Kind     Kind
+	Kind     *Kind
 	Wants    []LeafWant
 	Customs  []Custom // what its process is to present in place of its own leaf, at most one in a domain
 	Material Material
@@ -134,9 +121,6 @@ func (p *Party) WantsLeaf(d Domain) bool {
 	}
 	return false
 }
-
-// Verifies reports whether a party holds a bundle of a domain.
-func (p *Party) Verifies(domain Domain) bool { return p.Kind != Application || domain == Server }
 
 // Custom returns what a party is to present in a domain; nil: its own leaf.
 func (p *Party) Custom(domain Domain) *Custom { return customIn(p.Customs, domain) }

@@ -176,7 +176,7 @@ func revokedUnasked(o *facts.Observed, s plan.Revoke) string {
 			continue
 		}
 		for k := range o.Parties {
-			if p := &o.Parties[k]; p.Kind == facts.Application && p.User == entry.User && !entry.At.Before(p.RevokeBefore) {
+			if p := &o.Parties[k]; p.Kind.InLedger && p.User == entry.User && !entry.At.Before(p.RevokeBefore) {
 				return fmt.Sprintf("certificate %s of user %s is not to be revoked", entry.Serial, entry.User)
 			}
 		}

@@ -24,7 +24,7 @@ func intact(p *facts.Party) bool {
 		}
 	}
 	for _, domain := range facts.Domains() {
-		if p.Verifies(domain) && len(m.Anchors.Of(domain)) == 0 {
+		if p.Kind.Verifies(domain) && len(m.Anchors.Of(domain)) == 0 {
 			return false
 		}
 	}
@@ -63,17 +63,12 @@ func doubtful(o *facts.Observed, except string) string {
 
 // place is a party's place in the order of a rollout: operator and applications, replicas, poolers, primary.
 func place(p *facts.Party) int {
-	switch p.Kind {
-	case facts.Operator, facts.Application:
-		return 0
-	case facts.Pooler:
-		return 2
-	default:
-		if slices.ContainsFunc(p.Pods, func(pod facts.Pod) bool { return pod.Primary }) {
-			return 3
-		}
-		return 1
+	const replicas, primary = 1, 3
+	place := int(p.Kind.Stage)
+	if place == replicas && slices.ContainsFunc(p.Pods, func(pod facts.Pod) bool { return pod.Primary }) {
+		return primary
 	}
+	return place
 }
 
 func unknownIsNo(o *facts.Observed, step plan.Step) string {
@@ -136,7 +131,7 @@ const listPatience = 5 * time.Second
 
 // lacksLists returns from when on a pod may wait no longer for lists that are published, and whether it is known to lack one.
 func lacksLists(o *facts.Observed, p *facts.Party, pod *facts.Pod) (at time.Time, missing bool) {
-	if p.Kind != facts.Instance || pod.Report == nil || p.Material.Revoked == nil {
+	if !p.Kind.AuthenticatesClients || pod.Report == nil || p.Material.Revoked == nil {
 		return at, false
 	}
 	for _, entry := range o.Ledger.Issued {
@@ -156,7 +151,7 @@ func lacksLists(o *facts.Observed, p *facts.Party, pod *facts.Pod) (at time.Time
 	for i := range o.Parties {
 		other := &o.Parties[i]
 		for k := range other.Pods {
-			if r := other.Pods[k].Report; other.Kind == facts.Instance && r != nil && maps.Equal(r.Lists, p.Material.Lists) && quiet(other, &other.Pods[k]) {
+			if r := other.Pods[k].Report; other.Kind.AuthenticatesClients && r != nil && maps.Equal(r.Lists, p.Material.Lists) && quiet(other, &other.Pods[k]) {
 				return at.Add(-listPatience), true
 			}
 		}
@@ -170,7 +165,7 @@ func listsSuspect(o *facts.Observed) bool {
 		p := &o.Parties[i]
 		for k := range p.Pods {
 			r := p.Pods[k].Report
-			if p.Kind == facts.Instance && p.Material.Revoked != nil && r != nil && maps.Equal(r.Lists, p.Material.Lists) && !quiet(p, &p.Pods[k]) {
+			if p.Kind.AuthenticatesClients && p.Material.Revoked != nil && r != nil && maps.Equal(r.Lists, p.Material.Lists) && !quiet(p, &p.Pods[k]) {
 				return true
 			}
 		}

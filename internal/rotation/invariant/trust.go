@@ -30,7 +30,7 @@ func notHeld(o *facts.Observed, s plan.SwitchSigner) string {
 	fingerprint := a.Certificate.Fingerprint
 	for i := range o.Parties {
 		p := &o.Parties[i]
-		if p.Material.State == facts.Foreign || !p.Verifies(s.Domain) || mute(o, p, s.Domain) {
+		if p.Material.State == facts.Foreign || !p.Kind.Verifies(s.Domain) || mute(o, p, s.Domain) {
 			continue
 		}
 		if !slices.Contains(p.Material.Anchors.Of(s.Domain), fingerprint) {
@@ -232,7 +232,7 @@ func bundleCoversServed(o *facts.Observed, step plan.Step) string {
 			return fmt.Sprintf("party %s is not known", s.Party)
 		}
 		for _, domain := range facts.Domains() {
-			if wanted := s.Anchors.Of(domain); wanted != nil && p.Verifies(domain) {
+			if wanted := s.Anchors.Of(domain); wanted != nil && p.Kind.Verifies(domain) {
 				if message := uncovered(o, p.Name, domain, wanted, p.Material.Anchors.Of(domain)); message != "" {
 					return message
 				}

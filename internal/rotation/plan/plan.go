@@ -107,7 +107,7 @@ const (
 
 // Adoption is the change of what the processes of one kind present, as far as it has not happened yet.
 type Adoption struct {
-	Kind   facts.Kind
+	Kind   *facts.Kind
 	Domain facts.Domain
 	// To is the content that is wanted; "": the parties' own leaves.
 	To string

@@ -268,7 +268,7 @@ func heldByAll(o *facts.Observed, a *facts.Authority) bool {
 	for i := range o.Parties {
 		p := &o.Parties[i]
 		leaf := p.Leaf(a.Domain)
-		if p.Material.State == facts.Foreign || !p.Verifies(a.Domain) || p.WantsLeaf(a.Domain) && (leaf == nil || leaf.Problem != "") {
+		if p.Material.State == facts.Foreign || !p.Kind.Verifies(a.Domain) || p.WantsLeaf(a.Domain) && (leaf == nil || leaf.Problem != "") {
 			continue
 		}
 		if !slices.Contains(p.Material.Anchors.Of(a.Domain), a.Certificate.Fingerprint) {

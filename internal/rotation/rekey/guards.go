@@ -67,7 +67,7 @@ func clientsTrust(c *Case) plan.Gate {
 func (c *Case) verifiers(visit func(*facts.Party) (goOn bool)) {
 	for i := range c.Observed.Parties {
 		p := &c.Observed.Parties[i]
-		if p.Material.State != facts.Foreign && p.Verifies(c.Set.Domain) && !visit(p) {
+		if p.Material.State != facts.Foreign && p.Kind.Verifies(c.Set.Domain) && !visit(p) {
 			return
 		}
 	}
@@ -208,7 +208,7 @@ func noSessions(c *Case) (gate plan.Gate) {
 	for i := range c.Observed.Parties {
 		p := &c.Observed.Parties[i]
 		for j := range p.Pods {
-			if p.Kind == facts.Instance {
+			if p.Kind.AuthenticatesClients {
 				gate = gate.And(sessionsGone(&p.Pods[j], c.Subject))
 			}
 		}

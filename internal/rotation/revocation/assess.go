@@ -79,7 +79,7 @@ func ledgerReadable(state facts.MaterialState) (bool, plan.Gate) {
 func because(o *facts.Observed, entry *facts.Issued) (reason.Code, time.Time) {
 	for i := range o.Parties {
 		p := &o.Parties[i]
-		if p.Kind != facts.Application || p.User != entry.User {
+		if !p.Kind.InLedger || p.User != entry.User {
 			continue
 		}
 		if entry.At.Before(p.RevokeBefore) && !o.Now.Before(p.RevokeBefore) {

@@ -91,7 +91,7 @@ func (l *Lists) settleFor(o *facts.Observed, a *facts.Authority) {
 // reason.
 func (l *Lists) Current(p *facts.Party) bool {
 	switch {
-	case p.Kind != facts.Instance:
+	case !p.Kind.AuthenticatesClients:
 		return p.Material.Revoked == nil
 	case l.Wanted == nil || l.Keep:
 		return true
@@ -132,7 +132,7 @@ const AuthenticationTimeout = 70 * time.Second
 func Sessions(o *facts.Observed) (lanes []plan.Lane, wake time.Time) {
 	for i := range o.Parties {
 		p := &o.Parties[i]
-		if p.Kind != facts.Instance || !p.Material.Revoked.Some() {
+		if !p.Kind.AuthenticatesClients || !p.Material.Revoked.Some() {
 			continue
 		}
 		lists := p.Material.Revoked.String()
@@ -172,7 +172,7 @@ func Urgent(o *facts.Observed, p *facts.Party, pod *facts.Pod) plan.Gate {
 // listsDue returns since when a pod may wait no longer for lists that are published, and whether it is known to lack one of what
 // is on them.
 func listsDue(o *facts.Observed, p *facts.Party, pod *facts.Pod) (at time.Time, missing bool) {
-	if p.Kind != facts.Instance || pod.Report == nil || p.Material.Revoked == nil {
+	if !p.Kind.AuthenticatesClients || pod.Report == nil || p.Material.Revoked == nil {
 		return at, false
 	}
 	for _, entry := range o.Ledger.Issued {
@@ -211,7 +211,7 @@ func listsInDoubt(o *facts.Observed) bool {
 func anyInstance(o *facts.Observed, is func(*facts.Party, *facts.Pod) bool) bool {
 	for i := range o.Parties {
 		p := &o.Parties[i]
-		if p.Kind != facts.Instance {
+		if !p.Kind.AuthenticatesClients {
 			continue
 		}
 		for j := range p.Pods {

@@ -50,7 +50,7 @@ func (r *rollout) need(p *facts.Party) need {
 		n.because(reason.TrustChanged)
 	}
 	if !r.Lists.Current(p) {
-		n.canWait, n.relisted = false, p.Kind == facts.Instance && n.reason == ""
+		n.canWait, n.relisted = false, p.Kind.AuthenticatesClients && n.reason == ""
 		n.because(reason.Revoked)
 	}
 	if n.reason == "" && !r.chainsCurrent(p) {
@@ -186,7 +186,7 @@ func (r *rollout) renewAt(t time.Time) {
 // trustCurrent reports whether both bundles hold what they should.
 func (r *rollout) trustCurrent(p *facts.Party) bool {
 	for _, domain := range facts.Domains() {
-		if anchors := r.Sets.Anchors(domain); p.Verifies(domain) && anchors != nil && !slices.Equal(p.Material.Anchors.Of(domain), anchors) {
+		if anchors := r.Sets.Anchors(domain); p.Kind.Verifies(domain) && anchors != nil && !slices.Equal(p.Material.Anchors.Of(domain), anchors) {
 			return false
 		}
 	}

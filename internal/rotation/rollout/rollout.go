@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"pgtls.dev/pgtls/internal/party"
 	"pgtls.dev/pgtls/internal/rotation/external"
 	"pgtls.dev/pgtls/internal/rotation/facts"
 	"pgtls.dev/pgtls/internal/rotation/plan"
@@ -40,7 +41,7 @@ func Decide(in Input) Outcome {
 	r.held = r.bundlesHold()
 	r.doubt = r.anyInDoubt()
 	r.publicTrust()
-	for _, stage := range stages {
+	for stage := party.StageAlone; stage <= party.StagePrimary; stage++ {
 		for i := range r.Observed.Parties {
 			if p := &r.Observed.Parties[i]; stageOf(p) == stage {
 				r.party(p)
@@ -119,7 +120,7 @@ func (r *rollout) party(p *facts.Party) {
 		return // its pods cannot have started from it; the rest goes on
 	case facts.Missing, facts.Present:
 	}
-	if !r.writable(p) || p.Kind == facts.Application && !r.State.Readable {
+	if !r.writable(p) || p.Kind.InLedger && !r.State.Readable {
 		r.settle(p)
 		return
 	}
@@ -144,11 +145,11 @@ func (r *rollout) publish(p *facts.Party, n need) {
 	step := plan.Publish{
 		Party: p.Name, Reissue: slices.Clone(n.reissue), Adopt: n.adopt, Own: n.own, Reason: n.reason,
 	}
-	if p.Kind == facts.Instance {
+	if p.Kind.AuthenticatesClients {
 		step.Lists, step.KeepLists = r.Lists.Wanted, r.Lists.Keep
 	}
 	for _, domain := range facts.Domains() {
-		if p.Verifies(domain) {
+		if p.Kind.Verifies(domain) {
 			step.Anchors.Set(domain, r.Sets.Anchors(domain))
 		}
 	}
@@ -196,7 +197,7 @@ func (r *rollout) writable(p *facts.Party) bool {
 			if leaf := p.Leaf(domain); p.WantsLeaf(domain) && (leaf == nil || leaf.Problem != "") {
 				return false
 			}
-		case p.WantsLeaf(domain) || p.Verifies(domain) && len(p.Material.Anchors.Of(domain)) == 0:
+		case p.WantsLeaf(domain) || p.Kind.Verifies(domain) && len(p.Material.Anchors.Of(domain)) == 0:
 			return false
 		}
 	}

@@ -19,7 +19,7 @@ func Sound(p *facts.Party) bool {
 			return false
 		}
 	}
-	return len(p.Material.Anchors.Server) > 0 && (len(p.Material.Anchors.Client) > 0 || !p.Verifies(facts.Client))
+	return len(p.Material.Anchors.Server) > 0 && (len(p.Material.Anchors.Client) > 0 || !p.Kind.Verifies(facts.Client))
 }
 
 // Settled reports whether a pod is known and proven to use its party's material.

@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"pgtls.dev/pgtls/api/v1beta1"
-	"pgtls.dev/pgtls/internal/controller/tls/material"
 	"pgtls.dev/pgtls/internal/controller/tls/wanted"
 	"pgtls.dev/pgtls/internal/pki"
 	"pgtls.dev/pgtls/internal/rotation/facts"
@@ -23,14 +22,15 @@ type acceptance struct{ revision string }
 // accepted verifies what a party is to present, at least as strictly as OpenSSL does, against every bundle that a verifier is
 // known to hold, and against each authority alone that the chain claims to lead to.
 func accepted(v *round, step plan.Publish, data map[string][]byte) (acceptance, error) {
+	files := &v.Party(step.Party).Kind.Files
 	for _, domain := range step.Reissue {
-		files := material.PairFiles[domain]
-		pair, err := pki.ParseKeyPair(data[files.Certificate], data[files.Key]) // which checks that the key belongs to it
+		keys := files.Leaf(domain)
+		pair, err := pki.ParseKeyPair(data[keys.Certificate], data[keys.Key]) // which checks that the key belongs to it
 		if err != nil {
 			return acceptance{}, refusedProof("the new %s leaf of %s cannot be used: %s", domain, step.Party, err)
 		}
 		for _, held := range append(heldBundles(v, domain, step.Party), promised(v, domain, pair.Chain)...) {
-			err := pki.Verify(pki.VerifyRequest{Chain: pair.Chain, Anchors: held, At: v.Observed.Now, Usage: material.Usages[domain]})
+			err := pki.Verify(pki.VerifyRequest{Chain: pair.Chain, Anchors: held, At: v.Observed.Now, Usage: domain.Usage()})
 			if err != nil {
 				return acceptance{}, refusedProof("a verifier that holds %s would refuse the new %s leaf of %s: %s", subjectsOf(held), domain, step.Party, err)
 			}
@@ -45,17 +45,18 @@ func accepted(v *round, step plan.Publish, data map[string][]byte) (acceptance, 
 // customsAccepted verifies the custom certificates that a party is to present from now on against every bundle that is held,
 // unless spec.tls.adoption is Immediate.
 func customsAccepted(v *round, step plan.Publish, data map[string][]byte) error {
+	files := &v.Party(step.Party).Kind.Files
 	for _, domain := range step.Adopt {
 		if wanted.Adoption(v.Cluster) == v1beta1.AdoptImmediate {
 			continue
 		}
-		files := material.ProcessFiles[domain]
-		pair, err := pki.ParseKeyPair(data[files.Certificate], data[files.Key])
+		keys := files.Process(domain)
+		pair, err := pki.ParseKeyPair(data[keys.Certificate], data[keys.Key])
 		if err != nil {
 			return refusedProof("the custom %s certificate of %s cannot be used: %s", domain, step.Party, err)
 		}
 		for _, held := range heldBundles(v, domain, step.Party) {
-			err := pki.Verify(pki.VerifyRequest{Chain: pair.Chain, Anchors: held, At: v.Observed.Now, Usage: material.Usages[domain], Lenient: true})
+			err := pki.Verify(pki.VerifyRequest{Chain: pair.Chain, Anchors: held, At: v.Observed.Now, Usage: domain.Usage(), Lenient: true})
 			if err != nil {
 				return refusedProof("a verifier that holds %s would refuse the custom %s certificate of %s: %s", subjectsOf(held), domain, step.Party, err)
 			}

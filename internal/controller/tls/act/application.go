@@ -9,26 +9,12 @@ import (
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"pgtls.dev/pgtls/internal/agentapi"
 	"pgtls.dev/pgtls/internal/controller/tls/material"
 	"pgtls.dev/pgtls/internal/desired"
 	"pgtls.dev/pgtls/internal/pki"
 	"pgtls.dev/pgtls/internal/rotation/facts"
 	"pgtls.dev/pgtls/internal/rotation/plan"
 )
-
-// forApplication is material with the keys that an application's Secret has, and without what an application does not need.
-// What was accepted of the one is accepted of the other.
-func (a acceptance) forApplication(data map[string][]byte) (map[string][]byte, acceptance) {
-	out := map[string][]byte{}
-	for file, application := range material.ApplicationFiles {
-		out[application] = data[file]
-	}
-	if a.revision != pki.Revision(data) {
-		return out, acceptance{}
-	}
-	return out, acceptance{revision: pki.Revision(out)}
-}
 
 // writeLedger replaces exactly the ledger that was observed, or creates it.
 func writeLedger(ctx context.Context, v *round, issued []facts.Issued) error {
@@ -54,7 +40,8 @@ func noteIssued(ctx context.Context, v *round, party *facts.Party, step plan.Pub
 	if !slices.Contains(step.Reissue, facts.Client) {
 		return nil
 	}
-	pair, err := pki.ParseKeyPair(data[agentapi.ClientCertificate], data[agentapi.ClientKey])
+	files := party.Kind.Files.Leaf(facts.Client)
+	pair, err := pki.ParseKeyPair(data[files.Certificate], data[files.Key])
 	if err != nil {
 		return fmt.Errorf("noting the certificate of user %s: %w", party.User, err)
 	}

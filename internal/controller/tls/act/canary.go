@@ -7,7 +7,6 @@ import (
 
 	"pgtls.dev/pgtls/internal/agentapi"
 	"pgtls.dev/pgtls/internal/controller/tls/evidence"
-	"pgtls.dev/pgtls/internal/controller/tls/material"
 	"pgtls.dev/pgtls/internal/controller/tls/snapshot"
 	"pgtls.dev/pgtls/internal/pki"
 	"pgtls.dev/pgtls/internal/probe"
@@ -35,7 +34,7 @@ func (r *Round) Refused(ctx context.Context, stored *snapshot.StoredAuthority) (
 		return proof, nil
 	}
 	request := pki.LeafRequest{
-		CommonName: agentapi.OperatorIdentity, Usage: material.Usages[stored.Facts.Domain], Algorithm: pki.DefaultAlgorithm,
+		CommonName: agentapi.OperatorIdentity, Usage: stored.Facts.Domain.Usage(), Algorithm: pki.DefaultAlgorithm,
 		NotBefore: v.Observed.Now.Add(-canaryLife), NotAfter: v.Observed.Now.Add(canaryLife),
 	}
 	if stored.Facts.Domain == facts.Server {
@@ -46,7 +45,7 @@ func (r *Round) Refused(ctx context.Context, stored *snapshot.StoredAuthority) (
 		return Refusal{}, fmt.Errorf("issuing a canary: %w", err)
 	}
 	for _, held := range heldBundles(v, stored.Facts.Domain, "") {
-		if pki.Verify(pki.VerifyRequest{Chain: pair.Chain, Anchors: held, At: v.Observed.Now, Usage: material.Usages[stored.Facts.Domain], Lenient: true}) == nil {
+		if pki.Verify(pki.VerifyRequest{Chain: pair.Chain, Anchors: held, At: v.Observed.Now, Usage: stored.Facts.Domain.Usage(), Lenient: true}) == nil {
 			return Refusal{}, accepts(stored, "a verifier that holds "+subjectsOf(held))
 		}
 	}

@@ -91,7 +91,7 @@ func revokedAt(v *round, serial string) time.Time {
 // revokedCanary issues the canary of a party's published lists; nil when there is none.
 func revokedCanary(v *round, party *facts.Party) (*pki.KeyPair, error) {
 	secret := v.Material[party.Name]
-	if party.Kind != facts.Instance || party.Material.Revoked == nil || secret == nil {
+	if !party.Kind.AuthenticatesClients || party.Material.Revoked == nil || secret == nil {
 		return nil, nil
 	}
 	lists, err := pki.ParseRevocationLists(secret.Data[agentapi.RevocationLists])

@@ -13,6 +13,7 @@ import (
 	"pgtls.dev/pgtls/internal/controller/tls/material"
 	"pgtls.dev/pgtls/internal/controller/tls/snapshot"
 	"pgtls.dev/pgtls/internal/controller/tls/wanted"
+	"pgtls.dev/pgtls/internal/party"
 	"pgtls.dev/pgtls/internal/pki"
 	"pgtls.dev/pgtls/internal/rotation/facts"
 	"pgtls.dev/pgtls/internal/rotation/plan"
@@ -30,23 +31,22 @@ func publish(ctx context.Context, v *round, step plan.Publish) error {
 	if err != nil {
 		return err
 	}
-	if party.Kind == facts.Application {
+	if party.Kind.InLedger {
 		if err := noteIssued(ctx, v, party, step, data); err != nil {
 			return err
 		}
-		data, proof = proof.forApplication(data)
 	}
 	secret := secret(v, party.Name, data)
 	metav1.SetMetaDataAnnotation(&secret.ObjectMeta, material.RevisionAnnotation, pki.Revision(data))
 	metav1.SetMetaDataAnnotation(&secret.ObjectMeta, material.AnsweredAnnotation, answered(v, party, step))
-	if party.Kind == facts.Application {
+	if party.User != "" {
 		secret.Labels[material.ApplicationLabel] = party.User
 	}
 	if err := store(ctx, v, secret, proof); err != nil {
 		return err
 	}
 	v.Unstored.stored(v.key(party))
-	party.Material = material.InspectParty(party, secret, v.Observed.Now)
+	party.Material = material.Inspect(party, secret, v.Observed.Now)
 	v.Material[party.Name] = secret
 	for _, domain := range step.Reissue {
 		for _, leaf := range party.Material.Leaves {
@@ -70,40 +70,38 @@ func answered(v *round, party *facts.Party, step plan.Publish) string {
 // materialData is the whole content of a material Secret: what is reissued, and what is kept.
 func materialData(v *round, party *facts.Party, step plan.Publish) (map[string][]byte, error) {
 	data := map[string][]byte{}
-	old := v.Material[party.Name]
-	switch party.Kind {
-	case facts.Application:
-		old = material.AsMaterial(old)
-	case facts.Instance:
+	old, files := v.Material[party.Name], &party.Kind.Files
+	if party.Kind.AuthenticatesClients {
 		if err := addRevocation(v, step, data, old); err != nil {
 			return nil, err
 		}
-	case facts.Operator, facts.Pooler:
 	}
 	for _, domain := range facts.Domains() {
+		if !party.Kind.Verifies(domain) {
+			continue
+		}
 		bundle, err := bundle(v, domain, step.Anchors.Of(domain))
 		switch {
 		case err != nil:
 			return nil, err
 		case bundle == nil && old != nil:
-			bundle = old.Data[material.BundleFiles[domain]]
+			bundle = old.Data[files.Bundle(domain)]
 		}
-		data[material.BundleFiles[domain]] = bundle
+		data[files.Bundle(domain)] = bundle
 	}
 	for _, want := range party.Wants {
-		pair, err := pairFor(v, old, want, step)
+		leaf, process := files.Leaf(want.Domain), files.Process(want.Domain)
+		pair, err := pairFor(v, old, leaf, want, step)
 		if err != nil {
 			return nil, fmt.Errorf("making the %s leaf of %s: %w", want.Domain, party.Name, err)
 		}
-		files := material.PairFiles[want.Domain]
-		data[files.Certificate], data[files.Key] = pair.certificate, pair.key
-		if !material.HasProcess(party.Wants) {
+		data[leaf.Certificate], data[leaf.Key] = pair.certificate, pair.key
+		if process.Certificate == "" {
 			continue
 		}
 		if pair, err = processPair(v, party, want.Domain, step, pair); err != nil {
 			return nil, fmt.Errorf("taking the custom %s certificate of %s: %w", want.Domain, party.Name, err)
 		}
-		process := material.ProcessFiles[want.Domain]
 		data[process.Certificate], data[process.Key] = pair.certificate, pair.key
 	}
 	return data, nil
@@ -113,13 +111,12 @@ func materialData(v *round, party *facts.Party, step plan.Publish) (map[string][
 type pair struct{ certificate, key []byte }
 
 // pairFor issues a leaf, or keeps the one that there is, with the bridges of today.
-func pairFor(v *round, old *corev1.Secret, want facts.LeafWant, step plan.Publish) (pair, error) {
+func pairFor(v *round, old *corev1.Secret, files party.Pair, want facts.LeafWant, step plan.Publish) (pair, error) {
 	var keys *pki.KeyPair
 	var err error
 	if slices.Contains(step.Reissue, want.Domain) || old == nil {
 		keys, err = issue(v, want, step.Active.Of(want.Domain))
 	} else {
-		files := material.PairFiles[want.Domain]
 		if keys, err = pki.ParseKeyPair(old.Data[files.Certificate], old.Data[files.Key]); err != nil {
 			return pair{old.Data[files.Certificate], old.Data[files.Key]}, nil // damaged, and no authority can issue another: no pod will take it
 		}
@@ -157,7 +154,7 @@ func issue(v *round, want facts.LeafWant, generation int) (*pki.KeyPair, error) 
 	}
 	return signer.Authority.Issue(pki.LeafRequest{
 		CommonName: want.CommonName, DNSNames: want.DNSNames, IPAddresses: addresses,
-		Usage: material.Usages[want.Domain], Algorithm: want.Algorithm,
+		Usage: want.Domain.Usage(), Algorithm: want.Algorithm,
 		NotBefore: v.Observed.Now.Add(-wanted.Backdate(want.Life)), NotAfter: notAfter,
 	})
 }
@@ -186,7 +183,7 @@ func processPair(v *round, party *facts.Party, domain facts.Domain, step plan.Pu
 	}
 	for _, have := range party.Material.Customs {
 		if have.Domain == domain && !slices.Contains(step.Own, domain) {
-			old, files := v.Material[party.Name], material.ProcessFiles[domain]
+			old, files := v.Material[party.Name], party.Kind.Files.Process(domain)
 			return pair{old.Data[files.Certificate], old.Data[files.Key]}, nil
 		}
 	}

@@ -7,10 +7,10 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
-	"pgtls.dev/pgtls/internal/agentapi"
 	"pgtls.dev/pgtls/internal/controller/tls/material"
 	"pgtls.dev/pgtls/internal/controller/tls/wanted"
 	"pgtls.dev/pgtls/internal/desired"
+	"pgtls.dev/pgtls/internal/party"
 	"pgtls.dev/pgtls/internal/pki"
 	"pgtls.dev/pgtls/internal/rotation/facts"
 )
@@ -27,7 +27,7 @@ func gatherApplications(v *look) {
 		noteCurrent(v, secret.Labels[material.ApplicationLabel], secret)
 	}
 	for i := range v.Observed.Parties {
-		if party := &v.Observed.Parties[i]; party.Kind == facts.Application && v.Material[party.Name] != nil {
+		if party := &v.Observed.Parties[i]; party.Kind.InLedger && v.Material[party.Name] != nil {
 			noteCurrent(v, party.User, v.Material[party.Name])
 		}
 	}
@@ -40,8 +40,8 @@ func gatherApplications(v *look) {
 // noteCurrent enters the certificate in an application's Secret, as if the ledger held it, where it does not: a client has
 // deleted the ledger.
 func noteCurrent(v *look, user string, secret *corev1.Secret) {
-	files := material.AsMaterial(secret).Data
-	pair, err := pki.ParseKeyPair(files[agentapi.ClientCertificate], files[agentapi.ClientKey])
+	files := party.Application.Files.Leaf(facts.Client)
+	pair, err := pki.ParseKeyPair(secret.Data[files.Certificate], secret.Data[files.Key])
 	if err != nil {
 		return
 	}

@@ -12,6 +12,7 @@ import (
 	"pgtls.dev/pgtls/internal/controller/tls/snapshot"
 	"pgtls.dev/pgtls/internal/delivery/kube"
 	"pgtls.dev/pgtls/internal/desired"
+	"pgtls.dev/pgtls/internal/party"
 	"pgtls.dev/pgtls/internal/pki"
 	"pgtls.dev/pgtls/internal/rotation/facts"
 	"pgtls.dev/pgtls/internal/rotation/reason"
@@ -33,7 +34,7 @@ func generationsNamed(v *look) namedGenerations {
 			if !kube.Judge(&secrets[i], v.Claimant()).Belongs() {
 				continue
 			}
-			anchors, err := pki.ParseBundle(secrets[i].Data[material.BundleFiles[domain]])
+			anchors, err := pki.ParseBundle(secrets[i].Data[party.Mounted.Bundle(domain)])
 			if err != nil {
 				continue
 			}
@@ -105,7 +106,7 @@ func operatorTrusts(v *look, domain facts.Domain, certificate *x509.Certificate)
 	if secret == nil {
 		return false
 	}
-	anchors, err := pki.ParseBundle(secret.Data[material.BundleFiles[domain]])
+	anchors, err := pki.ParseBundle(secret.Data[party.Mounted.Bundle(domain)])
 	return err == nil && slices.ContainsFunc(anchors, certificate.Equal)
 }
 

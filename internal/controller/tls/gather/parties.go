@@ -18,6 +18,7 @@ import (
 	"pgtls.dev/pgtls/internal/controller/tls/wanted"
 	"pgtls.dev/pgtls/internal/delivery/kube"
 	"pgtls.dev/pgtls/internal/desired"
+	"pgtls.dev/pgtls/internal/party"
 	"pgtls.dev/pgtls/internal/rotation/facts"
 )
 
@@ -60,24 +61,24 @@ func gatherParties(ctx context.Context, v *look) error {
 		client.MatchingFields{kube.ClusterIndex: v.Cluster.Name}); err != nil {
 		return fmt.Errorf("listing the Services of %s: %w", v.Cluster.Name, err)
 	}
-	for _, party := range wanted.Parties(v.Cluster, v.ClusterDomain, services.Items) {
-		secret, _, err := findSecret(ctx, v, party.Name)
+	for _, p := range wanted.Parties(v.Cluster, v.ClusterDomain, services.Items) {
+		secret, _, err := findSecret(ctx, v, p.Name)
 		switch {
 		case err != nil:
 			return err
-		case secret == nil && v.awaitsServices(party.Kind, services.Items):
+		case secret == nil && v.awaitsServices(p.Kind, services.Items):
 			continue // its addresses are not known yet: a leaf of now would lack names in a moment
 		case secret == nil:
-			party.Material.State = facts.Missing
+			p.Material.State = facts.Missing
 		case !v.belongs(secretKind, secret):
-			party.Material.State = facts.Foreign
+			p.Material.State = facts.Foreign
 		default:
-			v.Material[party.Name] = secret
-			party.Material = v.Verdicts.InspectParty(client.ObjectKeyFromObject(v.Cluster), &party, secret, v.Observed.Now)
+			v.Material[p.Name] = secret
+			p.Material = v.Verdicts.Inspect(client.ObjectKeyFromObject(v.Cluster), &p, secret, v.Observed.Now)
 		}
-		v.Observed.Parties = append(v.Observed.Parties, party)
+		v.Observed.Parties = append(v.Observed.Parties, p)
 	}
-	if servicesExist(v.Cluster.Name, facts.Instance, services.Items) && servicesExist(v.Cluster.Name, facts.Pooler, services.Items) {
+	if !slices.ContainsFunc(v.Observed.Parties, func(p facts.Party) bool { return !servicesExist(v.Cluster.Name, p.Kind, services.Items) }) && v.ServicesUntil.IsZero() {
 		v.services.forget(client.ObjectKeyFromObject(v.Cluster))
 	}
 	return nil
@@ -88,7 +89,7 @@ func gatherParties(ctx context.Context, v *look) error {
 const servicesPatience = 10 * time.Second
 
 // awaitsServices reports whether a party without material waits for its Services, and notes until when.
-func (v *look) awaitsServices(kind facts.Kind, services []corev1.Service) bool {
+func (v *look) awaitsServices(kind *party.Kind, services []corev1.Service) bool {
 	if servicesExist(v.Cluster.Name, kind, services) {
 		return false
 	}
@@ -127,14 +128,12 @@ func (l *lacking) forget(cluster types.NamespacedName) {
 }
 
 // servicesExist reports whether the Services that lead to a party are there, with their addresses.
-func servicesExist(cluster string, kind facts.Kind, services []corev1.Service) bool {
+func servicesExist(cluster string, kind *party.Kind, services []corev1.Service) bool {
 	var names []string
-	switch kind {
-	case facts.Instance:
-		names = []string{desired.PrimaryService(cluster), desired.ReplicaService(cluster)}
-	case facts.Pooler:
-		names = []string{desired.PoolerName(cluster)}
-	case facts.Operator, facts.Application:
+	for i := range kind.Leaves {
+		for _, service := range kind.Leaves[i].Names.Services {
+			names = append(names, desired.ServiceName(cluster, service))
+		}
 	}
 	for _, name := range names {
 		if !slices.ContainsFunc(services, func(s corev1.Service) bool { return s.Name == name }) {

@@ -12,33 +12,29 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"pgtls.dev/pgtls/api/v1beta1"
 	"pgtls.dev/pgtls/internal/agentapi"
 	"pgtls.dev/pgtls/internal/controller/tls/evidence"
 	"pgtls.dev/pgtls/internal/controller/tls/material"
 	"pgtls.dev/pgtls/internal/controller/tls/snapshot"
+	"pgtls.dev/pgtls/internal/controller/tls/wanted"
 	"pgtls.dev/pgtls/internal/desired"
+	"pgtls.dev/pgtls/internal/party"
 	"pgtls.dev/pgtls/internal/probe"
 	"pgtls.dev/pgtls/internal/rotation/facts"
 )
 
-// endpointsOf are the ports of a pod that are to be proven now. PostgreSQL and
-// PgBouncer count once they are ready: until then they serve nothing, and they
-// start with what is installed.
-func endpointsOf(cluster *v1beta1.PostgresCluster, pod *corev1.Pod) []evidence.Endpoint {
-	agent := evidence.Endpoint{Name: "agent", Port: agentapi.AgentPort, Protocol: probe.HTTPS}
-	if pod.Labels[desired.ComponentLabel] == desired.PoolerComponent {
-		endpoints := []evidence.Endpoint{agent}
-		if pooler := desired.Pooler(cluster); pooler != nil && containerReady(pod, desired.PoolerContainer) {
-			endpoints = append(endpoints, evidence.Endpoint{Name: "pgbouncer", Port: desired.PoolerPort(pooler), Protocol: probe.PGBouncer})
+// endpointsOf are the ports of a pod that are to be proven now. Those of the process count once it is ready: until then it serves
+// nothing, and it starts with what is installed.
+func endpointsOf(v *look, kind *party.Kind, pod *corev1.Pod) (endpoints []evidence.Endpoint) {
+	for _, port := range append([]party.Port{party.AgentPort()}, kind.Process.Ports...) {
+		if port.OfProcess && !containerReady(pod, kind.Process.Container) {
+			continue
 		}
-		return endpoints
-	}
-	endpoints := []evidence.Endpoint{agent, {Name: "patroni", Port: agentapi.PatroniPort, Protocol: probe.HTTPS}}
-	if containerReady(pod, desired.DatabaseContainer) {
-		endpoints = append(endpoints, evidence.Endpoint{
-			Name: "postgres", Port: agentapi.PostgresPort, Protocol: probe.Postgres, User: agentapi.OperatorIdentity,
-		})
+		endpoint := evidence.Endpoint{Name: port.Name, Port: wanted.PortOf(v.Cluster, port), Protocol: probe.Protocol(port.Protocol)}
+		if port.Login {
+			endpoint.User = agentapi.OperatorIdentity
+		}
+		endpoints = append(endpoints, endpoint)
 	}
 	return endpoints
 }
@@ -54,8 +50,8 @@ func gatherPods(ctx context.Context, v *look) error {
 	v.pods, v.HasPods = pods, len(pods) > 0
 	for i := range pods {
 		pod := &pods[i]
-		v.held[partyOfPod(pod)] = true
-		if v.Party(partyOfPod(pod)) == nil || !serves(pod) {
+		v.held[wanted.MaterialOf(v.Cluster.Name, pod)] = true
+		if v.Party(wanted.MaterialOf(v.Cluster.Name, pod)) == nil || !serves(pod) {
 			continue
 		}
 		v.Pods[pod.Name] = pod
@@ -82,11 +78,11 @@ func gatherPods(ctx context.Context, v *look) error {
 // gatherPod adds what is known of a pod, and tells whether the kubelet has not delivered what the pod was asked for.
 func gatherPod(v *look, pod *corev1.Pod) (undelivered bool) {
 	report := v.Agents.Report(snapshot.RunOf(pod))
-	party := v.Party(partyOfPod(pod))
-	if servesNothing(pod, report) && !inDoubt(v, pod, party) {
+	holder := v.Party(wanted.MaterialOf(v.Cluster.Name, pod))
+	if servesNothing(holder.Kind, pod, report) && !inDoubt(v, pod, holder) {
 		return false
 	}
-	v.Endpoints[pod.Name] = endpointsOf(v.Cluster, pod)
+	v.Endpoints[pod.Name] = endpointsOf(v, holder.Kind, pod)
 	seen := facts.Pod{
 		Name:       pod.Name,
 		Primary:    desired.IsPrimaryRole(pod.Labels[desired.RoleLabel]),
@@ -98,7 +94,7 @@ func gatherPod(v *look, pod *corev1.Pod) (undelivered bool) {
 	if undelivered = isUndelivered(report, seen.Asked); undelivered {
 		seen.RetriggerAt = v.Retriggers.Due(client.ObjectKeyFromObject(v.Cluster), pod.UID, seen.Asked, v.Observed.Now)
 	}
-	party.Pods = append(party.Pods, seen)
+	holder.Pods = append(holder.Pods, seen)
 	v.Reports[pod.Name] = report
 	for _, e := range v.Endpoints[pod.Name] {
 		if last, ok := v.Proofs.Last(pod.UID, e.Name); ok {
@@ -116,20 +112,9 @@ func isUndelivered(report *agentapi.Report, asked string) bool {
 
 // inDoubt reports whether a pod was asked to use what is published and was never seen to serve it: if its
 // process is down, that may be why, and no other pod may follow.
-func inDoubt(v *look, pod *corev1.Pod, party *facts.Party) bool {
+func inDoubt(v *look, pod *corev1.Pod, holder *facts.Party) bool {
 	asked := pod.Annotations[material.ActivateAnnotation]
-	return asked != "" && asked == party.Material.Revision && !v.Proofs.Saw(pod.UID, asked)
-}
-
-// partyOfPod names the material Secret of a pod.
-func partyOfPod(pod *corev1.Pod) string {
-	switch pod.Labels[desired.ComponentLabel] {
-	case desired.InstanceComponent:
-		return desired.MaterialSecret(pod.Labels[desired.InstanceLabel])
-	case desired.PoolerComponent:
-		return desired.MaterialSecret(desired.PoolerName(pod.Labels[desired.ClusterLabel]))
-	}
-	return ""
+	return asked != "" && asked == holder.Material.Revision && !v.Proofs.Saw(pod.UID, asked)
 }
 
 // serves reports whether a pod may serve something: its agent has started, or
@@ -151,8 +136,8 @@ func serves(pod *corev1.Pod) bool {
 
 // servesNothing reports whether the process beside the agent is known to be down:
 // such a pod delays no other, and starts with what is installed.
-func servesNothing(pod *corev1.Pod, report *agentapi.Report) bool {
-	up := containerReady(pod, desired.DatabaseContainer) || containerReady(pod, desired.PoolerContainer)
+func servesNothing(kind *party.Kind, pod *corev1.Pod, report *agentapi.Report) bool {
+	up := containerReady(pod, kind.Process.Container)
 	return !up && report != nil && report.Problem != nil && report.Problem.Reason == agentapi.ProcessNotReady
 }
 

@@ -13,7 +13,9 @@ import (
 	"pgtls.dev/pgtls/internal/controller/tls/evidence"
 	"pgtls.dev/pgtls/internal/controller/tls/snapshot"
 	"pgtls.dev/pgtls/internal/controller/tls/tlstest"
+	"pgtls.dev/pgtls/internal/controller/tls/wanted"
 	"pgtls.dev/pgtls/internal/desired"
+	"pgtls.dev/pgtls/internal/party"
 	"pgtls.dev/pgtls/internal/probe"
 	"pgtls.dev/pgtls/internal/rotation/facts"
 )
@@ -45,7 +47,7 @@ func TestEachKindOfPodHasItsPorts(t *testing.T) {
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			got := endpointsOf(cluster, c.pod)
+			got := endpointsOf(&look{Snapshot: &snapshot.Snapshot{Cluster: cluster}}, party.OfComponent(c.pod.Labels[desired.ComponentLabel]), c.pod)
 			if diff := cmp.Diff(c.want, got); diff != "" {
 				t.Errorf("endpoints (-want +got):\n%s", diff)
 			}
@@ -142,7 +144,7 @@ func TestPartyOfAPod(t *testing.T) {
 	} {
 		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{
 			desired.ClusterLabel: "hippo", desired.ComponentLabel: component, desired.InstanceLabel: "hippo-a-0"}}}
-		if got := partyOfPod(pod); got != want {
+		if got := wanted.MaterialOf("hippo", pod); got != want {
 			t.Errorf("%q: %q, want %q", component, got, want)
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"pgtls.dev/pgtls/internal/controller/tls/wanted"
 	"pgtls.dev/pgtls/internal/delivery/kube"
 	"pgtls.dev/pgtls/internal/desired"
+	"pgtls.dev/pgtls/internal/party"
 	"pgtls.dev/pgtls/internal/pki"
 	"pgtls.dev/pgtls/internal/rotation/facts"
 )
@@ -64,7 +65,7 @@ func readBundles(v *look) {
 			continue
 		}
 		for _, domain := range facts.Domains() {
-			anchors, err := pki.ParseBundle(v.secrets[i].Data[material.BundleFiles[domain]])
+			anchors, err := pki.ParseBundle(v.secrets[i].Data[party.Mounted.Bundle(domain)])
 			if err != nil {
 				continue
 			}

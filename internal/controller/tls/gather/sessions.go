@@ -46,7 +46,7 @@ func (g *Gatherer) GatherSessions(ctx context.Context, s *snapshot.Snapshot) {
 	var wait sync.WaitGroup
 	for i := range v.Observed.Parties {
 		party := &v.Observed.Parties[i]
-		if party.Kind != facts.Instance {
+		if !party.Kind.AuthenticatesClients {
 			continue
 		}
 		for j := range party.Pods {

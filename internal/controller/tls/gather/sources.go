@@ -174,22 +174,19 @@ func inputFor(v *look, s wanted.Slot, projection *corev1.SecretProjection, data 
 		Role: s.Role, Source: "Secret " + projection.Name, Data: data,
 		Identities: agentapi.ReplicationNames(), Now: v.Observed.Now,
 	}
-	input.RenewBefore = wanted.RenewBefore(s, spec)
+	input.RenewBefore = s.RenewBefore(spec)
 	for _, item := range projection.Items {
 		input.Items = append(input.Items, custom.Item{Key: item.Key, Path: item.Path})
 	}
 	if s.Domain == facts.Server && spec.Server.SystemRoots && v.SystemRoots != nil {
 		input.SystemRoots = v.SystemRoots()
 	}
-	switch s.Role {
-	case custom.Instance:
-		input.Names, input.OtherNames = wanted.HostsOf(spec.Server.Instances, v.Cluster, desired.PrimaryService(v.Cluster.Name), desired.ReplicaService(v.Cluster.Name))
-		if host := desired.ServiceHost(desired.PrimaryService(v.Cluster.Name), v.Cluster.Namespace); desired.Pooler(v.Cluster) != nil && !slices.Contains(input.Names, host) {
-			input.Names = append(slices.Clone(input.Names), host) // by which PgBouncer goes, and verifies
-		}
-	case custom.Pooler:
-		input.Names, input.OtherNames = wanted.HostsOf(spec.Server.PGBouncer, v.Cluster, desired.PoolerName(v.Cluster.Name))
-	case custom.Replication:
+	if s.Domain == facts.Server {
+		input.Names, input.OtherNames = s.Hosts(v.Cluster)
+	}
+	host := desired.ServiceHost(desired.PrimaryService(v.Cluster.Name), v.Cluster.Namespace)
+	if s.Role == custom.Instance && desired.Pooler(v.Cluster) != nil && !slices.Contains(input.Names, host) {
+		input.Names = append(slices.Clone(input.Names), host) // by which PgBouncer goes, and verifies
 	}
 	return input
 }
@@ -217,7 +214,7 @@ func presents(v *look, party *facts.Party, domain facts.Domain) (*pki.KeyPair, [
 		if c.Domain != domain || c.Problem != "" || secret == nil {
 			continue
 		}
-		files := material.ProcessFiles[domain]
+		files := party.Kind.Files.Process(domain)
 		pair, err := pki.ParseKeyPair(secret.Data[files.Certificate], secret.Data[files.Key])
 		if err != nil {
 			return nil, nil

@@ -21,7 +21,7 @@ func ambiguous(v *look, domain facts.Domain, p *snapshot.Presented) bool {
 	held := v.ExternalAnchors(domain)
 	both := slices.Concat(held, p.Anchors)
 	accepts := func(anchors []*x509.Certificate, chain []*x509.Certificate) error {
-		return pki.Verify(pki.VerifyRequest{Chain: chain, Anchors: anchors, At: v.Observed.Now, Usage: material.Usages[domain], Lenient: true})
+		return pki.Verify(pki.VerifyRequest{Chain: chain, Anchors: anchors, At: v.Observed.Now, Usage: domain.Usage(), Lenient: true})
 	}
 	refuse := func(whose string, err error) bool {
 		p.Findings = append(p.Findings, custom.Finding{Reason: snapshot.AnchorAmbiguous, Severity: custom.Refuse, Message: fmt.Sprintf(

@@ -14,6 +14,7 @@ import (
 	"pgtls.dev/pgtls/internal/controller/tls/tlstest"
 	"pgtls.dev/pgtls/internal/controller/tls/wanted"
 	"pgtls.dev/pgtls/internal/custom"
+	"pgtls.dev/pgtls/internal/party"
 	"pgtls.dev/pgtls/internal/rotation/facts"
 )
 
@@ -41,7 +42,9 @@ func TestAnAuthorityMadeAnewUnderItsNameIsRefused(t *testing.T) {
 			anchorOf(v, facts.Server, root.Certificate).Facts.Admitted = true
 			secret := &corev1.Secret{Data: g.Served(t, root.Issue(x509.ExtKeyUsageServerAuth), root.Certificate)}
 			v.Material = map[string]*corev1.Secret{"hippo-a": secret}
-			v.Observed.Parties = []facts.Party{{Name: "hippo-a", Kind: facts.Instance, Material: material.Inspect(secret, []facts.LeafWant{{Domain: facts.Server}}, now)}}
+			instance := facts.Party{Name: "hippo-a", Kind: party.Instance, Wants: []facts.LeafWant{{Domain: facts.Server}}}
+			instance.Material = material.Inspect(&instance, secret, now)
+			v.Observed.Parties = []facts.Party{instance}
 			p := &snapshot.Presented{Source: "Secret custom", Slot: wanted.Slots()[0], Anchors: []*x509.Certificate{c.brings.Certificate}}
 			if !c.trust {
 				p.Pair = c.issuer.Issue(x509.ExtKeyUsageServerAuth)
@@ -71,7 +74,7 @@ func TestIssuersByHandAreToldApart(t *testing.T) {
 		want := details(c.issuer)
 		want.Unapproved = true
 		v := &look{Snapshot: &snapshot.Snapshot{Customs: []*snapshot.Presented{{Slot: wanted.Slots()[0], Facts: &want}}}}
-		party := facts.Party{Kind: facts.Instance, Material: facts.Material{Customs: []facts.Custom{details(root)}}}
+		party := facts.Party{Kind: party.Instance, Material: facts.Material{Customs: []facts.Custom{details(root)}}}
 		wantCustoms(v, &party)
 		if len(party.Customs) != 1 || party.Customs[0].Unapproved != c.unapproved {
 			t.Errorf("%s: %+v", name, party.Customs)

@@ -8,21 +8,22 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"pgtls.dev/pgtls/internal/party"
 	"pgtls.dev/pgtls/internal/pki"
 	"pgtls.dev/pgtls/internal/rotation/facts"
 )
 
 // inspectCustoms tells what the process of a party presents in place of the party's leaves.
-func inspectCustoms(secret *corev1.Secret, wants []facts.LeafWant, bundles map[facts.Domain][]*x509.Certificate, now time.Time) (customs []facts.Custom) {
-	if !HasProcess(wants) {
-		return nil
-	}
+func inspectCustoms(files *party.Files, secret *corev1.Secret, bundles map[facts.Domain][]*x509.Certificate, now time.Time) (customs []facts.Custom) {
 	for _, domain := range facts.Domains() {
-		own, files := PairFiles[domain], ProcessFiles[domain]
-		if bytes.Equal(secret.Data[own.Certificate], secret.Data[files.Certificate]) && bytes.Equal(secret.Data[own.Key], secret.Data[files.Key]) {
+		own, process := files.Leaf(domain), files.Process(domain)
+		if process.Certificate == "" {
+			continue // there is no process beside the party
+		}
+		if bytes.Equal(secret.Data[own.Certificate], secret.Data[process.Certificate]) && bytes.Equal(secret.Data[own.Key], secret.Data[process.Key]) {
 			continue
 		}
-		pair, err := pki.ParseKeyPair(secret.Data[files.Certificate], secret.Data[files.Key])
+		pair, err := pki.ParseKeyPair(secret.Data[process.Certificate], secret.Data[process.Key])
 		if err != nil {
 			customs = append(customs, facts.Custom{Domain: domain, Problem: string(pki.ReasonOf(err))})
 			continue
@@ -32,17 +33,12 @@ func inspectCustoms(secret *corev1.Secret, wants []facts.LeafWant, bundles map[f
 			continue // written in another way
 		}
 		if len(details.Anchors) == 0 && len(bundles[domain]) > 0 { // a damaged bundle is a fault of its own
-			err := pki.Verify(pki.VerifyRequest{Chain: pair.Chain, Anchors: bundles[domain], At: now, Usage: Usages[domain], Lenient: true})
+			err := pki.Verify(pki.VerifyRequest{Chain: pair.Chain, Anchors: bundles[domain], At: now, Usage: domain.Usage(), Lenient: true})
 			details.Problem = string(pki.ReasonOf(err))
 		}
 		customs = append(customs, details)
 	}
 	return customs
-}
-
-// HasProcess reports whether a party's material is for a pod: the operator serves nothing.
-func HasProcess(wants []facts.LeafWant) bool {
-	return slices.ContainsFunc(wants, func(w facts.LeafWant) bool { return w.Domain == facts.Server })
 }
 
 // CustomOf are the facts of a pair, with those anchors to which its chain leads.
@@ -53,7 +49,7 @@ func CustomOf(domain facts.Domain, pair *pki.KeyPair, anchors []*x509.Certificat
 		NotBefore: details.NotBefore, NotAfter: details.NotAfter,
 	}
 	for _, a := range anchors {
-		if pki.Verify(pki.VerifyRequest{Chain: pair.Chain, Anchors: []*x509.Certificate{a}, At: now, Usage: Usages[domain], Lenient: true}) == nil {
+		if pki.Verify(pki.VerifyRequest{Chain: pair.Chain, Anchors: []*x509.Certificate{a}, At: now, Usage: domain.Usage(), Lenient: true}) == nil {
 			out.Anchors = append(out.Anchors, pki.Facts(a).Fingerprint)
 		}
 	}

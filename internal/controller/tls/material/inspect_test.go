@@ -12,6 +12,7 @@ import (
 	"pgtls.dev/pgtls/internal/agentapi"
 	"pgtls.dev/pgtls/internal/controller/tls/evidence/agenttest"
 	"pgtls.dev/pgtls/internal/controller/tls/tlstest"
+	"pgtls.dev/pgtls/internal/party"
 	"pgtls.dev/pgtls/internal/pki"
 	"pgtls.dev/pgtls/internal/rotation/facts"
 )
@@ -67,7 +68,7 @@ func TestWhatMaterialIsWorth(t *testing.T) {
 			if !c.at.IsZero() {
 				at = c.at
 			}
-			m := Inspect(&corev1.Secret{Data: data}, wants, at)
+			m := Inspect(&facts.Party{Kind: party.Instance, Wants: wants}, &corev1.Secret{Data: data}, at)
 			got := worth{server: m.Leaves[0].Problem, client: m.Leaves[1].Problem, altered: m.Altered, anchors: parsed(&m)}
 			if got != c.want {
 				t.Errorf("worth %+v, want %+v", got, c.want)
@@ -85,7 +86,7 @@ func TestWhatMaterialIsWorth(t *testing.T) {
 func swap(d map[string][]byte, a, b string) { d[a], d[b] = d[b], d[a] }
 
 func copyPair(to, from map[string][]byte, domain facts.Domain) {
-	for _, key := range []string{PairFiles[domain].Certificate, PairFiles[domain].Key} {
+	for _, key := range []string{party.Mounted.Leaf(domain).Certificate, party.Mounted.Leaf(domain).Key} {
 		to[key] = bytes.Clone(from[key])
 	}
 }
@@ -104,19 +105,19 @@ func TestThePartyDecidesWhatBelongsThere(t *testing.T) {
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	world := agenttest.NewAuthorities(t, tlstest.Hippo.Name, now)
 	client := world.Leaf(t, facts.Client, agentapi.OperatorIdentity)
-	operator := []facts.LeafWant{{Domain: facts.Client}}
-	if m := Inspect(&corev1.Secret{Data: world.Material(t, nil, client)}, operator, now); m.Altered || len(m.Leaves) != 1 || m.Leaves[0].Problem != "" {
+	operator := &facts.Party{Kind: party.Operator, Wants: []facts.LeafWant{{Domain: facts.Client}}}
+	if m := Inspect(operator, &corev1.Secret{Data: world.Material(t, nil, client)}, now); m.Altered || len(m.Leaves) != 1 || m.Leaves[0].Problem != "" {
 		t.Errorf("the operator's material: %+v", m)
 	}
 	withServer := world.Material(t, world.Leaf(t, facts.Server, "x", tlstest.PodHost), client)
-	if m := Inspect(&corev1.Secret{Data: withServer}, operator, now); !m.Altered {
+	if m := Inspect(operator, &corev1.Secret{Data: withServer}, now); !m.Altered {
 		t.Error("a server leaf does not belong to the operator")
 	}
 }
 
 func TestTheRequestThatMaterialAnswersIsReadFromIt(t *testing.T) {
 	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{AnsweredAnnotation: "monday"}}}
-	if m := Inspect(secret, nil, time.Now()); m.Answered != "monday" {
+	if m := Inspect(&facts.Party{Kind: party.Operator}, secret, time.Now()); m.Answered != "monday" {
 		t.Errorf("answered %q", m.Answered)
 	}
 }
@@ -127,7 +128,7 @@ func TestAnchorsAreNamedInOneOrder(t *testing.T) {
 	one := slices.Concat(a[facts.Server].EncodeCertificate(), b[facts.Server].EncodeCertificate())
 	two := slices.Concat(b[facts.Server].EncodeCertificate(), a[facts.Server].EncodeCertificate())
 	read := func(bundle []byte) []string {
-		return Inspect(&corev1.Secret{Data: map[string][]byte{agentapi.ServerBundle: bundle}}, nil, now).Anchors.Server
+		return Inspect(&facts.Party{Kind: party.Operator}, &corev1.Secret{Data: map[string][]byte{agentapi.ServerBundle: bundle}}, now).Anchors.Server
 	}
 	if !slices.Equal(read(one), read(two)) || len(read(one)) != 2 {
 		t.Errorf("%v and %v", read(one), read(two))

@@ -38,13 +38,13 @@ func NewVerdicts() *Verdicts {
 	return &Verdicts{clusters: map[types.NamespacedName]map[string]verdict{}}
 }
 
-// InspectParty is the function of that name. What it returns is not to be changed.
-func (v *Verdicts) InspectParty(cluster types.NamespacedName, party *facts.Party, secret *corev1.Secret, now time.Time) facts.Material {
+// Inspect is the function of that name. What it returns is not to be changed.
+func (v *Verdicts) Inspect(cluster types.NamespacedName, party *facts.Party, secret *corev1.Secret, now time.Time) facts.Material {
 	wants := wantsOf(party)
 	if known, ok := v.known(cluster, secret, wants, now); ok {
 		return known.material
 	}
-	found := InspectParty(party, secret, now)
+	found := Inspect(party, secret, now)
 	v.keep(cluster, secret, verdict{wants: wants, from: now, until: nextBoundary(secret, now), material: found})
 	return found
 }
@@ -101,7 +101,7 @@ func (v *Verdicts) keep(cluster types.NamespacedName, secret *corev1.Secret, fou
 
 // wantsOf is all of a party that an inspection depends on.
 func wantsOf(party *facts.Party) string {
-	parts := []string{string(party.Kind)}
+	parts := []string{party.Kind.Name}
 	for _, want := range party.Wants {
 		parts = append(parts, string(want.Domain))
 	}

@@ -10,6 +10,7 @@ import (
 	"pgtls.dev/pgtls/internal/agentapi"
 	"pgtls.dev/pgtls/internal/controller/tls/evidence/agenttest"
 	"pgtls.dev/pgtls/internal/controller/tls/tlstest"
+	"pgtls.dev/pgtls/internal/party"
 	"pgtls.dev/pgtls/internal/rotation/facts"
 )
 
@@ -22,12 +23,12 @@ func TestAVerdictSaysWhatAnInspectionSays(t *testing.T) {
 		ObjectMeta: metav1.ObjectMeta{Name: "hippo-a-0-tls", UID: "one", ResourceVersion: "1"},
 		Data:       world.Material(t, leaf, world.Leaf(t, facts.Client, agentapi.ReplicationIdentity)),
 	}
-	both := &facts.Party{Kind: facts.Instance, Wants: []facts.LeafWant{{Domain: facts.Server}, {Domain: facts.Client}}}
-	clientOnly := &facts.Party{Kind: facts.Operator, Wants: []facts.LeafWant{{Domain: facts.Client}}}
+	both := &facts.Party{Kind: party.Instance, Wants: []facts.LeafWant{{Domain: facts.Server}, {Domain: facts.Client}}}
+	clientOnly := &facts.Party{Kind: party.Operator, Wants: []facts.LeafWant{{Domain: facts.Client}}}
 	verdicts := NewVerdicts()
 	problem := func(party *facts.Party, secret *corev1.Secret, at time.Time) string {
 		t.Helper()
-		got, want := verdicts.InspectParty(tlstest.Hippo, party, secret, at), InspectParty(party, secret, at)
+		got, want := verdicts.Inspect(tlstest.Hippo, party, secret, at), Inspect(party, secret, at)
 		if len(got.Leaves) != len(want.Leaves) || got.Leaves[0].Problem != want.Leaves[0].Problem || got.Altered != want.Altered {
 			t.Errorf("at %s: %+v, want %+v", at, got.Leaves, want.Leaves)
 		}
@@ -53,9 +54,9 @@ func TestAVerdictSaysWhatAnInspectionSays(t *testing.T) {
 }
 
 func TestVerdictsAreForgotten(t *testing.T) {
-	verdicts, party := NewVerdicts(), &facts.Party{Kind: facts.Operator}
+	verdicts, party := NewVerdicts(), &facts.Party{Kind: party.Operator}
 	for _, name := range []string{"a", "b"} {
-		verdicts.InspectParty(tlstest.Hippo, party, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: name, UID: "1", ResourceVersion: "1"}}, time.Now())
+		verdicts.Inspect(tlstest.Hippo, party, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: name, UID: "1", ResourceVersion: "1"}}, time.Now())
 	}
 	verdicts.KeepOnly(tlstest.Hippo, []corev1.Secret{{ObjectMeta: metav1.ObjectMeta{Name: "b"}}})
 	if kept := verdicts.clusters[tlstest.Hippo]; len(kept) != 1 || kept["b"].uid != "1" {

@@ -10,6 +10,7 @@ import (
 	"pgtls.dev/pgtls/internal/controller/tls/snapshot"
 	"pgtls.dev/pgtls/internal/controller/tls/tlstest"
 	"pgtls.dev/pgtls/internal/controller/tls/wanted"
+	"pgtls.dev/pgtls/internal/party"
 	"pgtls.dev/pgtls/internal/rotation/facts"
 	"pgtls.dev/pgtls/internal/rotation/plan"
 	"pgtls.dev/pgtls/internal/rotation/reason"
@@ -24,7 +25,7 @@ func aSnapshot() *snapshot.Snapshot {
 // The column TLS shows the state, and the condition must not say another thing.
 func TestTheStateAgreesWithTheCondition(t *testing.T) {
 	serving := func(s *snapshot.Snapshot) {
-		s.Observed.Parties = []facts.Party{{Name: "a", Pods: []facts.Pod{{Name: "a-0"}}}}
+		s.Observed.Parties = []facts.Party{{Name: "a", Kind: party.Instance, Pods: []facts.Pod{{Name: "a-0"}}}}
 	}
 	blocked := plan.Plan{State: plan.Waiting, Blockers: []plan.Blocker{{Party: "a-0", Reason: reason.NotProven, Message: "no"}}}
 	for name, c := range map[string]struct {
@@ -71,13 +72,13 @@ func fails(also func(*snapshot.Snapshot), object string) func(*snapshot.Snapshot
 func TestABlockerTellsOfItsOwnDomain(t *testing.T) {
 	s := aSnapshot()
 	s.Cluster.Name = "server"
-	s.Observed.Parties = []facts.Party{{Name: "server-a-0-tls", Kind: facts.Instance}}
+	s.Observed.Parties = []facts.Party{{Name: "server-a-0-tls", Kind: party.Instance}}
 	ended := plan.Plan{Blockers: []plan.Blocker{{Party: "server-a-0-tls", Reason: reason.CustomEnded, Domain: facts.Client, Message: "the client certificate of server-a-0-tls ended"}}}
 	for _, slot := range wanted.Slots() {
 		p := &snapshot.Presented{Slot: slot, Facts: &facts.Custom{Domain: slot.Domain, Content: "c"}}
 		want := reasonAdopting
 		switch {
-		case slot.Kind != facts.Instance:
+		case slot.Kind != party.Instance:
 			want = "" // there is no such party
 		case slot.Domain == facts.Client:
 			want = string(reason.CustomEnded)

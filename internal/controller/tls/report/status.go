@@ -26,7 +26,7 @@ func clientCertificateStatus(v *snapshot.Snapshot) []v1beta1.ClientCertificateSt
 	current := map[string]bool{}
 	for i := range v.Observed.Parties {
 		party := &v.Observed.Parties[i]
-		if party.Kind != facts.Application {
+		if !party.Kind.InLedger {
 			continue
 		}
 		status := v1beta1.ClientCertificateStatus{User: party.User}

@@ -11,15 +11,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"pgtls.dev/pgtls/api/v1beta1"
-	"pgtls.dev/pgtls/internal/agentapi"
 	"pgtls.dev/pgtls/internal/certmanager"
 	"pgtls.dev/pgtls/internal/controller/tls/snapshot"
 	"pgtls.dev/pgtls/internal/controller/tls/wanted"
-	"pgtls.dev/pgtls/internal/custom"
 	"pgtls.dev/pgtls/internal/delivery/kube"
 	"pgtls.dev/pgtls/internal/desired"
-	"pgtls.dev/pgtls/internal/pki"
-	"pgtls.dev/pgtls/internal/rotation/facts"
+	"pgtls.dev/pgtls/internal/party"
 )
 
 // Op is a kind of step.
@@ -109,22 +106,14 @@ func requestFor(cluster *v1beta1.PostgresCluster, clusterDomain string, s wanted
 		Name: certmanager.Name(cluster.Name, s.Issued), Namespace: cluster.Namespace, Issuer: issuer,
 		Owner: desired.OwnerReference(cluster), Labels: desired.ComponentLabels(cluster.Name, desired.TLSComponent),
 	}
-	var policy facts.CertificatePolicy
-	switch s.Role {
-	case custom.Instance:
-		policy = wanted.ServerPolicy(spec.Server.Instances)
-		request.CommonName, request.Usage = desired.PrimaryService(cluster.Name), pki.ServerAuth
-		names := desired.ServiceNames(cluster, spec.Server.Instances, clusterDomain, desired.PrimaryService(cluster.Name), desired.ReplicaService(cluster.Name))
+	leaf := s.Leaf()
+	request.CommonName, request.Usage = leaf.Identity, s.Domain.Usage()
+	if s.Domain == party.Server {
+		names := desired.ServiceNames(cluster, leaf.Names.Services, spec.ServerSpec(leaf.Policy), clusterDomain)
+		request.CommonName = desired.ServiceName(cluster.Name, leaf.Names.Services[0])
 		request.DNSNames, request.IPAddresses = names.DNS, names.IPs
-	case custom.Pooler:
-		policy = wanted.ServerPolicy(spec.Server.PGBouncer)
-		request.CommonName, request.Usage = desired.PoolerName(cluster.Name), pki.ServerAuth
-		names := desired.ServiceNames(cluster, spec.Server.PGBouncer, clusterDomain, desired.PoolerName(cluster.Name))
-		request.DNSNames, request.IPAddresses = names.DNS, names.IPs
-	case custom.Replication:
-		policy = wanted.ClientLeaf(agentapi.ReplicationIdentity, spec.Client.Replication).CertificatePolicy
-		request.CommonName, request.Usage = agentapi.ReplicationIdentity, pki.ClientAuth
 	}
+	policy := spec.Policy(leaf.Policy)
 	request.Algorithm, request.Duration, request.RenewBefore = policy.Algorithm, policy.Life, policy.RenewBefore
 	return request
 }

@@ -83,7 +83,7 @@ func (s *Snapshot) PublishedLists() map[string]*x509.RevocationList {
 	for i := range s.Observed.Parties {
 		party := &s.Observed.Parties[i]
 		secret := s.Material[party.Name]
-		if party.Kind != facts.Instance || secret == nil {
+		if !party.Kind.AuthenticatesClients || secret == nil {
 			continue
 		}
 		lists, err := pki.ParseRevocationLists(secret.Data[agentapi.RevocationLists])
@@ -119,26 +119,20 @@ func (s *Snapshot) ExternalAnchors(domain facts.Domain) (anchors []*x509.Certifi
 
 // Identity is how the operator connects with the pods; nil until the operator has sound material for the cluster.
 func (s *Snapshot) Identity() *evidence.Identity {
-	for i := range s.Observed.Parties {
-		party := &s.Observed.Parties[i]
-		if party.Kind != facts.Operator {
-			continue
-		}
-		secret := s.Material[party.Name]
-		if secret == nil {
-			return nil
-		}
-		pair, err := pki.ParseKeyPair(secret.Data[agentapi.ClientCertificate], secret.Data[agentapi.ClientKey])
-		if err != nil {
-			return nil
-		}
-		anchors, err := pki.ParseBundle(secret.Data[agentapi.ServerBundle])
-		if err != nil {
-			return nil
-		}
-		return &evidence.Identity{Certificate: pair.TLS(), Anchors: anchors, Revision: party.Material.Revision}
+	name := desired.OperatorMaterial(s.Cluster.Name)
+	party, secret := s.Party(name), s.Material[name]
+	if party == nil || secret == nil {
+		return nil
 	}
-	return nil
+	pair, err := pki.ParseKeyPair(secret.Data[agentapi.ClientCertificate], secret.Data[agentapi.ClientKey])
+	if err != nil {
+		return nil
+	}
+	anchors, err := pki.ParseBundle(secret.Data[agentapi.ServerBundle])
+	if err != nil {
+		return nil
+	}
+	return &evidence.Identity{Certificate: pair.TLS(), Anchors: anchors, Revision: party.Material.Revision}
 }
 
 // Claimant is the cluster as kube.Judge wants it.

@@ -7,6 +7,7 @@ import (
 
 	"pgtls.dev/pgtls/internal/controller/tls/material"
 	"pgtls.dev/pgtls/internal/controller/tls/snapshot"
+	"pgtls.dev/pgtls/internal/party"
 	"pgtls.dev/pgtls/internal/pki"
 	"pgtls.dev/pgtls/internal/rotation/facts"
 )
@@ -23,6 +24,7 @@ func NewTwoGenerations(t *testing.T) *TwoGenerations {
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	g := &TwoGenerations{Snapshot: &snapshot.Snapshot{}}
 	g.Snapshot.Observed.Now = now
+	g.Snapshot.Observed.Parties = []facts.Party{{Name: "db-tls", Kind: party.Instance}} // that Material is for
 	for n, at := range []**pki.Authority{&g.Old, &g.By} {
 		a, err := pki.NewAuthority(pki.AuthorityRequest{
 			CommonName: material.AuthorityCommonName("hippo", facts.Server, string(rune('1'+n))), Algorithm: pki.DefaultAlgorithm,
@@ -45,7 +47,7 @@ func NewTwoGenerations(t *testing.T) *TwoGenerations {
 }
 
 func (g *TwoGenerations) Loaded(fingerprints ...string) {
-	g.Snapshot.Observed.Parties = append(g.Snapshot.Observed.Parties, facts.Party{Pods: []facts.Pod{
+	g.Snapshot.Observed.Parties = append(g.Snapshot.Observed.Parties, facts.Party{Kind: party.Instance, Pods: []facts.Pod{
 		{Report: &facts.Report{Loaded: facts.Bundles{Server: fingerprints}}},
 	}})
 }
@@ -75,8 +77,8 @@ func (g *TwoGenerations) Served(t *testing.T, pair *pki.KeyPair, anchors ...*x50
 	if err != nil {
 		t.Fatal(err)
 	}
-	files := material.ProcessFiles[facts.Server]
+	files := party.Mounted.Process(facts.Server)
 	data[files.Certificate], data[files.Key] = pair.EncodeChain(), key
-	data[material.BundleFiles[facts.Server]] = pki.EncodeBundle(append([]*x509.Certificate{g.By.Certificate}, anchors...))
+	data[party.Mounted.Bundle(facts.Server)] = pki.EncodeBundle(append([]*x509.Certificate{g.By.Certificate}, anchors...))
 	return data
 }

@@ -1,85 +1,108 @@
 package wanted
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
 	"pgtls.dev/pgtls/api/v1beta1"
-	"pgtls.dev/pgtls/internal/agentapi"
 	"pgtls.dev/pgtls/internal/desired"
+	"pgtls.dev/pgtls/internal/party"
 	"pgtls.dev/pgtls/internal/rotation/facts"
 )
 
-// applicationsOf are the users that are to have a client certificate.
-func applicationsOf(cluster *v1beta1.PostgresCluster) (parties []facts.Party) {
-	for _, user := range desired.Users(cluster) {
-		spec := user.ClientCertificate
-		if spec == nil {
-			continue
-		}
-		party := facts.Party{
-			Name: desired.UserCertificateSecret(cluster.Name, user.Name), Kind: facts.Application, User: user.Name,
-			Wants: []facts.LeafWant{ClientLeaf(user.Name, &spec.CertificateSpec)},
-		}
-		if spec.RevokeIssuedBefore != nil {
-			party.RevokeBefore = spec.RevokeIssuedBefore.Time
-		}
-		parties = append(parties, party)
-	}
-	return parties
-}
-
-// partiesOf are the parties that a cluster's spec wants, sorted by name, without what is known of them.
+// Parties are those that a cluster's spec wants, sorted by name, without what is known of them. services are those that exist.
 func Parties(cluster *v1beta1.PostgresCluster, clusterDomain string, services []corev1.Service) []facts.Party {
 	spec := Of(cluster)
-	parties := []facts.Party{{
-		Name:  desired.OperatorMaterial(cluster.Name),
-		Kind:  facts.Operator,
-		Wants: []facts.LeafWant{ClientLeaf(agentapi.OperatorIdentity, spec.Client.Operator)},
-	}}
-	for _, instance := range desired.Instances(cluster) {
-		names := desired.InstanceNames(cluster, instance.Name, clusterDomain, services)
-		parties = append(parties, facts.Party{
-			Name: desired.MaterialSecret(instance.Name),
-			Kind: facts.Instance,
-			Wants: []facts.LeafWant{
-				serverLeaf(instance.Name, names, ServerPolicy(spec.Server.Instances)),
-				ClientLeaf(agentapi.ReplicationIdentity, spec.Client.Replication),
-			},
-		})
+	var parties []facts.Party
+	for _, kind := range party.Kinds() {
+		for _, m := range membersOf(cluster, kind.Members) {
+			p := facts.Party{Name: m.secret, Kind: kind, User: m.user, RevokeBefore: m.revokeBefore}
+			for i := range kind.Leaves {
+				leaf := &kind.Leaves[i]
+				want := facts.LeafWant{Domain: leaf.Domain, CommonName: cmp.Or(leaf.Identity, m.name), CertificatePolicy: m.policy(spec, leaf.Policy)}
+				if leaf.Domain == facts.Server {
+					names := desired.ServerNames(cluster, leaf.Names, m.name, spec.ServerSpec(leaf.Policy), clusterDomain, services)
+					want.DNSNames, want.IPs = names.DNS, texts(names.IPs)
+				}
+				p.Wants = append(p.Wants, want)
+			}
+			parties = append(parties, p)
+		}
 	}
-	if desired.Pooler(cluster) != nil {
-		pooler := desired.PoolerName(cluster.Name)
-		names := desired.PoolerNames(cluster, clusterDomain, services)
-		parties = append(parties, facts.Party{
-			Name: desired.MaterialSecret(pooler),
-			Kind: facts.Pooler,
-			Wants: []facts.LeafWant{
-				serverLeaf(pooler, names, ServerPolicy(spec.Server.PGBouncer)),
-				ClientLeaf(agentapi.PGBouncerIdentity, spec.Client.PGBouncer),
-			},
-		})
-	}
-	parties = append(parties, applicationsOf(cluster)...)
 	slices.SortFunc(parties, func(a, b facts.Party) int { return strings.Compare(a.Name, b.Name) })
 	return parties
 }
 
-func ClientLeaf(identity string, spec *v1beta1.CertificateSpec) facts.LeafWant {
-	return facts.LeafWant{
-		Domain: facts.Client, CommonName: identity,
-		CertificatePolicy: certificatePolicy(spec, clientLeafLife, 3),
-	}
+// member is one party of a kind, as the spec has it.
+type member struct {
+	secret string // its material
+	name   string // of its workload, or of the user; empty: none
+
+	user         string
+	certificate  *v1beta1.CertificateSpec // of a user
+	revokeBefore time.Time
 }
 
-func serverLeaf(commonName string, names desired.Names, policy facts.CertificatePolicy) facts.LeafWant {
-	return facts.LeafWant{
-		Domain: facts.Server, CommonName: commonName,
-		DNSNames: names.DNS, IPs: texts(names.IPs), CertificatePolicy: policy,
+func (m *member) policy(spec Spec, policy party.Policy) facts.CertificatePolicy {
+	if policy == party.UserCertificate {
+		return certificatePolicy(m.certificate, clientLeafLife, 3)
 	}
+	return spec.Policy(policy)
+}
+
+func membersOf(cluster *v1beta1.PostgresCluster, members party.Members) (of []member) {
+	switch members {
+	case party.One:
+		of = append(of, member{secret: desired.OperatorMaterial(cluster.Name)})
+	case party.EachInstance:
+		for _, instance := range desired.Instances(cluster) {
+			of = append(of, member{secret: desired.MaterialSecret(instance.Name), name: instance.Name})
+		}
+	case party.Poolers:
+		if name := desired.PoolerName(cluster.Name); desired.Pooler(cluster) != nil {
+			of = append(of, member{secret: desired.MaterialSecret(name), name: name})
+		}
+	case party.EachUser:
+		for _, user := range desired.Users(cluster) {
+			if user.ClientCertificate != nil {
+				of = append(of, userMember(cluster, user.Name, user.ClientCertificate))
+			}
+		}
+	}
+	return of
+}
+
+func userMember(cluster *v1beta1.PostgresCluster, user string, spec *v1beta1.ClientCertificateSpec) member {
+	m := member{secret: desired.UserCertificateSecret(cluster.Name, user), name: user, user: user, certificate: &spec.CertificateSpec}
+	if spec.RevokeIssuedBefore != nil {
+		m.revokeBefore = spec.RevokeIssuedBefore.Time
+	}
+	return m
+}
+
+// MaterialOf names the material Secret of a pod of a cluster; empty: no kind of party has such pods.
+func MaterialOf(cluster string, pod *corev1.Pod) string {
+	kind := party.OfComponent(pod.Labels[desired.ComponentLabel])
+	switch {
+	case kind == nil:
+		return ""
+	case kind.Members == party.EachInstance:
+		return desired.MaterialSecret(pod.Labels[desired.InstanceLabel])
+	}
+	return desired.MaterialSecret(desired.PoolerName(cluster))
+}
+
+// PortOf is the number of a port of a cluster's pods.
+func PortOf(cluster *v1beta1.PostgresCluster, port party.Port) int32 {
+	if pooler := desired.Pooler(cluster); port.Number == 0 && pooler != nil { // PgBouncer's is the only one that can be set
+		return desired.PoolerPort(pooler)
+	}
+	return int32(port.Number)
 }
 
 // texts are addresses as pki.Facts spells and sorts them.

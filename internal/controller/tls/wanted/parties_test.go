@@ -14,6 +14,7 @@ import (
 	"pgtls.dev/pgtls/api/v1beta1"
 	"pgtls.dev/pgtls/internal/agentapi"
 	"pgtls.dev/pgtls/internal/controller/tls/tlstest"
+	"pgtls.dev/pgtls/internal/party"
 	"pgtls.dev/pgtls/internal/rotation/facts"
 )
 
@@ -68,7 +69,7 @@ func TestEachPartyIsWhoPostgreSQLKnows(t *testing.T) {
 		}
 	}
 	for _, p := range parties {
-		if p.Kind == facts.Operator && len(p.Wants) != 1 {
+		if p.Kind == party.Operator && len(p.Wants) != 1 {
 			t.Errorf("the operator serves nothing and wants %+v", p.Wants)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 
 	"pgtls.dev/pgtls/api/v1beta1"
 	"pgtls.dev/pgtls/internal/controller/tls/material"
+	"pgtls.dev/pgtls/internal/party"
 	"pgtls.dev/pgtls/internal/pki"
 	"pgtls.dev/pgtls/internal/rotation/facts"
 	"pgtls.dev/pgtls/internal/schedule"
@@ -100,7 +101,35 @@ func certificatePolicy(spec *v1beta1.CertificateSpec, life time.Duration, share 
 	return policy
 }
 
-func ServerPolicy(spec *v1beta1.ServerCertificateSpec) facts.CertificatePolicy {
+// Policy of the leaves whose field this is. The field of a user is in spec.users, and so not here.
+func (s Spec) Policy(of party.Policy) facts.CertificatePolicy {
+	switch of {
+	case party.ServerInstances, party.ServerPGBouncer:
+		return serverPolicy(s.ServerSpec(of))
+	case party.ClientOperator:
+		return certificatePolicy(s.Client.Operator, clientLeafLife, 3)
+	case party.ClientReplication:
+		return certificatePolicy(s.Client.Replication, clientLeafLife, 3)
+	case party.ClientPGBouncer:
+		return certificatePolicy(s.Client.PGBouncer, clientLeafLife, 3)
+	case party.UserCertificate:
+	}
+	return certificatePolicy(nil, clientLeafLife, 3)
+}
+
+// ServerSpec is the field of a server leaf, nil when it is not given or the leaf is a client's.
+func (s Spec) ServerSpec(of party.Policy) *v1beta1.ServerCertificateSpec {
+	switch of {
+	case party.ServerInstances:
+		return s.Server.Instances
+	case party.ServerPGBouncer:
+		return s.Server.PGBouncer
+	case party.ClientOperator, party.ClientReplication, party.ClientPGBouncer, party.UserCertificate:
+	}
+	return nil
+}
+
+func serverPolicy(spec *v1beta1.ServerCertificateSpec) facts.CertificatePolicy {
 	if spec == nil {
 		return certificatePolicy(nil, serverLeafLife, 3)
 	}

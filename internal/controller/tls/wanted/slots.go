@@ -9,13 +9,14 @@ import (
 	"pgtls.dev/pgtls/internal/certmanager"
 	"pgtls.dev/pgtls/internal/custom"
 	"pgtls.dev/pgtls/internal/desired"
+	"pgtls.dev/pgtls/internal/party"
 	"pgtls.dev/pgtls/internal/rotation/facts"
 )
 
 // Slot is a place for a custom certificate.
 type Slot struct {
 	Role       custom.Role
-	Kind       facts.Kind
+	Kind       *party.Kind
 	Domain     facts.Domain
 	Condition  string
 	Issued     certmanager.Role // where an issuer fills it
@@ -25,13 +26,13 @@ type Slot struct {
 // Slots are all of them. The server's comes before the replicas', who may lean on its ca.crt.
 func Slots() []Slot {
 	return []Slot{
-		{custom.Instance, facts.Instance, facts.Server, "CustomCertificateServer", certmanager.InstancesRole, func(c *v1beta1.PostgresCluster) *corev1.SecretProjection {
+		{custom.Instance, party.Instance, facts.Server, "CustomCertificateServer", certmanager.InstancesRole, func(c *v1beta1.PostgresCluster) *corev1.SecretProjection {
 			return c.Spec.CustomTLSSecret
 		}},
-		{custom.Replication, facts.Instance, facts.Client, "CustomCertificateReplication", certmanager.ReplicationRole, func(c *v1beta1.PostgresCluster) *corev1.SecretProjection {
+		{custom.Replication, party.Instance, facts.Client, "CustomCertificateReplication", certmanager.ReplicationRole, func(c *v1beta1.PostgresCluster) *corev1.SecretProjection {
 			return c.Spec.CustomReplicationTLSSecret
 		}},
-		{custom.Pooler, facts.Pooler, facts.Server, "CustomCertificatePGBouncer", certmanager.PGBouncerRole, func(c *v1beta1.PostgresCluster) *corev1.SecretProjection {
+		{custom.Pooler, party.Pooler, facts.Server, "CustomCertificatePGBouncer", certmanager.PGBouncerRole, func(c *v1beta1.PostgresCluster) *corev1.SecretProjection {
 			if pooler := desired.Pooler(c); pooler != nil {
 				return pooler.CustomTLSSecret
 			}
@@ -40,26 +41,23 @@ func Slots() []Slot {
 	}
 }
 
+// Leaf is the leaf that a custom certificate takes the place of.
+func (s Slot) Leaf() *party.Leaf { return s.Kind.Leaf(s.Domain) }
+
 // RenewBefore is how long before its end a certificate should have a successor: as long as one of the cluster's own would. An
 // issuer that was asked for short lives renews by itself, so its own window is meant.
-func RenewBefore(s Slot, spec Spec) time.Duration {
-	switch s.Role {
-	case custom.Instance:
-		return ServerPolicy(spec.Server.Instances).RenewBefore / 2
-	case custom.Pooler:
-		return ServerPolicy(spec.Server.PGBouncer).RenewBefore / 2
-	default:
-		return certificatePolicy(spec.Client.Replication, clientLeafLife, 3).RenewBefore / 2
-	}
+func (s Slot) RenewBefore(spec Spec) time.Duration {
+	return spec.Policy(s.Leaf().Policy).RenewBefore / 2
 }
 
-// HostsOf are the hosts that clients are given, and those by which they may go besides. Who says by which names clients go
-// (dnsNames) means these: a public issuer knows no name of a Service.
-func HostsOf(spec *v1beta1.ServerCertificateSpec, cluster *v1beta1.PostgresCluster, services ...string) (given, others []string) {
-	for _, service := range services {
-		given = append(given, desired.ServiceHost(service, cluster.Namespace))
+// Hosts are those that clients of a server are given, and those by which they may go besides. A user who says by which names
+// clients go (dnsNames) means these: a public issuer knows no name of a Service.
+func (s Slot) Hosts(cluster *v1beta1.PostgresCluster) (given, others []string) {
+	leaf := s.Leaf()
+	for _, service := range leaf.Names.Services {
+		given = append(given, desired.ServiceHost(desired.ServiceName(cluster.Name, service), cluster.Namespace))
 	}
-	if spec != nil && len(spec.DNSNames) > 0 {
+	if spec := Of(cluster).ServerSpec(leaf.Policy); spec != nil && len(spec.DNSNames) > 0 {
 		return spec.DNSNames, given
 	}
 	return given[:1], given[1:]
@@ -78,7 +76,7 @@ func (s Slot) Source(cluster *v1beta1.PostgresCluster) *corev1.SecretProjection 
 
 // Issuer is the cert-manager issuer of a slot; nil: there is none, or the spec names a Secret.
 func (s Slot) Issuer(cluster *v1beta1.PostgresCluster) *v1beta1.IssuerReference {
-	if s.projection(cluster) != nil || s.Kind == facts.Pooler && desired.Pooler(cluster) == nil {
+	if s.projection(cluster) != nil || len(membersOf(cluster, s.Kind.Members)) == 0 {
 		return nil
 	}
 	spec := Of(cluster)

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"pgtls.dev/pgtls/internal/agentapi"
+	"pgtls.dev/pgtls/internal/party"
 	"pgtls.dev/pgtls/internal/pki"
 )
 
@@ -37,7 +38,7 @@ type Agent struct {
 // NewAgent makes an agent that has material, and has not served yet.
 func NewAgent(pod string, now func() time.Time, data map[string][]byte) *Agent {
 	a := &Agent{now: now, changed: make(chan struct{})}
-	a.report = agentapi.Report{Pod: pod, Kind: agentapi.Instance, Boot: "boot-1", Sequence: 1}
+	a.report = agentapi.Report{Pod: pod, Kind: party.Instance.Name, Boot: "boot-1", Sequence: 1}
 	a.Use(data)
 	return a
 }
