@@ -53,7 +53,7 @@ func prepare(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := machine.Inside(ctx, images, self, inside); err != nil {
+	if err := machine.Inside(ctx, images, os.Stdout, self, inside); err != nil {
 		return errors.New("it did not go as it should: see above")
 	}
 	printNext(os.Stdout, machine.Kubernetes(), os.Getenv("KEEP") != "")

@@ -6,6 +6,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -30,13 +31,15 @@ const sideBySide = "3"
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx); err != nil {
+	stories := &failures{out: os.Stdout}
+	if err := run(ctx, stories); err != nil {
+		stories.print(os.Stderr) // last, where a reader of a long log looks first
 		fmt.Fprintln(os.Stderr, "e2e:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context) (err error) {
+func run(ctx context.Context, heard io.Writer) (err error) {
 	progress := bringup.NewProgress(os.Stderr)
 	machine, err := bringup.New(ctx, progress)
 	if err != nil {
@@ -60,7 +63,7 @@ func run(ctx context.Context) (err error) {
 	if err := progress.Step("the stories' program", func() error { return compile(ctx, program) }); err != nil {
 		return err
 	}
-	return machine.Inside(ctx, images, program, "-test.v", "-test.parallel="+sideBySide, "-test.timeout="+timeLimit(), "-test.run="+selection(os.Getenv("STORY")))
+	return machine.Inside(ctx, images, heard, program, "-test.v", "-test.parallel="+sideBySide, "-test.timeout="+timeLimit(), "-test.run="+selection(os.Getenv("STORY")))
 }
 
 func compile(ctx context.Context, program string) error {

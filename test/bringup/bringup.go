@@ -127,12 +127,12 @@ func (m *Machine) imagesOfRegistry(ctx context.Context) (harness.Images, error) 
 }
 
 // Inside runs a program where the cluster's addresses are reachable.
-func (m *Machine) Inside(ctx context.Context, images harness.Images, argv ...string) error {
+func (m *Machine) Inside(ctx context.Context, images harness.Images, out io.Writer, argv ...string) error {
 	argv = m.kubernetes.Exec(argv...)
 	command := m.command(ctx, argv...)
 	command.Env = append(os.Environ(), harness.ImagesVariable+"="+images.String(), harness.RootVariable+"="+m.root,
 		startedVariable+"="+m.progress.start.Format(time.RFC3339Nano))
-	command.Stdout, command.Stderr = os.Stdout, os.Stderr
+	command.Stdout, command.Stderr = out, os.Stderr
 	return command.Run()
 }
 
