@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -19,12 +21,12 @@ import (
 	"pgtls.dev/pgtls/test/harness"
 )
 
-// What cannot work is refused in one line that says what to do, and what
-// belongs to somebody else is left alone. Every rule of the CRD has its
-// test in test/envtest; here is what a user meets first.
+// Wrong input is rejected in one line with the remedy, objects of other owners are left alone, and a quota that denies pods is named.
+// Every rule of the CRD has its test in test/envtest; here stand the cases that a user meets first.
 func badInput(s *story) {
 	s.wrongSpecsAreRefused()
 	s.foreignSecretIsLeftAlone()
+	s.quotaDeniesPods()
 }
 
 func (s *story) wrongSpecsAreRefused() {
@@ -70,14 +72,14 @@ func (s *story) isRefused(wrong *harness.Builder, field, remedy string) {
 	}
 }
 
-// foreignSecretIsLeftAlone: somebody has a Secret of the name that the poolers' material would get.
+// foreignSecretIsLeftAlone: the user has a Secret of the name that the poolers' material would get.
 func (s *story) foreignSecretIsLeftAlone() {
 	s.Helper()
 	wanted := s.cluster().WithInstances(1).WithPoolers(1)
 	namespace := wanted.Build().Namespace
 	foreign := &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "hippo-pgbouncer-tls"},
-		StringData: map[string]string{"important": "to somebody"},
+		StringData: map[string]string{"important": "to the user"},
 	}
 	s.must(kube.Create(s.Context(), foreign))
 	cluster, err := harness.Create(s.Context(), kube, wanted.Build())
@@ -135,11 +137,66 @@ func instanceNotReady(ctx context.Context, c *harness.Cluster) string {
 	return ""
 }
 
+// quotaDeniesPods: there is no room for the pods of a second cluster. The conditions name quota and resource, the column TLS claims
+// nothing, and the cluster starts soon after the quota has room: Kubernetes itself would try again after up to 1,000 s.
+func (s *story) quotaDeniesPods() {
+	s.Helper()
+	namespace := s.cluster().Build().Namespace
+	cpu := func(text string) corev1.ResourceList {
+		return corev1.ResourceList{corev1.ResourceLimitsCPU: resource.MustParse(text)}
+	}
+	s.must(kube.Create(s.Context(), &corev1.LimitRange{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "defaults"},
+		Spec: corev1.LimitRangeSpec{Limits: []corev1.LimitRangeItem{{
+			Type: corev1.LimitTypeContainer, Default: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1")},
+			DefaultRequest: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("10m")},
+		}}},
+	}))
+	quota := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "few"}, Spec: corev1.ResourceQuotaSpec{Hard: cpu("500m")}}
+	s.must(kube.Create(s.Context(), quota))
+	s.eventually("the quota to be counted", readyLimit, func(ctx context.Context) string {
+		if err := kube.Get(ctx, client.ObjectKeyFromObject(quota), quota); err != nil || quota.Status.Used == nil {
+			return fmt.Sprint("its use is not known: ", err)
+		}
+		return ""
+	})
+	cluster, err := harness.Create(s.Context(), kube, harness.NewCluster(namespace, "rhino").WithInstances(1).Build())
+	s.must(err)
+	s.eventually("the condition that names the quota", firstRolloutLimit, func(ctx context.Context) string { return saysDenied(ctx, cluster) })
+
+	s.must(kube.Get(s.Context(), client.ObjectKeyFromObject(quota), quota))
+	quota.Spec.Hard = cpu("20")
+	s.must(kube.Update(s.Context(), quota))
+	began := time.Now()
+	s.must(cluster.AwaitReady(s.Context(), firstRolloutLimit))
+	s.fact("secondsFromRoomUntilReady", time.Since(began).Round(time.Second).Seconds())
+}
+
+func saysDenied(ctx context.Context, c *harness.Cluster) string {
+	cluster, err := c.Get(ctx)
+	if err != nil {
+		return err.Error()
+	}
+	condition := meta.FindStatusCondition(cluster.Status.Conditions, "Ready")
+	if condition == nil || condition.Reason != "PodCreationDenied" {
+		return fmt.Sprintf("Ready is %+v", condition)
+	}
+	for _, word := range []string{"StatefulSet", "rhino-00-0", "QuotaExceeded", "few", "limits.cpu"} {
+		if !strings.Contains(condition.Message, word) {
+			return fmt.Sprintf("the message lacks %q: %s", word, condition.Message)
+		}
+	}
+	if tls := cluster.Status.TLS; tls == nil || tls.State == "Steady" {
+		return fmt.Sprintf("the column TLS claims that all is well: %+v", tls)
+	}
+	return ""
+}
+
 func (s *story) isUntouched(before *corev1.Secret) {
 	s.Helper()
 	var now corev1.Secret
 	s.must(kube.Get(s.Context(), client.ObjectKeyFromObject(before), &now))
 	if now.ResourceVersion != before.ResourceVersion {
-		s.Errorf("the Secret of somebody else was written to:\n%s", cmp.Diff(before, &now))
+		s.Errorf("the user's Secret was written to:\n%s", cmp.Diff(before, &now))
 	}
 }
