@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"pgtls.dev/pgtls/api/v1beta1"
+	"pgtls.dev/pgtls/internal/controller/tls/gather"
 	"pgtls.dev/pgtls/internal/controller/tls/material"
 	"pgtls.dev/pgtls/internal/controller/tls/snapshot"
 	"pgtls.dev/pgtls/internal/controller/tls/tlstest"
@@ -220,6 +221,48 @@ func (h *fixture) bundle(authorities ...*pki.Authority) *corev1.ConfigMap {
 		config.Data["trust.pem"] += string(a.EncodeCertificate())
 	}
 	if err := h.client.Create(h.t.Context(), config); err != nil {
+		h.t.Fatal(err)
+	}
+	return config
+}
+
+// The delay for clients begins with the write of the ConfigMap: act notes when that was, and gather reads it.
+func TestAWrittenBundleIsObservedWithTheTimeOfItsWrite(t *testing.T) {
+	h := aRekey(t, "server")
+	h.change(soaking("1h"))
+	h.pass(90 * time.Second)
+	before := h.clock()
+	h.reconcile()
+	observed := func() facts.Trust {
+		s, err := h.r.gatherer.Gather(t.Context(), h.cluster(), gather.PastCache)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s.Observed.PublicTrust
+	}
+	written := observed()
+	if written.ChangedAt.Before(before.Truncate(time.Second)) || written.ChangedAt.After(h.clock()) {
+		t.Errorf("written at %s, observed as %s", before, written.ChangedAt)
+	}
+	h.pass(time.Hour / 2)
+	h.reconcile()
+	if again := observed(); !again.ChangedAt.Equal(written.ChangedAt) || !slices.Equal(again.Anchors, written.Anchors) {
+		t.Errorf("nothing was written, and the time is another: %+v, before %+v", again, written)
+	}
+	config := h.publicConfigMap()
+	delete(config.Annotations, material.ChangedAnnotation)
+	if err := h.client.Update(t.Context(), config); err != nil {
+		t.Fatal(err)
+	}
+	if unknown := observed(); !unknown.ChangedAt.IsZero() {
+		t.Errorf("without the note the time is %s", unknown.ChangedAt)
+	}
+}
+
+func (h *fixture) publicConfigMap() *corev1.ConfigMap {
+	h.t.Helper()
+	config := &corev1.ConfigMap{}
+	if err := h.client.Get(h.t.Context(), h.key("hippo-ca"), config); err != nil {
 		h.t.Fatal(err)
 	}
 	return config
