@@ -10,7 +10,7 @@ import (
 
 // authorities is what a user gave to verify with.
 type authorities struct {
-	key     string
+	place
 	given   bool                // there is a ca.crt with something in it
 	anchors []*x509.Certificate // usable now, each once
 	issuers []*x509.Certificate // CAs of another issuer: no anchors, but they may complete a chain
@@ -25,10 +25,10 @@ type dropped struct {
 
 // readAuthorities reads ca.crt and adds the further anchors. An empty ca.crt is none: cert-manager writes it for
 // authorities that do not tell their root.
-func (r *report) readAuthorities(f file, in Input) authorities {
-	given := authorities{key: f.key}
+func readAuthorities(f file, in Input) authorities {
+	given := authorities{place: f.place}
 	if f.present && len(bytes.TrimSpace(f.text)) > 0 {
-		given = r.readBundle(f, in.Now, maxGiven)
+		given = readBundle(f, in.Now, maxGiven)
 		given.given = true
 	}
 	given.anchors = unique(append(given.anchors, usable(in.Trust, in.Now)...))
@@ -42,16 +42,16 @@ const (
 	maxKept  = 90
 )
 
-func (r *report) readBundle(f file, now time.Time, most int) authorities {
-	given := authorities{key: f.key}
-	before := len(r.findings)
-	certificates := r.readCertificates(f, most)
-	if len(certificates) == 0 && !r.refusedSince(before) {
-		r.refuse(NoCertificate, f.key, "put the certificate of the authority there", "it holds no certificate")
+func readBundle(f file, now time.Time, most int) authorities {
+	given := authorities{place: f.place}
+	before := len(f.report.findings)
+	certificates := f.certificates(most)
+	if len(certificates) == 0 && !f.report.refusedSince(before) {
+		f.refuse(NoCertificate, "put the certificate of the authority there", "it holds no certificate")
 	}
 	once := unique(certificates)
 	if n := len(certificates) - len(once); n > 0 {
-		r.warn(Duplicate, f.key, "keep each certificate once", "%d of its %d certificates are there more than once", n, len(certificates))
+		f.warn(Duplicate, "keep each certificate once", "%d of its %d certificates are there more than once", n, len(certificates))
 	}
 	for _, c := range once {
 		given.sort(c, now)
@@ -100,24 +100,24 @@ func usable(certificates []*x509.Certificate, now time.Time) []*x509.Certificate
 
 // reportDropped warns about what is left out. What one of the children names as its issuer is the cause of a chain that leads
 // nowhere, and so a refusal; it says whether there was such a one.
-func (r *report) reportDropped(given authorities, children []*x509.Certificate) bool {
+func (a *authorities) reportDropped(children []*x509.Certificate) bool {
 	cause := false
-	for _, d := range given.dropped {
+	for _, d := range a.dropped {
 		severity := Warn
 		for _, child := range children {
 			if bytes.Equal(child.RawIssuer, d.certificate.RawSubject) {
 				severity, cause = Refuse, true
 			}
 		}
-		r.addError(severity, given.key, d.err)
+		a.addError(severity, d.err)
 	}
 	return cause
 }
 
 // refuseUnusable is for a bundle in which nothing is an anchor.
-func (r *report) refuseUnusable(given authorities, key string) {
-	for _, d := range given.dropped {
-		r.addError(Refuse, key, d.err)
+func (a *authorities) refuseUnusable() {
+	for _, d := range a.dropped {
+		a.addError(Refuse, d.err)
 	}
 }
 

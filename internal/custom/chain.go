@@ -17,84 +17,80 @@ type path struct {
 	issuers   []*x509.Certificate // from the leaf's issuer up to the anchor that the path ends at
 }
 
-// findPath looks for a chain to the user's anchors, then to those of the other Secret, then to public ones.
-func (r *report) findPath(chain []*x509.Certificate, given authorities, f file, in Input) (path, bool) {
-	s := newSearch(chain, given, in)
-	for _, more := range [][]*x509.Certificate{nil, usable(in.PeerTrust, in.Now), s.publicRoots(given, in)} {
-		s.anchors = unique(slices.Concat(given.anchors, more))
-		presented := s.find()
-		if presented == nil {
-			continue
+// findPath looks for a chain to the user's anchors, then to those of the other Secret, then to public ones. It reports whether there
+// is one.
+func (s *subject) findPath() bool {
+	in, given := s.in, s.given
+	search := newSearch(s.chain, given, in)
+	for _, more := range [][]*x509.Certificate{nil, usable(in.PeerTrust, in.Now), search.publicRoots(given, in)} {
+		search.anchors = unique(slices.Concat(given.anchors, more))
+		if presented := search.find(); presented != nil {
+			s.take(presented, search)
+			return true
 		}
-		r.reportDropped(given, nil)
-		if !slices.EqualFunc(presented, withoutAnchors(chain), (*x509.Certificate).Equal) {
-			r.warn(ChainRearranged, f.key, "put the leaf first and each issuer right after what it issued",
-				"its issuers are not in order, or stand in %s: they are put in order", given.key)
-		}
-		issuers := s.issuersOf(presented)
-		used := issuers[len(issuers)-1]
-		r.reportTolerated(pki.Tolerated(s.request(presented)), used, given, f)
-		return path{presented, r.keepNeeded(unique(append(slices.Clone(given.anchors), used)), used, s, presented, given), issuers}, true
 	}
-	r.refusePath(chain, given, f, s, in)
-	return path{}, false
+	s.refusePath(search)
+	return false
+}
+
+// take makes a chain that was found the subject's path, and warns about what was done for it and what some verifiers refuse.
+func (s *subject) take(presented []*x509.Certificate, found search) {
+	s.given.reportDropped(nil)
+	if !slices.EqualFunc(presented, withoutAnchors(s.chain), (*x509.Certificate).Equal) {
+		s.file.warn(ChainRearranged, "put the leaf first and each issuer right after what it issued",
+			"its issuers are not in order, or stand in %s: they are put in order", s.given.key)
+	}
+	issuers := found.issuersOf(presented)
+	used := issuers[len(issuers)-1]
+	s.reportTolerated(pki.Tolerated(found.request(presented)), used)
+	s.path = path{presented, s.keepNeeded(used, found, presented), issuers}
 }
 
 // refusePath says why as precisely as it can: a CA in ca.crt that cannot be an anchor is more to the point than that
 // there is no anchor.
-func (r *report) refusePath(chain []*x509.Certificate, given authorities, f file, s search, in Input) {
-	s.anchors = given.anchors
-	err := s.verify(withoutAnchors(chain))
+func (s *subject) refusePath(tried search) {
+	tried.anchors = s.given.anchors
+	err := tried.verify(withoutAnchors(s.chain))
 	unknown := pki.ReasonOf(err) == pki.UnknownAuthority
-	if unknown && r.reportDropped(given, chain) {
+	if unknown && s.given.reportDropped(s.chain) {
 		return
 	}
 	if !unknown {
-		r.reportDropped(given, nil)
+		s.given.reportDropped(nil)
 	}
-	if unknown && len(given.anchors) == 0 && !given.given {
+	if unknown && len(s.given.anchors) == 0 && !s.given.given {
 		remedy := "add ca.crt with the certificate of its authority"
-		if in.SystemRoots != nil {
+		if s.in.SystemRoots != nil {
 			remedy += ", since no public authority has issued it"
 		}
-		r.refuse(UnknownAuthority, f.key, remedy, "no certificate of its issuer is at hand (%s)", chain[len(chain)-1].Issuer)
+		s.file.refuse(UnknownAuthority, remedy, "no certificate of its issuer is at hand (%s)", s.chain[len(s.chain)-1].Issuer)
 		return
 	}
-	r.addError(Refuse, f.key, err)
+	s.file.addError(Refuse, err)
 }
 
-// keepNeeded leaves out anchors that nothing needs where there are too many of them.
-func (r *report) keepNeeded(anchors []*x509.Certificate, used *x509.Certificate, s search, presented []*x509.Certificate, given authorities) []*x509.Certificate {
+// keepNeeded returns the anchors for verifiers: all, and where there are too many of them, those that the chain needs.
+func (s *subject) keepNeeded(used *x509.Certificate, found search, presented []*x509.Certificate) []*x509.Certificate {
+	anchors := unique(append(slices.Clone(s.given.anchors), used))
 	if len(anchors) <= maxKept {
 		return anchors
 	}
 	needed := slices.DeleteFunc(slices.Clone(anchors), func(a *x509.Certificate) bool {
-		s.anchors = []*x509.Certificate{a}
-		return s.verify(presented) != nil
+		found.anchors = []*x509.Certificate{a}
+		return found.verify(presented) != nil
 	})
-	r.warn(TooLarge, given.key, "keep what is needed", "it holds %d authorities, and only that which issued the certificate is trusted", len(anchors))
+	s.given.warn(TooLarge, "keep what is needed", "it holds %d authorities, and only that which issued the certificate is trusted", len(anchors))
 	return unique(append(needed, used))
 }
 
 // reportTolerated warns about what OpenSSL takes by default and some verifier does not.
-func (r *report) reportTolerated(faults []error, used *x509.Certificate, given authorities, f file) {
+func (s *subject) reportTolerated(faults []error, used *x509.Certificate) {
 	for _, err := range faults {
-		key := f.key
-		if e, ok := errors.AsType[*pki.Error](err); ok && given.given && strings.Contains(e.Fact, used.Subject.String()) {
-			key = given.key
+		at := s.file.place
+		if e, ok := errors.AsType[*pki.Error](err); ok && s.given.given && strings.Contains(e.Fact, used.Subject.String()) {
+			at = s.given.place
 		}
-		r.warnStrict(key, err)
-	}
-}
-
-// warnStrict says who refuses what OpenSSL takes by default.
-func (r *report) warnStrict(key string, err error) {
-	who := "clients that verify strictly, such as Python's ssl.create_default_context since 3.13, refuse it"
-	if pki.ReasonOf(err) == pki.UsageMissing {
-		who = "clients that look at key usage, such as JDBC, refuse it with TLS 1.3"
-	}
-	if e, ok := errors.AsType[*pki.Error](err); ok {
-		r.warn(StrictVerifiersRefuse, key, e.Remedy, "%s; it works with OpenSSL's defaults, and %s", e.Fact, who)
+		at.warnStrict(err)
 	}
 }
 

@@ -76,26 +76,25 @@ type Finding struct {
 // of reading, so that the first refusal is the cause of later ones.
 func Check(in Input) (*Certificate, []Finding) {
 	r := &report{source: in.Source}
-	files := r.project(in)
-	given := r.readAuthorities(files[AuthorityFile], in)
-	presented := r.readChain(files[CertificateFile])
-	pair := r.readPair(in.Role, presented, files[KeyFile], files[CertificateFile])
+	files := project(in, r)
+	s := subject{in: in, file: files[CertificateFile], given: readAuthorities(files[AuthorityFile], in)}
+	presented := s.file.chain()
+	pair := readPair(in.Role, presented, files[KeyFile], s.file)
 	if pair == nil {
-		r.reportDropped(given, nil)
+		s.given.reportDropped(nil)
 		return nil, r.findings
 	}
-	r.checkLeaf(pair.Leaf(), files[CertificateFile], in)
-	path, ok := r.findPath(pair.Chain, given, files[CertificateFile], in)
-	if ok {
-		r.checkLives(path, files[CertificateFile], in)
-		r.checkPeer(path, given, in)
+	s.chain = pair.Chain
+	s.run(in.Role.checks())
+	if s.findPath() {
+		s.run(pathChecks)
 	}
 	if r.refused() {
 		return nil, r.findings
 	}
 	return &Certificate{
-		Pair:    &pki.KeyPair{Chain: path.presented, Key: pair.Key},
-		Anchors: path.anchors,
+		Pair:    &pki.KeyPair{Chain: s.path.presented, Key: pair.Key},
+		Anchors: s.path.anchors,
 	}, r.findings
 }
 
@@ -103,18 +102,18 @@ func Check(in Input) (*Certificate, []Finding) {
 // none exactly when a finding has the severity Refuse.
 func CheckBundle(source, key string, text []byte, now time.Time) ([]*x509.Certificate, []Finding) {
 	r := &report{source: source}
-	given := r.readBundle(file{key: key, text: text, present: true}, now, pki.MaxCertificates)
+	given := readBundle(file{r.at(key), text, true}, now, pki.MaxCertificates)
 	if len(given.anchors) == 0 && !r.refused() {
-		r.refuseUnusable(given, key)
+		given.refuseUnusable()
 	} else {
-		r.reportDropped(given, nil)
+		given.reportDropped(nil)
 	}
 	if r.refused() {
 		return nil, r.findings
 	}
 	for _, a := range given.anchors {
 		for _, err := range pki.StrictFaults(a) {
-			r.warnStrict(key, err)
+			given.warnStrict(err)
 		}
 	}
 	return given.anchors, r.findings

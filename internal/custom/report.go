@@ -16,34 +16,56 @@ type report struct {
 	findings []Finding
 }
 
-func (r *report) refused() bool {
-	return slices.ContainsFunc(r.findings, func(f Finding) bool { return f.Severity == Refuse })
+func (r *report) refused() bool { return r.refusedSince(0) }
+
+// refusedSince reports whether one of the findings after the first n is a refusal.
+func (r *report) refusedSince(n int) bool {
+	return slices.ContainsFunc(r.findings[n:], func(f Finding) bool { return f.Severity == Refuse })
 }
 
-// add appends a finding once; fact is a format. An empty key means the Secret as a whole.
-func (r *report) add(severity Severity, reason Reason, key, remedy, fact string, args ...any) {
-	where := r.source
-	if key != "" {
-		where += ": key " + key
+func (r *report) at(key string) place { return place{report: r, key: key} }
+
+// place is a key of the Secret: its findings name it. An empty key means the Secret as a whole.
+type place struct {
+	report *report
+	key    string
+}
+
+// add appends a finding once; fact is a format.
+func (p place) add(severity Severity, reason Reason, remedy, fact string, args ...any) {
+	where := p.report.source
+	if p.key != "" {
+		where += ": key " + p.key
 	}
 	f := Finding{reason, severity, oneLine(where + ": " + fmt.Sprintf(fact, args...) + ": " + remedy)}
-	if !slices.Contains(r.findings, f) {
-		r.findings = append(r.findings, f)
+	if !slices.Contains(p.report.findings, f) {
+		p.report.findings = append(p.report.findings, f)
 	}
 }
 
-func (r *report) refuse(reason Reason, key, remedy, fact string, args ...any) {
-	r.add(Refuse, reason, key, remedy, fact, args...)
+func (p place) refuse(reason Reason, remedy, fact string, args ...any) {
+	p.add(Refuse, reason, remedy, fact, args...)
 }
 
-func (r *report) warn(reason Reason, key, remedy, fact string, args ...any) {
-	r.add(Warn, reason, key, remedy, fact, args...)
+func (p place) warn(reason Reason, remedy, fact string, args ...any) {
+	p.add(Warn, reason, remedy, fact, args...)
 }
 
-// addError puts what package pki says under the Secret's key.
-func (r *report) addError(severity Severity, key string, err error) {
+// addError puts an error of package pki under the Secret's key.
+func (p place) addError(severity Severity, err error) {
 	if e, ok := errors.AsType[*pki.Error](err); ok {
-		r.add(severity, Reason(e.Reason), key, e.Remedy, "%s", e.Fact)
+		p.add(severity, Reason(e.Reason), e.Remedy, "%s", e.Fact)
+	}
+}
+
+// warnStrict names the clients that refuse what OpenSSL takes by default.
+func (p place) warnStrict(err error) {
+	clients := "clients that verify strictly, such as Python's ssl.create_default_context since 3.13, refuse it"
+	if pki.ReasonOf(err) == pki.UsageMissing {
+		clients = "clients that look at key usage, such as JDBC, refuse it with TLS 1.3"
+	}
+	if e, ok := errors.AsType[*pki.Error](err); ok {
+		p.warn(StrictVerifiersRefuse, e.Remedy, "%s; it works with OpenSSL's defaults, and %s", e.Fact, clients)
 	}
 }
 
