@@ -21,7 +21,6 @@ var tooLarge = map[string]struct {
 	size    int
 	because string
 }{
-	"internal/rotation/rekey.engine":    {24, "each method is one transition; they are to be functions"},
 	"internal/rotation/rollout.rollout": {33, "each method is one question about a pod; they are to be functions"},
 }
 

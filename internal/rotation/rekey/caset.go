@@ -71,6 +71,16 @@ func (s *Sets) Anchors(domain facts.Domain) []string {
 	return nil
 }
 
+// Resting are the active authorities that are not being re-keyed and whose next re-key does not wait.
+func (s *Sets) Resting() (resting []*facts.Authority) {
+	for _, set := range s.all() {
+		if set.Active != nil && !set.Rekeying() && !set.Waits {
+			resting = append(resting, set.Active)
+		}
+	}
+	return resting
+}
+
 // Rekeying reports whether more than one generation is there to be dealt with.
 func (s *CASet) Rekeying() bool { return s.Next != nil || len(s.Retiring) > 0 || len(s.Retired) > 0 }
 

@@ -12,55 +12,45 @@ import (
 
 // rollBack undoes the newest generation when a person asks for it, or clients refuse it, and the one before it can still
 // sign and is still trusted.
-func (e *engine) rollBack(s *CASet, policy facts.RekeyPolicy) bool {
-	from, to := s.Next, s.Active
+func (d *decision) rollBack() bool {
+	from, to := d.Next, d.Active
 	if from == nil {
-		from, to = s.Active, e.predecessor(s)
+		from, to = d.Active, d.predecessor()
 	}
-	asked := policy.Rollback != "" && policy.Rollback != from.RollbackSeen && !answeredBefore(s, policy.Rollback)
-	possible := to != nil && to.Generation != policy.Tainted
-	step := plan.RollBack{Domain: s.Domain, Reason: reason.RolledBack}
+	asked := d.rekeyPolicy.Rollback != "" && d.rekeyPolicy.Rollback != from.RollbackSeen && !d.answeredBefore(d.rekeyPolicy.Rollback)
+	possible := to != nil && to.Generation != d.rekeyPolicy.Tainted
+	step := plan.RollBack{Domain: d.Domain, Reason: reason.RolledBack}
 	switch {
 	case asked && !possible:
-		e.block(from.Name(), reason.NothingToRollBack,
-			"no re-key of the %s domain can be undone: there is no other authority that is trusted, can sign and is not tainted; take the annotation pgtls.dev/rollback-requested-at away", s.Domain)
+		d.block(from.Name(), reason.NothingToRollBack,
+			"no re-key of the %s domain can be undone: there is no other authority that is trusted, can sign and is not tainted; take the annotation pgtls.dev/rollback-requested-at away", d.Domain)
 		return false
 	case asked:
-	case possible && from == s.Active && e.clientsRefuse(s, to):
+	case possible && from == d.Active && d.clientsRefuse(to):
 		step.Reason = reason.ClientsRefuse
-		now, was := e.refusals(from, to)
+		now, was := refusalsSeen(d.observed, from, to)
 		step.Message = fmt.Sprintf("clients refused leaves of g%d %s, and those of g%d %s", from.Generation, now, to.Generation, was)
 	default:
 		return false
 	}
 	step.Generation, step.To = from.Generation, to.Generation
-	e.transition(step)
+	d.transition(step)
 	return true
 }
 
 // answeredBefore reports whether a generation that is on its way out was rolled back at this request.
-func answeredBefore(s *CASet, request string) bool {
+func (s *situation) answeredBefore(request string) bool {
 	return slices.ContainsFunc(s.Retiring, func(a *facts.Authority) bool { return a.Withdrawn != "" && a.RollbackSeen == request })
-}
-
-// predecessor returns the newest older generation that could be active again; nil if there is none.
-func (e *engine) predecessor(s *CASet) (found *facts.Authority) {
-	for _, a := range slices.Concat(s.Retired, s.Retiring) {
-		if a.Generation < s.Active.Generation && a.Usable(e.observed.Now) && open(e.rules.RollBack, e.about(s, a)) {
-			found = a
-		}
-	}
-	return found
 }
 
 // clientsRefuse reports whether clients refuse leaves of the active authority, and much more than they refused those of the one
 // before. Some always refuse something, such as a scanner without a bundle, so it is the rate that counts.
-func (e *engine) clientsRefuse(s *CASet, before *facts.Authority) bool {
-	limit := e.policy.AutoRollback
+func (s *situation) clientsRefuse(before *facts.Authority) bool {
+	limit := s.policy.AutoRollback
 	if s.Domain != facts.Server || limit.Refusals <= 0 || s.Active.SwitchedAt.IsZero() {
 		return false
 	}
-	now, was := e.refusals(s.Active, before)
+	now, was := refusalsSeen(s.observed, s.Active, before)
 	return now.count >= limit.Refusals && now.rate() > float64(limit.Factor)*was.rate()
 }
 
@@ -81,12 +71,12 @@ func (r refusals) String() string {
 	return fmt.Sprintf("%d in %s of serving", r.count, r.served.Round(time.Second))
 }
 
-// refusals adds up what the agents counted of the leaves of two authorities. A pod that does not know how often the leaves
+// refusalsSeen adds up what the agents counted of the leaves of two authorities. A pod that does not know how often the leaves
 // before were refused, because its agent started since, is no witness: UnknownIsNo.
-func (e *engine) refusals(now, before *facts.Authority) (of, was refusals) {
-	for i := range e.observed.Parties {
-		for j := range e.observed.Parties[i].Pods {
-			report := e.observed.Parties[i].Pods[j].Report
+func refusalsSeen(o *facts.Observed, now, before *facts.Authority) (of, was refusals) {
+	for i := range o.Parties {
+		for j := range o.Parties[i].Pods {
+			report := o.Parties[i].Pods[j].Report
 			if report == nil {
 				continue
 			}

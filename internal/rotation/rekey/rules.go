@@ -1,13 +1,10 @@
 package rekey
 
 import (
-	"time"
-
 	"pgtls.dev/pgtls/internal/rotation/facts"
 	"pgtls.dev/pgtls/internal/rotation/plan"
 	"pgtls.dev/pgtls/internal/rotation/reason"
 	"pgtls.dev/pgtls/internal/rotation/revocation"
-	"pgtls.dev/pgtls/internal/rotation/window"
 )
 
 // Guard is a named condition of a transition.
@@ -139,65 +136,4 @@ func backward(a *facts.Authority, last facts.Bridge, live []*facts.Authority) fa
 		}
 	}
 	return facts.Bridge{}
-}
-
-// engine is one decision about the authorities of both domains.
-type engine struct {
-	rules    *Rules
-	policy   *facts.Policy
-	observed *facts.Observed
-	state    *revocation.State
-	sets     *Sets
-	calendar *window.Calendar
-	out      Outcome
-}
-
-// Outcome is what becomes of the authorities.
-type Outcome struct {
-	Keep []plan.Step
-	// Lanes make the first generation of a domain.
-	Lanes []plan.Lane
-	// Transitions that may be taken now, one for each domain at most. They exclude each other.
-	Transitions []plan.Step
-	Rekeys      []plan.Rekey
-	Blockers    []plan.Blocker
-	Wake        time.Time
-}
-
-// Decide keeps what is stored, makes a first authority where there never was one, and moves each domain's re-key on.
-func (r *Rules) Decide(policy *facts.Policy, o *facts.Observed, state *revocation.State, sets *Sets, calendar *window.Calendar) Outcome {
-	e := engine{rules: r, policy: policy, observed: o, state: state, sets: sets, calendar: calendar}
-	for _, s := range sets.all() {
-		e.out.Wake = plan.Sooner(e.out.Wake, s.wake)
-		e.authority(s)
-	}
-	return e.out
-}
-
-// closed adds what a gate says to the outcome, and reports whether it is closed.
-func (e *engine) closed(g plan.Gate) bool {
-	e.out.Blockers = append(e.out.Blockers, g.Blockers...)
-	e.wakeAt(g.Wake)
-	return g.Closed
-}
-
-func (e *engine) wakeAt(t time.Time) {
-	if t.After(e.observed.Now) {
-		e.out.Wake = plan.Sooner(e.out.Wake, t)
-	}
-}
-
-func (e *engine) block(party string, code reason.Code, format string, args ...any) {
-	e.out.Blockers = append(e.out.Blockers, plan.Block(party, code, format, args...))
-}
-
-func (e *engine) transition(s plan.Step) { e.out.Transitions = append(e.out.Transitions, s) }
-
-// about makes the case of a transition.
-func (e *engine) about(s *CASet, subject *facts.Authority) *Case {
-	pending := false
-	for _, t := range e.out.Transitions {
-		pending = pending || plan.Held(e.observed, t) == nil
-	}
-	return &Case{Policy: e.policy, Observed: e.observed, Revocation: e.state, Sets: e.sets, Set: s, Subject: subject, Pending: pending}
 }
