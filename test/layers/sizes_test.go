@@ -16,32 +16,14 @@ const (
 	maxLines   = 2000 // of a package, tests left out
 )
 
-// tooLarge are the types and packages that are larger, each with how large it may be and why. The list only ever gets shorter.
-var tooLarge = map[string]struct {
-	size    int
-	because string
-}{
-	"internal/rotation/rollout.rollout": {33, "each method is one question about a pod; they are to be functions"},
-}
-
 func TestTypesAndPackagesAreSmall(t *testing.T) {
-	used := map[string]bool{}
 	for name, size := range productSizes(t) {
 		limit := maxLines
 		if strings.Contains(filepath.Base(name), ".") {
 			limit = maxMethods
 		}
-		if exception, ok := tooLarge[name]; ok {
-			used[name] = size > limit
-			limit = exception.size
-		}
 		if size > limit {
 			t.Errorf("%s has %d (lines of a package, methods of a type), and %d are allowed", name, size, limit)
-		}
-	}
-	for name := range tooLarge {
-		if !used[name] {
-			t.Errorf("%s is small: take it out of the list", name)
 		}
 	}
 }

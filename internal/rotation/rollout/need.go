@@ -29,9 +29,17 @@ func (n *need) because(why reason.Code) {
 	}
 }
 
-// need compares what a party has with what it is to have.
-func (r *rollout) need(p *facts.Party) need {
-	n := need{canWait: true, reissue: r.reissue[:0]}
+// needs compares what a party has with what it is to have.
+type needs struct {
+	*view
+	*record
+	need
+	party *facts.Party
+}
+
+// work returns what the party needs. It notes what holds up a renewal, and when the next one is due.
+func (n *needs) work() need {
+	p := n.party
 	if p.Material.State == facts.Missing || p.Material.Altered {
 		n.reason, n.canWait = reason.Damaged, false
 		if p.Material.State == facts.Missing {
@@ -39,32 +47,32 @@ func (r *rollout) need(p *facts.Party) need {
 		}
 	}
 	for i := range p.Wants {
-		r.needLeaf(&n, p, &p.Wants[i])
+		n.leaf(&p.Wants[i])
 	}
 	if len(p.Customs) > 0 || len(p.Material.Customs) > 0 {
-		r.needCustom(&n, p, facts.Server)
-		r.needCustom(&n, p, facts.Client)
+		n.custom(facts.Server)
+		n.custom(facts.Client)
 	}
-	if !r.trustCurrent(p) {
+	if !n.trustCurrent(p) {
 		n.canWait = false
 		n.because(reason.TrustChanged)
 	}
-	if !r.Lists.Current(p) {
+	if !n.Lists.Current(p) {
 		n.canWait, n.relisted = false, p.Kind.AuthenticatesClients && n.reason == ""
 		n.because(reason.Revoked)
 	}
-	if n.reason == "" && !r.chainsCurrent(p) {
+	if n.reason == "" && !n.chainsCurrent(p) {
 		n.reason = reason.ChainChanged
 	}
-	return n
+	return n.need
 }
 
-// needCustom adds to n that a party's process is to present something else.
-func (r *rollout) needCustom(n *need, p *facts.Party, domain facts.Domain) {
-	c := r.External.Needs(&external.Adopting{Policy: r.Policy, Observed: r.Observed, State: r.State, Sets: r.Sets, Party: p, Domain: domain})
-	r.isOpen(c.Gate)
-	if c.Adoption != nil && !slices.ContainsFunc(r.out.Adoptions, func(a plan.Adoption) bool { return a.Kind == p.Kind && a.Domain == domain }) {
-		r.out.Adoptions = append(r.out.Adoptions, *c.Adoption)
+// custom adds that a party's process is to present something else.
+func (n *needs) custom(domain facts.Domain) {
+	c := n.External.Needs(&external.Adopting{Policy: n.Policy, Observed: n.Observed, State: n.State, Sets: n.Sets, Party: n.party, Domain: domain})
+	n.isOpen(c.Gate)
+	if c.Adoption != nil && !slices.ContainsFunc(n.Adoptions, func(a plan.Adoption) bool { return a.Kind == n.party.Kind && a.Domain == domain }) {
+		n.Adoptions = append(n.Adoptions, *c.Adoption)
 	}
 	n.canWait = n.canWait && !c.Urgent
 	if c.Adopt {
@@ -80,17 +88,17 @@ func (r *rollout) needCustom(n *need, p *facts.Party, domain facts.Domain) {
 	}
 }
 
-// needLeaf adds to n what one leaf needs.
-func (r *rollout) needLeaf(n *need, p *facts.Party, w *facts.LeafWant) {
-	leaf := p.Leaf(w.Domain)
-	why, canWait := r.reissueReason(p, w, leaf)
+// leaf adds what one leaf needs.
+func (n *needs) leaf(w *facts.LeafWant) {
+	leaf := n.party.Leaf(w.Domain)
+	why, canWait := n.reissueReason(w, leaf)
 	switch {
 	case why == "":
-		if leaf != nil && r.Sets.Active(w.Domain) != nil {
-			r.out.Waiting.InTime(r.Calendar, p.Name, leaf, w.RenewBefore)
+		if leaf != nil && n.Sets.Active(w.Domain) != nil {
+			n.Waiting.InTime(n.Calendar, n.party.Name, leaf, w.RenewBefore)
 		}
 		return
-	case canWait && r.postpone(p, w, leaf, why):
+	case canWait && n.postpone(w, leaf, why):
 		return
 	}
 	n.reissue = append(n.reissue, w.Domain)
@@ -99,41 +107,41 @@ func (r *rollout) needLeaf(n *need, p *facts.Party, w *facts.LeafWant) {
 }
 
 // postpone reports whether a leaf that can wait for its turn does not even get one now.
-func (r *rollout) postpone(p *facts.Party, w *facts.LeafWant, leaf *facts.Leaf, why reason.Code) bool {
-	if !r.Policy.Restricted() || r.Policy.RenewRequest != "" && r.Policy.RenewRequest != p.Material.Answered {
+func (n *needs) postpone(w *facts.LeafWant, leaf *facts.Leaf, why reason.Code) bool {
+	if !n.Policy.Restricted() || n.Policy.RenewRequest != "" && n.Policy.RenewRequest != n.party.Material.Answered {
 		return false
 	}
 	underway := why == reason.IssuerNotActive
-	if underway && r.Sets.Of(w.Domain).Urgent {
+	if underway && n.Sets.Of(w.Domain).Urgent {
 		return false
 	}
-	urgentAt := r.Policy.UrgentAt(leaf.NotAfter, w.RenewBefore)
-	delay, wake := r.Calendar.Delay(underway, urgentAt)
-	r.wakeAt(wake)
+	urgentAt := n.Policy.UrgentAt(leaf.NotAfter, w.RenewBefore)
+	delay, wake := n.Calendar.Delay(underway, urgentAt)
+	n.wakeAt(wake)
 	if delay == "" {
 		return false
 	}
-	r.out.Waiting.Add(r.Calendar, p.Name, w.Domain, delay, why, urgentAt)
+	n.Waiting.Add(n.Calendar, n.party.Name, w.Domain, delay, why, urgentAt)
 	return true
 }
 
 // reissueReason says why a leaf (nil: there is none) is to be issued anew, "" if it is not, and whether it can wait for its turn.
-func (r *rollout) reissueReason(p *facts.Party, w *facts.LeafWant, leaf *facts.Leaf) (why reason.Code, canWait bool) {
-	s := r.Sets.Of(w.Domain)
+func (n *needs) reissueReason(w *facts.LeafWant, leaf *facts.Leaf) (why reason.Code, canWait bool) {
+	s := n.Sets.Of(w.Domain)
 	if s == nil || s.Active == nil {
 		return "", true // what there is is kept
 	}
 	active := s.Active
 	switch {
-	case p.Material.State == facts.Missing:
+	case n.party.Material.State == facts.Missing:
 		return reason.Missing, false
 	case leaf == nil:
 		return reason.Damaged, false
 	case leaf.Problem == string(pki.Expired):
 		return reason.Due, false
-	case r.Observed.Now.Before(leaf.NotBefore):
+	case n.Observed.Now.Before(leaf.NotBefore):
 		return reason.NotYetValid, false
-	case r.State.Serials[leaf.Serial]:
+	case n.State.Serials[leaf.Serial]:
 		return reason.Revoked, false
 	}
 	issuer, _ := s.Issuer(leaf)
@@ -147,63 +155,30 @@ func (r *rollout) reissueReason(p *facts.Party, w *facts.LeafWant, leaf *facts.L
 		return reason.IssuerNotActive, issuer != nil
 	case leaf.Algorithm != w.Algorithm:
 		return reason.KeyAlgorithmChanged, true
-	case r.Policy.RenewRequest != "" && r.Policy.RenewRequest != p.Material.Answered:
+	case n.Policy.RenewRequest != "" && n.Policy.RenewRequest != n.party.Material.Answered:
 		return reason.Requested, true
 	}
-	return r.due(p, w, leaf, active), true
+	return n.due(w, leaf, active), true
 }
 
 // due returns Due once the renewal time of a leaf has come.
-func (r *rollout) due(p *facts.Party, w *facts.LeafWant, leaf *facts.Leaf, active *facts.Authority) reason.Code {
-	now := r.Observed.Now
+func (n *needs) due(w *facts.LeafWant, leaf *facts.Leaf, active *facts.Authority) reason.Code {
+	now := n.Observed.Now
 	earliest := leaf.NotAfter.Add(-w.RenewBefore - w.RenewBefore/10 - time.Second) // jitter is below a tenth
-	if now.Before(earliest) && !r.out.Renewal.IsZero() && !earliest.Before(r.out.Renewal) {
+	if now.Before(earliest) && !n.Renewal.IsZero() && !earliest.Before(n.Renewal) {
 		return "" // not before another leaf's, which is noted
 	}
 	if now.Before(leaf.NotAfter.Add(-w.RenewBefore)) { // the exact time takes a hash, and is never after this one
-		at := pki.RenewalTime(leaf.NotBefore, leaf.NotAfter, w.RenewBefore, p.Name, "/", string(w.Domain))
+		at := pki.RenewalTime(leaf.NotBefore, leaf.NotAfter, w.RenewBefore, n.party.Name, "/", string(w.Domain))
 		if now.Before(at) {
-			r.renewAt(at)
+			n.renewAt(at)
 			return ""
 		}
 	}
 	if !leaf.NotAfter.Before(active.Certificate.NotAfter) {
-		r.block(p.Name, reason.AuthorityEnding, "the %s leaf of %s ends with its authority on %s and cannot be renewed before the authority is",
-			w.Domain, p.Name, leaf.NotAfter.Format(time.RFC3339))
+		n.block(n.party.Name, reason.AuthorityEnding, "the %s leaf of %s ends with its authority on %s and cannot be renewed before the authority is",
+			w.Domain, n.party.Name, leaf.NotAfter.Format(time.RFC3339))
 		return ""
 	}
 	return reason.Due
-}
-
-// renewAt notes a time at which a leaf becomes due. What is not before that of another leaf changes nothing.
-func (r *rollout) renewAt(t time.Time) {
-	if r.out.Renewal.IsZero() || t.Before(r.out.Renewal) {
-		r.out.Renewal = t
-		r.wakeAt(t)
-	}
-}
-
-// trustCurrent reports whether both bundles hold what they should.
-func (r *rollout) trustCurrent(p *facts.Party) bool {
-	for _, domain := range facts.Domains() {
-		if anchors := r.Sets.Anchors(domain); p.Kind.Verifies(domain) && anchors != nil && !slices.Equal(p.Material.Anchors.Of(domain), anchors) {
-			return false
-		}
-	}
-	return true
-}
-
-// chainsCurrent reports whether the right bridges are presented with each leaf.
-func (r *rollout) chainsCurrent(p *facts.Party) bool {
-	for i := range p.Material.Leaves {
-		leaf := &p.Material.Leaves[i]
-		s := r.Sets.Of(leaf.Domain)
-		if s == nil || leaf.Problem != "" {
-			continue
-		}
-		if issuer, chain := s.Issuer(leaf); issuer != nil && !slices.Equal(leaf.Chain, chain) {
-			return false
-		}
-	}
-	return true
 }

@@ -11,6 +11,7 @@ import (
 	"pgtls.dev/pgtls/internal/rotation/reason"
 	"pgtls.dev/pgtls/internal/rotation/rekey"
 	"pgtls.dev/pgtls/internal/rotation/revocation"
+	"pgtls.dev/pgtls/internal/rotation/served"
 	"pgtls.dev/pgtls/internal/rotation/window"
 )
 
@@ -37,9 +38,7 @@ type Outcome struct {
 
 // Decide walks the parties in stage order. The ConfigMap for clients and material that no party wants come besides.
 func Decide(in Input) Outcome {
-	r := rollout{Input: in}
-	r.held = r.bundlesHold()
-	r.doubt = r.anyInDoubt()
+	r := rollout{view: viewOf(in), record: record{now: in.Observed.Now, parties: len(in.Observed.Parties)}}
 	r.publicTrust()
 	for stage := party.StageAlone; stage <= party.StagePrimary; stage++ {
 		for i := range r.Observed.Parties {
@@ -51,44 +50,17 @@ func Decide(in Input) Outcome {
 	for _, name := range r.Observed.Unwanted {
 		r.lane(name, plan.Discard{Party: name, Reason: reason.Unwanted})
 	}
-	return r.out
+	return r.Outcome
 }
 
-// rollout collects an outcome.
+// rollout writes one party's material after the other, and asks its pods to use it.
 type rollout struct {
-	Input
-	out Outcome
+	view
+	record
 
 	closed  bool // an earlier party or pod is not settled
-	doubt   bool // some pod was asked for what is published and was not seen to use it
-	held    plan.PerDomain[bool]
 	revives bool // a bundle is written that may bring back a revision which a pod was asked for and does not use
 	reissue [2]facts.Domain
-}
-
-func (r *rollout) lane(of string, steps ...plan.Step) {
-	const few = 4 // more than that are for all parties, as when trust changes
-	if len(r.out.Lanes) == few {
-		r.out.Lanes = slices.Grow(r.out.Lanes, len(r.Observed.Parties))
-	}
-	r.out.Lanes = append(r.out.Lanes, plan.Lane{Of: of, Steps: steps})
-}
-
-func (r *rollout) block(party string, code reason.Code, format string, args ...any) {
-	r.out.Blockers = append(r.out.Blockers, plan.Block(party, code, format, args...))
-}
-
-func (r *rollout) wakeAt(t time.Time) {
-	if t.After(r.Observed.Now) {
-		r.out.Wake = plan.Sooner(r.out.Wake, t)
-	}
-}
-
-// isOpen adds what a gate says to the outcome, and reports whether it is open.
-func (r *rollout) isOpen(g plan.Gate) bool {
-	r.out.Blockers = append(r.out.Blockers, g.Blockers...)
-	r.wakeAt(g.Wake)
-	return !g.Closed
 }
 
 // publicTrust keeps the ConfigMap that clients read.
@@ -124,7 +96,7 @@ func (r *rollout) party(p *facts.Party) {
 		r.settle(p)
 		return
 	}
-	need := r.need(p)
+	need := (&needs{view: &r.view, record: &r.record, party: p, need: need{canWait: true, reissue: r.reissue[:0]}}).work()
 	if need.reason == "" {
 		r.settle(p)
 		return
@@ -142,20 +114,7 @@ func (r *rollout) party(p *facts.Party) {
 // publish writes a party's material. A party whose Secret could not be written, and is not to be tried again yet, holds up no other:
 // nothing has changed for its pods.
 func (r *rollout) publish(p *facts.Party, n need) {
-	step := plan.Publish{
-		Party: p.Name, Reissue: slices.Clone(n.reissue), Adopt: n.adopt, Own: n.own, Reason: n.reason,
-	}
-	if p.Kind.AuthenticatesClients {
-		step.Lists, step.KeepLists = r.Lists.Wanted, r.Lists.Keep
-	}
-	for _, domain := range facts.Domains() {
-		if p.Kind.Verifies(domain) {
-			step.Anchors.Set(domain, r.Sets.Anchors(domain))
-		}
-	}
-	for i := range p.Wants {
-		r.contents(&step, p, p.Wants[i].Domain)
-	}
+	step := r.material(p, n)
 	if plan.Held(r.Observed, step) != nil {
 		r.lane(p.Name, step)
 		r.settle(p)
@@ -171,35 +130,48 @@ func (r *rollout) publish(p *facts.Party, n need) {
 	r.lane(p.Name, steps...)
 }
 
-// contents says which authority signs a leaf, and which bridges are presented behind it.
-func (r *rollout) contents(step *plan.Publish, p *facts.Party, domain facts.Domain) {
-	set := r.Sets.Of(domain)
-	if set == nil {
-		return
+// activateFirst asks the first pod of a party to use what the plan is about to
+// publish for it, in the same lane: one round less until it is served.
+func (r *rollout) activateFirst(p *facts.Party) plan.Step {
+	if len(p.Pods) == 0 {
+		return nil
 	}
-	if slices.Contains(step.Reissue, domain) {
-		step.Active.Set(domain, set.Active.Generation)
-		step.Chain.Set(domain, set.ChainOf(set.Active))
-	} else if leaf := p.Leaf(domain); leaf != nil {
-		_, chain := set.Issuer(leaf)
-		step.Chain.Set(domain, chain)
+	pod := &p.Pods[0]
+	gate := r.gate(p, pod, r.closed)
+	r.closed = true
+	switch {
+	case !r.isOpen(gate):
+		return nil
+	case pod.Report == nil && !r.issuersExpired(p):
+		r.isOpen(unreachable(pod))
+		return nil
+	case r.revives && !r.urgent(p, pod):
+		return nil
+	}
+	return plan.Activate{Party: p.Name, Pod: pod.Name, Reason: reason.Published}
+}
+
+// settle brings the pods of a party to its published material, one after the other. A pod that could not be
+// asked, because the API server denied it, and is not to be tried again yet, holds up no other: it goes on serving what it did.
+func (r *rollout) settle(p *facts.Party) {
+	for i := range p.Pods {
+		pod := &p.Pods[i]
+		if served.Settled(p, pod) {
+			continue
+		}
+		c := podCase{view: &r.view, party: p, pod: pod, closed: r.closed, revives: r.revives}
+		step, gate := c.next()
+		r.isOpen(gate)
+		if step != nil {
+			r.lane(pod.Name, step)
+		}
+		r.closed = r.closed || len(r.Observed.Failures) == 0 || plan.Held(r.Observed, plan.Activate{Pod: pod.Name}) == nil
 	}
 }
 
-// writable reports whether a party's material can be written: every leaf that it wants can be signed or be kept while a new
-// authority is brought in, and the bundle of a domain without authority is there to be kept.
-func (r *rollout) writable(p *facts.Party) bool {
-	for _, domain := range facts.Domains() {
-		s := r.Sets.Of(domain)
-		switch {
-		case s != nil && s.Active != nil:
-		case s != nil && s.Next != nil:
-			if leaf := p.Leaf(domain); p.WantsLeaf(domain) && (leaf == nil || leaf.Problem != "") {
-				return false
-			}
-		case p.WantsLeaf(domain) || p.Kind.Verifies(domain) && len(p.Material.Anchors.Of(domain)) == 0:
-			return false
-		}
-	}
-	return true
+// unfulfilled reports whether a pod of a party was asked for a revision that it is not known to use and that a write may bring back.
+func unfulfilled(p *facts.Party) bool {
+	return slices.ContainsFunc(p.Pods, func(pod facts.Pod) bool {
+		return pod.Asked != "" && (pod.Report == nil || pod.Report.Active != pod.Asked || pod.Report.Pending())
+	})
 }
