@@ -30,7 +30,7 @@ func main() {
 	modules := flag.String("modules", ".", "directories of the modules, separated by commas")
 	race := flag.Bool("race", false, "test with the race detector")
 	unraced := flag.String("unraced", "", "the tests of this name run without the race detector")
-	unracedIn := flag.String("unraced-in", "", "and are in these packages of the first module")
+	unracedIn := flag.String("unraced-in", "", "and are in these packages of the first module, separated by spaces")
 	flag.Parse()
 	if err := run(ctx, passes(strings.Split(*modules, ","), *race, *unraced, *unracedIn, flag.Args())); err != nil {
 		fmt.Fprintln(os.Stderr, "unit:", err)
@@ -40,8 +40,9 @@ func main() {
 
 // pass is one run of go test.
 type pass struct {
-	module, packages string
-	flags            []string
+	module   string
+	packages []string
+	flags    []string
 }
 
 // passes tests every module as a whole, and apart what is to go without the race detector.
@@ -55,10 +56,11 @@ func passes(modules []string, race bool, unraced, unracedIn string, flags []stri
 	}
 	var all []pass
 	for _, module := range modules {
-		all = append(all, pass{module, "./...", raced})
+		all = append(all, pass{module, []string{"./..."}, raced})
 	}
 	if unraced != "" {
-		all = append(all, pass{modules[0], unracedIn, append(slices.Clone(flags), "-run="+unraced)})
+		// The first pass has vetted them.
+		all = append(all, pass{modules[0], strings.Fields(unracedIn), append(slices.Clone(flags), "-vet=off", "-run="+unraced)})
 	}
 	return all
 }
@@ -82,8 +84,8 @@ func run(ctx context.Context, passes []pass) error {
 
 // test runs one pass into the report. That tests fail is for the report to say.
 func test(ctx context.Context, p pass, report *report) error {
-	arguments := append([]string{"-C", p.module, "test", "-json"}, p.flags...)
-	command := exec.CommandContext(ctx, "go", append(arguments, p.packages)...)
+	arguments := slices.Concat([]string{"-C", p.module, "test", "-json"}, p.flags, p.packages)
+	command := exec.CommandContext(ctx, "go", arguments...)
 	command.Cancel = func() error { return nil } // see main
 	command.Env = append(os.Environ(), require.Variable+"=1")
 	command.Stderr = os.Stderr

@@ -31,7 +31,7 @@ func TestTheReportOfRealTests(t *testing.T) {
 			write(t, module, "x_test.go", "package x\nimport \"testing\"\nfunc TestX(t *testing.T) {\n"+c.body+"\n}\n")
 			var out strings.Builder
 			r := newReport(&out)
-			if err := test(t.Context(), pass{module: module, packages: "./..."}, r); err != nil {
+			if err := test(t.Context(), pass{module: module, packages: []string{"./..."}}, r); err != nil {
 				t.Fatal(err)
 			}
 			err := r.conclude()
@@ -52,16 +52,16 @@ func TestTheReportOfRealTests(t *testing.T) {
 
 // Every test runs in one pass: with the race detector, or without it where it is said to.
 func TestPasses(t *testing.T) {
-	got := passes([]string{".", "other"}, true, "^TestLong$", "./a", []string{"-shuffle=on"})
+	got := passes([]string{".", "other"}, true, "^TestLong$", "./a ./b", []string{"-shuffle=on"})
 	want := []pass{
-		{".", "./...", []string{"-shuffle=on", "-race", "-skip=^TestLong$"}},
-		{"other", "./...", []string{"-shuffle=on", "-race", "-skip=^TestLong$"}},
-		{".", "./a", []string{"-shuffle=on", "-run=^TestLong$"}},
+		{".", []string{"./..."}, []string{"-shuffle=on", "-race", "-skip=^TestLong$"}},
+		{"other", []string{"./..."}, []string{"-shuffle=on", "-race", "-skip=^TestLong$"}},
+		{".", []string{"./a", "./b"}, []string{"-shuffle=on", "-vet=off", "-run=^TestLong$"}},
 	}
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(pass{})); diff != "" {
 		t.Error(diff)
 	}
-	plain := []pass{{".", "./...", []string{"-v"}}}
+	plain := []pass{{".", []string{"./..."}, []string{"-v"}}}
 	if diff := cmp.Diff(plain, passes([]string{"."}, false, "", "", []string{"-v"}), cmp.AllowUnexported(pass{})); diff != "" {
 		t.Error(diff)
 	}

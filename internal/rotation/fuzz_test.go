@@ -93,10 +93,10 @@ func doubleFault(policy facts.Policy, o facts.Observed) bool {
 	return false
 }
 
-// TestRandomObservations is the fuzz target and the second opinion over many
+// TestWalkRandomObservations is the fuzz target and the second opinion over many
 // random bytes, the same in every run. It counts what was decided, so that it
 // cannot come to look at nothing.
-func TestRandomObservations(t *testing.T) {
+func TestWalkRandomObservations(t *testing.T) {
 	decided, compared := map[string]int{}, 0
 	for seed := range uint64(20000) {
 		bytes := make([]byte, 400)

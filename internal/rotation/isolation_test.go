@@ -15,10 +15,10 @@ import (
 	"pgtls.dev/pgtls/internal/rotation/reason"
 )
 
-// TestIsolation is the invariant of that name: whatever one step fails for ever, no other party's leaf expires. A kind of step, all
+// TestWalkIsolation is the invariant of that name: whatever one step fails for ever, no other party's leaf expires. A kind of step, all
 // steps of a verb, or all for one object fail from some day on, through renewals, a re-key of each domain and a rename. Meanwhile
 // the plan names object and cause, and each try comes later than the one before. When the cause is gone, the cluster comes to rest.
-func TestIsolation(t *testing.T) {
+func TestWalkIsolation(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		h := &isolation{w: settledWorld(), hit: map[string]bool{}}
 		h.w.policy.RetireSoak = time.Hour

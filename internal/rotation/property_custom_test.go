@@ -14,11 +14,11 @@ import (
 	"pgtls.dev/pgtls/internal/rotation/plan"
 )
 
-// TestCustomHistories lets certificates from elsewhere come, be renewed, come from another issuer, be refused and go, at
-// random, while everything happens that happens in TestRekeyHistories, or little else. After every step and every agent's turn the world
+// TestWalkCustomHistories lets certificates from elsewhere come, be renewed, come from another issuer, be refused and go, at
+// random, while everything happens that happens in TestWalkRekeyHistories, or little else. After every step and every agent's turn the world
 // itself is looked at: every process that is known accepts what every pod presents. In the end everything is as wanted, the
 // anchors that nobody wants are gone, and nothing is written any more.
-func TestCustomHistories(t *testing.T) {
+func TestWalkCustomHistories(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		h := newCustomHistory(t)
 		if rapid.Bool().Draw(t, "turmoil") {
@@ -315,8 +315,8 @@ var guardsOfCustoms = map[string][]string{
 	guardAnchorSessions:  {"session"},
 }
 
-// TestCustomHistoriesFindAMissingGuard takes each guard away, and Check with it, until somebody is refused.
-func TestCustomHistoriesFindAMissingGuard(t *testing.T) {
+// TestWalkCustomHistoriesFindAMissingGuard takes each guard away, and Check with it, until somebody is refused.
+func TestWalkCustomHistoriesFindAMissingGuard(t *testing.T) {
 	for g, besides := range guardsOfCustoms {
 		t.Run(g, func(t *testing.T) {
 			t.Parallel()

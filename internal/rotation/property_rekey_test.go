@@ -14,11 +14,11 @@ import (
 	"pgtls.dev/pgtls/internal/rotation/plan"
 )
 
-// TestRekeyHistories lets random things happen while both domains are re-keyed, again and again: undone, tainted, lost,
+// TestWalkRekeyHistories lets random things happen while both domains are re-keyed, again and again: undone, tainted, lost,
 // expired; crashes after any write, stale reads, members that come and go, agents that fail, a clock that jumps.
 // After every step and every agent's turn the world itself is looked at, without the code under test: whoever verifies
 // accepts whatever he may be shown. In the end everybody is healthy, and one authority of each domain is left.
-func TestRekeyHistories(t *testing.T) {
+func TestWalkRekeyHistories(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		h := newRekeyHistory(t)
 		t.Repeat(h.actions())

@@ -19,13 +19,13 @@ import (
 	"pgtls.dev/pgtls/internal/rotation/reason"
 )
 
-// TestHistories lets random things happen to a random cluster, in random order:
+// TestWalkHistories lets random things happen to a random cluster, in random order:
 // crashes in the middle of a plan, stale reads, members that come and go,
 // agents that fail, damage by hand, wishes of the user, a clock that jumps.
 // Whatever happens, every planned step passes Check on a fresh observation, and
 // the rules below hold, which are written without the code under test. In the
 // end everybody is healthy, and the cluster comes to rest.
-func TestHistories(t *testing.T) {
+func TestWalkHistories(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		h := newHistory(t)
 		t.Repeat(h.actions())

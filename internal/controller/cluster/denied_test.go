@@ -79,7 +79,7 @@ func TestAStatefulSetIsPromptedOnceItsQuotaHasRoom(t *testing.T) {
 	}
 }
 
-func TestPromptsBecomeRare(t *testing.T) {
+func TestWalkPromptsBecomeRare(t *testing.T) {
 	for name, c := range map[string]struct {
 		message    string
 		quota      *corev1.ResourceQuota

@@ -98,7 +98,7 @@ func lasting() map[string]func(attempt int) error {
 	}
 }
 
-func TestAnObjectThatCannotBeMadeStopsOnlyWhatNeedsIt(t *testing.T) {
+func TestWalkAnObjectThatCannotBeMadeStopsOnlyWhatNeedsIt(t *testing.T) {
 	causes := lasting()
 	names := slices.Sorted(func(yield func(string) bool) {
 		for name := range causes {
@@ -169,7 +169,7 @@ func (w *world) isToldOnceWhileItLasts(write string) {
 	}
 }
 
-func TestAVerbThatIsDeniedForAKindStopsOnlyWhatNeedsTheKind(t *testing.T) {
+func TestWalkAVerbThatIsDeniedForAKindStopsOnlyWhatNeedsTheKind(t *testing.T) {
 	for _, c := range []struct {
 		kind    string
 		missing []string
@@ -229,7 +229,7 @@ func TestAChangedSpecIsTriedAtOnce(t *testing.T) {
 }
 
 // What is there already and cannot be changed keeps nothing from going on, but for a configuration whose hash is in the pods' template.
-func TestAnObjectThatCannotBeChanged(t *testing.T) {
+func TestWalkAnObjectThatCannotBeChanged(t *testing.T) {
 	immutable := apierrors.NewInvalid(schema.GroupKind{Kind: "x"}, "x", field.ErrorList{field.Forbidden(field.NewPath("data"), "field is immutable when `immutable` is set")})
 	for kind, proceeds := range map[string]bool{"RoleBinding": true, "ServiceAccount": true, "PersistentVolumeClaim": true, "ConfigMap": false} {
 		t.Run(kind, func(t *testing.T) {

@@ -183,7 +183,7 @@ func TestACertificateThatWasStoredAfterAllIsNoted(t *testing.T) {
 	}
 }
 
-func TestAUserHasOnlySoManyCertificates(t *testing.T) {
+func TestWalkAUserHasOnlySoManyCertificates(t *testing.T) {
 	h := newFixture(t)
 	h.change(withCertificates("alice"))
 	h.reconcile()
@@ -228,7 +228,7 @@ func (h *fixture) everyCertificateIsNoted() {
 	}
 }
 
-func TestACrashDuringARevocationIsMadeGood(t *testing.T) {
+func TestWalkACrashDuringARevocationIsMadeGood(t *testing.T) {
 	crashes(t, func(t *testing.T, n int) bool {
 		h := newFixture(t)
 		h.change(withCertificates("alice", "bob"))

@@ -91,7 +91,7 @@ func crashes(t *testing.T, scene func(t *testing.T, n int) (crashed bool)) {
 	}
 }
 
-func TestACrashWhileAClusterIsMadeIsMadeGood(t *testing.T) {
+func TestWalkACrashWhileAClusterIsMadeIsMadeGood(t *testing.T) {
 	crashes(t, func(t *testing.T, n int) bool {
 		h := newFixture(t)
 		crashed := h.crashAfter(n, nil)
@@ -117,7 +117,7 @@ func TestACrashWhileAClusterIsMadeIsMadeGood(t *testing.T) {
 	})
 }
 
-func TestACrashDuringARenewalIsMadeGood(t *testing.T) {
+func TestWalkACrashDuringARenewalIsMadeGood(t *testing.T) {
 	crashes(t, func(t *testing.T, n int) bool {
 		h := newFixture(t)
 		h.reconcile()

@@ -77,7 +77,7 @@ func TestACustomCertificateIsTrustedFirstAndThenPresentedPodByPod(t *testing.T) 
 	})
 }
 
-func TestHowLongClientsAreGivenIsTheUsersToSay(t *testing.T) {
+func TestWalkHowLongClientsAreGivenIsTheUsersToSay(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h, pods := hippos(t)
 		pair := h.bring(serverSlot, company(t, "Company CA"))
@@ -129,7 +129,7 @@ func TestTheConditionSaysPresentedWhenThePodsPresentIt(t *testing.T) {
 	}
 }
 
-func TestARenewalByTheSameIssuerWaitsForNobody(t *testing.T) {
+func TestWalkARenewalByTheSameIssuerWaitsForNobody(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		theirs := company(t, "Company CA")
 		h, pods, first := adopted(t, serverSlot, theirs)
@@ -146,7 +146,7 @@ func TestARenewalByTheSameIssuerWaitsForNobody(t *testing.T) {
 	})
 }
 
-func TestWhatIsRefusedChangesNothing(t *testing.T) {
+func TestWalkWhatIsRefusedChangesNothing(t *testing.T) {
 	theirs, other := company(t, "Company CA"), company(t, "Other CA")
 	cases := map[string]struct {
 		how    func(h *fixture)
@@ -250,7 +250,7 @@ func TestWhatIsRefusedFromTheStartLeavesTheOwnCertificate(t *testing.T) {
 }
 
 // A source may bring more anchors than the one that is needed for what is presented: clients trust these too.
-func TestWhatCannotBeReadTakesNoTrustAway(t *testing.T) {
+func TestWalkWhatCannotBeReadTakesNoTrustAway(t *testing.T) {
 	theirs, next := company(t, "Company CA"), company(t, "Company CA 2")
 	cases := map[string]func(h *fixture){
 		"unreadable": func(h *fixture) {
@@ -379,7 +379,7 @@ func TestWhatThePoolerAndTheReplicasPresentIsBroughtToo(t *testing.T) {
 	}
 }
 
-func TestWithoutItTheOwnLeafComesBackAndTheTrustEnds(t *testing.T) {
+func TestWalkWithoutItTheOwnLeafComesBackAndTheTrustEnds(t *testing.T) {
 	for _, s := range wanted.Slots() {
 		t.Run(string(s.Role), func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
@@ -423,7 +423,7 @@ func TestWithoutItTheOwnLeafComesBackAndTheTrustEnds(t *testing.T) {
 	}
 }
 
-func TestAnotherCompanyTakesTheirPlace(t *testing.T) {
+func TestWalkAnotherCompanyTakesTheirPlace(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		first, second := company(t, "Company CA"), company(t, "Other CA")
 		h, pods, _ := adopted(t, serverSlot, first)
@@ -443,7 +443,7 @@ func TestAnotherCompanyTakesTheirPlace(t *testing.T) {
 	})
 }
 
-func TestWhatIsDamagedByHandIsMadeGood(t *testing.T) {
+func TestWalkWhatIsDamagedByHandIsMadeGood(t *testing.T) {
 	files := []string{agentapi.ServedCertificate, agentapi.ServedKey, agentapi.PresentedCertificate, agentapi.PresentedKey}
 	damages := map[string]func(h *fixture, s *corev1.Secret, key string){
 		"gone":     func(_ *fixture, s *corev1.Secret, key string) { delete(s.Data, key) },
@@ -476,7 +476,7 @@ func TestWhatIsDamagedByHandIsMadeGood(t *testing.T) {
 	})
 }
 
-func TestAPersonSaysWhenANewIssuersIsPresented(t *testing.T) {
+func TestWalkAPersonSaysWhenANewIssuersIsPresented(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h, pods := hippos(t)
 		theirs := company(t, "Company CA")
@@ -514,7 +514,7 @@ func TestAPersonSaysWhenANewIssuersIsPresented(t *testing.T) {
 	})
 }
 
-func TestEachSlotWaitsForItsOwnApproval(t *testing.T) {
+func TestWalkEachSlotWaitsForItsOwnApproval(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h, pods := hippos(t)
 		theirs := company(t, "Company CA")
@@ -554,7 +554,7 @@ func TestImmediateWaitsForNobody(t *testing.T) {
 	})
 }
 
-func TestItemsSayWhichKeysAreMeant(t *testing.T) {
+func TestWalkItemsSayWhichKeysAreMeant(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h, pods := hippos(t)
 		theirs := company(t, "Company CA")
@@ -578,7 +578,7 @@ func TestItemsSayWhichKeysAreMeant(t *testing.T) {
 	})
 }
 
-func TestAPublicAuthorityIsTrustedOnlyWhereTheSpecSaysSo(t *testing.T) {
+func TestWalkAPublicAuthorityIsTrustedOnlyWhereTheSpecSaysSo(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h, pods := hippos(t)
 		public, unused := company(t, "Public Root"), company(t, "Another Public Root")
@@ -604,7 +604,7 @@ func TestAPublicAuthorityIsTrustedOnlyWhereTheSpecSaysSo(t *testing.T) {
 }
 
 // The end of what is presented is no outage for who follows the ConfigMap.
-func TestNearItsEndTheOwnLeafTakesItsPlace(t *testing.T) {
+func TestWalkNearItsEndTheOwnLeafTakesItsPlace(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		theirs := company(t, "Company CA")
 		h, pods, _ := adopted(t, serverSlot, theirs)

@@ -59,8 +59,8 @@ func aRekey(t *testing.T, domain string) *fixture {
 	return h
 }
 
-// TestACrashDuringARekeyIsMadeGood: after whichever write the operator dies, it ends the same, and no generation ever has a second key.
-func TestACrashDuringARekeyIsMadeGood(t *testing.T) {
+// TestWalkACrashDuringARekeyIsMadeGood: after whichever write the operator dies, it ends the same, and no generation ever has a second key.
+func TestWalkACrashDuringARekeyIsMadeGood(t *testing.T) {
 	for _, domain := range []string{"server", "client"} {
 		t.Run(domain, func(t *testing.T) {
 			crashes(t, func(t *testing.T, n int) bool {
@@ -238,9 +238,9 @@ func (h *fixture) lose(name string) {
 	h.restart()
 }
 
-// TestALostAuthorityIsTrustedUntilItIsDropped: the last leaf of it was published anew, and its pod serves the old one until it
+// TestWalkALostAuthorityIsTrustedUntilItIsDropped: the last leaf of it was published anew, and its pod serves the old one until it
 // has been asked. The exploration of internal/rotation found it: the bundles went first.
-func TestALostAuthorityIsTrustedUntilItIsDropped(t *testing.T) {
+func TestWalkALostAuthorityIsTrustedUntilItIsDropped(t *testing.T) {
 	moments := 0
 	crashes(t, func(t *testing.T, n int) bool {
 		h := aRekey(t, "server")

@@ -120,7 +120,7 @@ func TestWhatTheSpecNoLongerWantsIsTakenBack(t *testing.T) {
 	}
 }
 
-func TestWhatAnIssuerIssuesIsPresentedLikeAnyOther(t *testing.T) {
+func TestWalkWhatAnIssuerIssuesIsPresentedLikeAnyOther(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h, pods := hippos(t)
 		h.change(issuedBy("company", ""))
@@ -254,7 +254,7 @@ func TestACertificateThatCannotBeTakenBackIsNotForgotten(t *testing.T) {
 }
 
 // An issuer's answer that is there goes on being presented while the issuer cannot be asked for the next.
-func TestWhatWasIssuedStaysWhileTheIssuerIsAway(t *testing.T) {
+func TestWalkWhatWasIssuedStaysWhileTheIssuerIsAway(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h, pods := hippos(t)
 		theirs := company(t, "Company CA")

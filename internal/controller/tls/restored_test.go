@@ -89,7 +89,7 @@ func TestAnAuthorityIsTakenBackOnlyWhenItsContentAgrees(t *testing.T) {
 
 // Secrets of before a re-key come back while the pods serve what came after it: the newest evidence wins. What was retired is not
 // trusted again, and what is served goes on being served and accepted.
-func TestAnOldBackupBringsNoRetiredAuthorityBack(t *testing.T) {
+func TestWalkAnOldBackupBringsNoRetiredAuthorityBack(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h, pods := hippos(t)
 		backup := h.stored()

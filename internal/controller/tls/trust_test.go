@@ -44,7 +44,7 @@ var lost = map[string]func(h *fixture){
 	"without its labels": func(h *fixture) { h.damage(record, func(s *corev1.Secret) { s.Labels = nil }) },
 }
 
-func TestALostRecordIsMadeAgainAndNothingIsDropped(t *testing.T) {
+func TestWalkALostRecordIsMadeAgainAndNothingIsDropped(t *testing.T) {
 	for name, lose := range lost {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
@@ -68,7 +68,7 @@ func TestALostRecordIsMadeAgainAndNothingIsDropped(t *testing.T) {
 }
 
 // The Secret is refused, so that nothing but the record says why its authority is trusted.
-func TestALostRecordIsNoReasonToDropWhatIsPresented(t *testing.T) {
+func TestWalkALostRecordIsNoReasonToDropWhatIsPresented(t *testing.T) {
 	for name, lose := range lost {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
@@ -89,7 +89,7 @@ func TestALostRecordIsNoReasonToDropWhatIsPresented(t *testing.T) {
 }
 
 // At whatever moment of an adoption and of its end the record is lost, what is presented is accepted, and it ends the same.
-func TestARecordThatIsLostOnTheWayChangesNoOutcome(t *testing.T) {
+func TestWalkARecordThatIsLostOnTheWayChangesNoOutcome(t *testing.T) {
 	// Each is a whole life, and the moments between behave like their neighbours.
 	for way, moments := range map[string][]int{"deleted": {0, 1, 2, 4, 7, 10}, "emptied": {1}} {
 		for _, n := range moments {
@@ -137,7 +137,7 @@ func TestARecordThatIsLostOnTheWayChangesNoOutcome(t *testing.T) {
 	}
 }
 
-func TestASoakThatNobodyRemembersBeginsAnew(t *testing.T) {
+func TestWalkASoakThatNobodyRemembersBeginsAnew(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		theirs := company(t, "Company CA")
 		h, pods, _ := adopted(t, serverSlot, theirs)
@@ -161,7 +161,7 @@ func TestASoakThatNobodyRemembersBeginsAnew(t *testing.T) {
 }
 
 // Somebody else has a Secret where the record is to be.
-func TestAForeignSecretInThePlaceOfTheRecordStopsNothingElse(t *testing.T) {
+func TestWalkAForeignSecretInThePlaceOfTheRecordStopsNothingElse(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h, pods := hippos(t)
 		foreign := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: tlstest.Hippo.Namespace, Name: record}, Data: map[string][]byte{"precious": []byte("yes")}}
@@ -308,7 +308,7 @@ func TestWhatTheSpecTrustsBesidesJoinsTheBundlesOfItsDomain(t *testing.T) {
 	}
 }
 
-func TestASourceOfTrustThatIsRefusedHoldsWhatWasTrusted(t *testing.T) {
+func TestWalkASourceOfTrustThatIsRefusedHoldsWhatWasTrusted(t *testing.T) {
 	one := company(t, "One CA")
 	cases := map[string]struct {
 		how    func(h *fixture)
@@ -356,7 +356,7 @@ func TestASourceOfTrustThatIsRefusedHoldsWhatWasTrusted(t *testing.T) {
 }
 
 // A soak that is under way is not begun anew by a source that cannot be read for a moment.
-func TestWhatSoaksIsNotAdmittedAnew(t *testing.T) {
+func TestWalkWhatSoaksIsNotAdmittedAnew(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h, pods := hippos(t)
 		one, two := company(t, "One CA"), company(t, "Two CA")
@@ -385,7 +385,7 @@ func TestWhatSoaksIsNotAdmittedAnew(t *testing.T) {
 	})
 }
 
-func TestASessionHoldsUpTheEndOfAForeignClientAuthority(t *testing.T) {
+func TestWalkASessionHoldsUpTheEndOfAForeignClientAuthority(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h, pods := hippos(t)
 		one := company(t, "One CA")
@@ -422,7 +422,7 @@ func TestASessionHoldsUpTheEndOfAForeignClientAuthority(t *testing.T) {
 	})
 }
 
-func TestACrashDuringAnAdoptionIsMadeGood(t *testing.T) {
+func TestWalkACrashDuringAnAdoptionIsMadeGood(t *testing.T) {
 	theirs := company(t, "Company CA")
 	for _, end := range []bool{false, true} {
 		crashes(t, func(t *testing.T, n int) bool {
