@@ -100,7 +100,7 @@ func known(v *round, fingerprints []string) (anchors []*x509.Certificate) {
 			anchors = append(anchors, stored.Certificate)
 		}
 	}
-	for _, a := range v.Foreign {
+	for _, a := range v.External {
 		if slices.Contains(fingerprints, a.Facts.Fingerprint) {
 			anchors = append(anchors, a.Certificate)
 		}

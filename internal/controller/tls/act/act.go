@@ -54,10 +54,10 @@ func (x *Executor) Begin(s *snapshot.Snapshot) *Round {
 	copied := *s
 	copied.Observed.Parties = slices.Clone(s.Observed.Parties)
 	copied.Material = maps.Clone(s.Material)
-	copied.Foreign = nil
-	for _, a := range s.Foreign {
+	copied.External = nil
+	for _, a := range s.External {
 		anchor := *a
-		copied.Foreign = append(copied.Foreign, &anchor)
+		copied.External = append(copied.External, &anchor)
 	}
 	return &Round{round{Executor: x, Snapshot: &copied}}
 }

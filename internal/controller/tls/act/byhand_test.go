@@ -28,7 +28,7 @@ func TestCertificatesByHandArePublished(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := snapshottest.NewTwoGenerations(t)
 			g.Snapshot.Cluster = &v1beta1.PostgresCluster{}
-			g.Snapshot.Foreign = append(g.Snapshot.Foreign, &snapshot.ExternalAnchor{Certificate: root.Certificate, Facts: facts.Anchor{Domain: facts.Server, Fingerprint: root.Fingerprint()}})
+			g.Snapshot.External = append(g.Snapshot.External, &snapshot.ExternalAnchor{Certificate: root.Certificate, Facts: facts.Anchor{Domain: facts.Server, Fingerprint: root.Fingerprint()}})
 			g.Loaded(material.Fingerprints(append(slices.Clone(c.loaded), g.By.Certificate))...)
 			_, err := accepted(&(&Executor{}).Begin(g.Snapshot).round, c.step, g.Served(t, root.Issue(x509.ExtKeyUsageServerAuth), root.Certificate))
 			if (err != nil) != c.refused {

@@ -41,7 +41,7 @@ func dropAnchor(ctx context.Context, v *round, step plan.DropAnchor) error {
 
 // note writes the record as it is after a step.
 func note(ctx context.Context, v *round, event string, step plan.AnchorStep, says string, change func(*facts.Anchor)) error {
-	for _, a := range v.Foreign {
+	for _, a := range v.External {
 		if a.Facts.Domain == step.Domain && a.Facts.Fingerprint == step.Anchor {
 			change(&a.Facts)
 		}
@@ -58,7 +58,7 @@ func note(ctx context.Context, v *round, event string, step plan.AnchorStep, say
 
 func recordData(v *round) map[string][]byte {
 	data := map[string][]byte{}
-	for _, a := range v.Foreign {
+	for _, a := range v.External {
 		if !a.Facts.Admitted {
 			continue
 		}

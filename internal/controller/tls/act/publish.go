@@ -210,7 +210,7 @@ func bundle(v *round, domain facts.Domain, fingerprints []string) ([]byte, error
 			anchors = append(anchors, stored.Certificate)
 		}
 	}
-	for _, a := range v.Foreign {
+	for _, a := range v.External {
 		if a.Facts.Domain == domain && slices.Contains(fingerprints, a.Facts.Fingerprint) {
 			anchors = append(anchors, a.Certificate)
 		}

@@ -24,7 +24,7 @@ func gatherRecord(ctx context.Context, v *look) error {
 	name := desired.TrustRecord(v.Cluster.Name)
 	readBundles(v)
 	isRecord := func(s corev1.Secret) bool { return s.Name == name }
-	if len(v.Foreign) == 0 && len(wanted.References(v.Cluster)) == 0 && !slices.ContainsFunc(v.secrets, isRecord) {
+	if len(v.External) == 0 && len(wanted.References(v.Cluster)) == 0 && !slices.ContainsFunc(v.secrets, isRecord) {
 		return nil // as in most clusters
 	}
 	secret, _, err := findSecret(ctx, v, name)
@@ -35,7 +35,7 @@ func gatherRecord(ctx context.Context, v *look) error {
 	case v.belongs(secretKind, secret):
 		v.Record = secret
 		if secret.Annotations[material.RevisionAnnotation] == pki.Revision(secret.Data) {
-			v.Foreign = nil // the record is all there is to know
+			v.External = nil // the record is all there is to know
 		}
 		readRecord(v)
 	default:
@@ -81,7 +81,7 @@ func readBundles(v *look) {
 // anchorOf returns what is known of an anchor from elsewhere, and takes it in when nothing is.
 func anchorOf(v *look, domain facts.Domain, certificate *x509.Certificate) *snapshot.ExternalAnchor {
 	details := pki.Facts(certificate)
-	for _, known := range v.Foreign {
+	for _, known := range v.External {
 		if known.Facts.Domain == domain && known.Facts.Fingerprint == details.Fingerprint {
 			return known
 		}
@@ -89,16 +89,16 @@ func anchorOf(v *look, domain facts.Domain, certificate *x509.Certificate) *snap
 	anchor := &snapshot.ExternalAnchor{Certificate: certificate, Facts: facts.Anchor{
 		Domain: domain, Fingerprint: details.Fingerprint, Subject: details.Subject, NotAfter: details.NotAfter,
 	}}
-	v.Foreign = append(v.Foreign, anchor)
+	v.External = append(v.External, anchor)
 	return anchor
 }
 
 // foreignFacts are the facts of all of them, sorted.
 func foreignFacts(v *look) (details []facts.Anchor) {
-	slices.SortFunc(v.Foreign, func(a, b *snapshot.ExternalAnchor) int {
+	slices.SortFunc(v.External, func(a, b *snapshot.ExternalAnchor) int {
 		return strings.Compare(material.RecordKey(a.Facts.Domain, a.Facts.Fingerprint), material.RecordKey(b.Facts.Domain, b.Facts.Fingerprint))
 	})
-	for _, a := range v.Foreign {
+	for _, a := range v.External {
 		a.Facts.Admitted = a.Facts.Admitted || a.Bundled && (!a.Facts.Wanted || v.RecordNotOwned) // what is wanted is noted anew
 		a.Facts.Held = a.Facts.Held || v.RecordNotOwned                                           // nothing can be noted
 		details = append(details, a.Facts)

@@ -91,7 +91,7 @@ func foreignSessions(v *look, sessions []postgres.Session, own map[string]bool) 
 // called so, or more than one.
 func issuerNamed(v *look, name string) string {
 	var subjects []string
-	for _, a := range v.Foreign {
+	for _, a := range v.External {
 		if a.Facts.Domain == facts.Client && postgres.OneLineName(a.Certificate.Subject) == name && !slices.Contains(subjects, a.Facts.Subject) {
 			subjects = append(subjects, a.Facts.Subject)
 		}

@@ -45,7 +45,7 @@ func gatherSources(ctx context.Context, v *look) error {
 		wantCustoms(v, &v.Observed.Parties[i])
 	}
 	v.Observed.External = foreignFacts(v)
-	for _, a := range v.Foreign {
+	for _, a := range v.External {
 		v.Known[a.Facts.Fingerprint] = a.Certificate
 	}
 	return nil
@@ -144,7 +144,7 @@ func additionalTrust(ctx context.Context, v *look, domain facts.Domain) (anchors
 
 // hold keeps what is trusted in a domain: who knows what a source holds, or held, that cannot be read or is refused.
 func hold(v *look, domain facts.Domain) {
-	for _, a := range v.Foreign {
+	for _, a := range v.External {
 		a.Facts.Held = a.Facts.Held || a.Facts.Domain == domain
 	}
 }

@@ -35,7 +35,7 @@ type Snapshot struct {
 	// RecordForeign: a Secret that is not this cluster's has the record's name.
 	RecordNotOwned bool
 
-	Foreign    []*ExternalAnchor
+	External   []*ExternalAnchor
 	Customs    []*Presented
 	Pods       map[string]*corev1.Pod         // by name
 	Endpoints  map[string][]evidence.Endpoint // by pod
@@ -100,16 +100,16 @@ func (s *Snapshot) PublishedLists() map[string]*x509.RevocationList {
 	return newest
 }
 
-// IsForeign reports whether a certificate is an anchor from elsewhere.
+// IsExternal reports whether a certificate is an anchor from elsewhere.
 func (s *Snapshot) IsExternal(domain facts.Domain, fingerprint string) bool {
-	return slices.ContainsFunc(s.Foreign, func(a *ExternalAnchor) bool {
+	return slices.ContainsFunc(s.External, func(a *ExternalAnchor) bool {
 		return a.Facts.Domain == domain && a.Facts.Fingerprint == fingerprint
 	})
 }
 
-// ForeignAnchors are the certificates of a domain's anchors from elsewhere.
+// ExternalAnchors are the certificates of a domain's anchors from elsewhere.
 func (s *Snapshot) ExternalAnchors(domain facts.Domain) (anchors []*x509.Certificate) {
-	for _, a := range s.Foreign {
+	for _, a := range s.External {
 		if a.Facts.Domain == domain {
 			anchors = append(anchors, a.Certificate)
 		}
