@@ -90,18 +90,18 @@ type connections struct {
 }
 
 func newReconciler(options Options, c connections) *Reconciler {
-	proofs, sweeps, retriggers, memory := evidence.NewProofs(c.dial), evidence.NewSweeps(), evidence.NewRetriggers(), material.NewMemory()
+	proofs, terminations, retriggers, memory := evidence.NewProofs(c.dial), evidence.NewTerminations(), evidence.NewRetriggers(), material.NewMemory()
 	writes := kube.NewWrites(options.Now)
 	noted := writes.Client(c.direct, clusterOf)
 	return &Reconciler{
 		options: options, retries: newRetries(), failures: newFailures(), writes: writes,
 		gatherer: &gather.Gatherer{
-			Live: c.direct, Cached: c.cached, Writes: writes, Verdicts: material.NewVerdicts(), Agents: c.agents, Proofs: proofs, Sweeps: sweeps, Retriggers: retriggers, Memory: memory,
+			Live: c.direct, Cached: c.cached, Writes: writes, Verdicts: material.NewVerdicts(), Agents: c.agents, Proofs: proofs, Terminations: terminations, Retriggers: retriggers, Memory: memory,
 			Sessions: c.sessions, Now: options.Now, ClusterDomain: options.ClusterDomain, SystemRoots: options.SystemRoots,
 		},
 		executor: &act.Executor{
 			Client: noted, Applier: newApplier(noted), Events: c.recorder,
-			Proofs: proofs, Sweeps: sweeps, Retriggers: retriggers, Memory: memory, EndSessions: c.end, Now: options.Now,
+			Proofs: proofs, Terminations: terminations, Retriggers: retriggers, Memory: memory, EndSessions: c.end, Now: options.Now,
 		},
 	}
 }

@@ -27,7 +27,7 @@ type Executor struct {
 	Applier    *kube.Applier
 	Events     events.EventRecorder
 	Proofs     *evidence.Proofs
-	Sweeps     *evidence.Sweeps
+	Terminations     *evidence.Terminations
 	Retriggers *evidence.Retriggers
 	Memory     *material.Memory
 	// Unstored are certificates of applications.

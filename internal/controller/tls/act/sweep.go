@@ -43,7 +43,7 @@ func endSessions(ctx context.Context, v *round, step plan.EndSessions) error {
 	if err != nil {
 		return podSilent(step.Pod, err)
 	}
-	v.Sweeps.Take(pod.UID, types.NamespacedName{Namespace: v.Cluster.Namespace, Name: v.Cluster.Name}, party.Material.Revoked.String(), v.Observed.Now)
+	v.Terminations.Take(pod.UID, types.NamespacedName{Namespace: v.Cluster.Namespace, Name: v.Cluster.Name}, party.Material.Revoked.String(), v.Observed.Now)
 	if ended > 0 {
 		sendEvent(v, eventNormal, eventSessionsEnded, "%d sessions of pod %s were ended: their certificates are revoked", ended, step.Pod)
 	}

@@ -32,7 +32,7 @@ type Gatherer struct {
 	Writes     *kube.Writes  // that the cache may lack
 	Agents     *evidence.Agents
 	Proofs     *evidence.Proofs
-	Sweeps     *evidence.Sweeps
+	Terminations     *evidence.Terminations
 	Retriggers *evidence.Retriggers
 	Memory     *material.Memory
 	// Verdicts on Secrets that have not changed.
@@ -104,7 +104,7 @@ func (v *look) settle() {
 func (g *Gatherer) Forget(cluster types.NamespacedName) {
 	g.Agents.KeepOnly(cluster, nil)
 	g.Proofs.KeepOnly(cluster, nil)
-	g.Sweeps.KeepOnly(cluster, nil)
+	g.Terminations.KeepOnly(cluster, nil)
 	g.Retriggers.KeepOnly(cluster, nil)
 	g.without.forget(cluster)
 	g.services.forget(cluster)

@@ -63,7 +63,7 @@ func gatherPods(ctx context.Context, v *look) error {
 	}
 	v.Agents.KeepOnly(client.ObjectKeyFromObject(v.Cluster), watched)
 	v.Proofs.KeepOnly(client.ObjectKeyFromObject(v.Cluster), watched)
-	v.Sweeps.KeepOnly(client.ObjectKeyFromObject(v.Cluster), watched)
+	v.Terminations.KeepOnly(client.ObjectKeyFromObject(v.Cluster), watched)
 	v.Agents.Await(ctx, watched)
 	undelivered := map[types.UID]bool{}
 	for _, name := range slices.Sorted(maps.Keys(v.Pods)) {
@@ -89,7 +89,7 @@ func gatherPod(v *look, pod *corev1.Pod) (undelivered bool) {
 		Asked:      pod.Annotations[material.ActivateAnnotation],
 		Report:     reportFacts(report, v.Observed.Now),
 		Proofs:     v.Proofs.Of(pod.UID, v.Endpoints[pod.Name], v.Observed.Now),
-		Terminated: v.Sweeps.Of(pod.UID),
+		Terminated: v.Terminations.Of(pod.UID),
 	}
 	if undelivered = isUndelivered(report, seen.Asked); undelivered {
 		seen.RetriggerAt = v.Retriggers.Due(client.ObjectKeyFromObject(v.Cluster), pod.UID, seen.Asked, v.Observed.Now)

@@ -9,8 +9,8 @@ import (
 	"pgtls.dev/pgtls/internal/rotation/facts"
 )
 
-// Sweeps remembers where sessions were ended. After a restart the operator ends them once more, which is harmless.
-type Sweeps struct {
+// Terminations remembers where sessions were ended. After a restart the operator ends them once more, which is harmless.
+type Terminations struct {
 	mu   sync.Mutex
 	pods map[types.UID]swept
 }
@@ -20,15 +20,15 @@ type swept struct {
 	cluster types.NamespacedName
 }
 
-func NewSweeps() *Sweeps { return &Sweeps{pods: map[types.UID]swept{}} }
+func NewTerminations() *Terminations { return &Terminations{pods: map[types.UID]swept{}} }
 
-func (s *Sweeps) Of(pod types.UID) facts.Terminated {
+func (s *Terminations) Of(pod types.UID) facts.Terminated {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.pods[pod].Terminated
 }
 
-func (s *Sweeps) Take(pod types.UID, cluster types.NamespacedName, lists string, now time.Time) {
+func (s *Terminations) Take(pod types.UID, cluster types.NamespacedName, lists string, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	last := s.pods[pod]
@@ -40,7 +40,7 @@ func (s *Sweeps) Take(pod types.UID, cluster types.NamespacedName, lists string,
 }
 
 // KeepOnly forgets a cluster's pods that are gone.
-func (s *Sweeps) KeepOnly(cluster types.NamespacedName, keys map[Run]bool) {
+func (s *Terminations) KeepOnly(cluster types.NamespacedName, keys map[Run]bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	kept := map[types.UID]bool{}
