@@ -38,7 +38,7 @@ func describe() descriptions {
 	return descriptions{
 		rekey: description("pgtls_authority_rekey", "An authority is being replaced: 1 for the phase that it is in.", "phase", "from", "to"),
 		rolledBack: description("pgtls_authority_rolled_back",
-			"The last re-key of the domain was undone, and is not tried again until asked: 1 for the generation that was withdrawn.", "generation", "reason"),
+			"The last re-key of the domain was undone, and is not tried again until asked: 1 for the generation that was rolled back.", "generation", "reason"),
 		custom: prometheus.NewDesc("pgtls_custom_certificate",
 			"A certificate, or trust, that the spec takes from elsewhere: 1 when it is presented or accepted, 0 when it is refused or waits, and why.",
 			[]string{"namespace", "cluster", "condition", "reason"}, nil),

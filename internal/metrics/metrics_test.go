@@ -44,7 +44,7 @@ func TestWhatIsToldOfClusters(t *testing.T) {
 # HELP pgtls_authority_rekey An authority is being replaced: 1 for the phase that it is in.
 # TYPE pgtls_authority_rekey gauge
 pgtls_authority_rekey{cluster="busy",domain="client",from="client-g1",namespace="zoo",phase="Preparing",to="client-g2"} 1
-# HELP pgtls_authority_rolled_back The last re-key of the domain was undone, and is not tried again until asked: 1 for the generation that was withdrawn.
+# HELP pgtls_authority_rolled_back The last re-key of the domain was undone, and is not tried again until asked: 1 for the generation that was rolled back.
 # TYPE pgtls_authority_rolled_back gauge
 pgtls_authority_rolled_back{cluster="undone",domain="server",generation="server-g2",namespace="zoo",reason="ClientsRefuse"} 1
 # HELP pgtls_custom_certificate A certificate, or trust, that the spec takes from elsewhere: 1 when it is presented or accepted, 0 when it is refused or waits, and why.

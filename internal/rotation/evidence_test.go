@@ -85,7 +85,7 @@ func TestTrustIsTakenAwayOnlyWhereNothingIsPublished(t *testing.T) {
 func TestATaintedSuccessorIsNotSpread(t *testing.T) {
 	run(t, []sentence{
 		{"tainted before any bundle holds it", []fact{nextGeneration(facts.Server), tainted(facts.Server, 2)}, []string{"rollback server g2: Tainted"}, plan.Renewing},
-		{"rolled back before any bundle holds it", []fact{nextGeneration(facts.Server), withoutBridges(facts.Server), withdrawn(facts.Server, 2)}, []string{"dropold server g2: Unused"}, plan.Renewing},
+		{"rolled back before any bundle holds it", []fact{nextGeneration(facts.Server), withoutBridges(facts.Server), beingRolledBack(facts.Server, 2)}, []string{"dropold server g2: Unused"}, plan.Renewing},
 	})
 }
 

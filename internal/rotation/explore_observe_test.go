@@ -179,7 +179,7 @@ func (w *tinyWorld) authority(g int) (facts.Authority, bool) {
 	a.Answered, a.RollbackSeen = identifier("rotate ", t.answered), identifier("undo ", t.seen)
 	a.RolledBack = int(t.rolledBack)
 	if t.backTo != 0 {
-		a.Withdrawn = reason.RolledBack
+		a.RollbackReason = reason.RolledBack
 	}
 	if t.rolledBack != 0 {
 		a.RolledBackBy = reason.RolledBack

@@ -103,9 +103,9 @@ func (r rekeyOracle) replaced(a facts.Authority) bool {
 
 func (r rekeyOracle) standing(domain facts.Domain) (s standing) {
 	trusted := r.trusted(domain)
-	var candidates []facts.Authority // in favour of which nothing was withdrawn
+	var candidates []facts.Authority // in favour of which nothing was rolled back
 	for _, a := range trusted {
-		if !slices.ContainsFunc(trusted, func(b facts.Authority) bool { return b.Generation < a.Generation && a.Withdrawn != "" }) {
+		if !slices.ContainsFunc(trusted, func(b facts.Authority) bool { return b.Generation < a.Generation && a.RollbackReason != "" }) {
 			candidates = append(candidates, a)
 		}
 	}
@@ -123,7 +123,7 @@ func (r rekeyOracle) standing(domain facts.Domain) (s standing) {
 		return s
 	}
 	for _, a := range trusted {
-		undone := a.Withdrawn != "" || r.policy.Rekey[domain].Tainted == a.Generation
+		undone := a.RollbackReason != "" || r.policy.Rekey[domain].Tainted == a.Generation
 		if s.Signer == 0 || s.Signer == a.Generation || !undone || r.known(a) {
 			s.Anchors = append(s.Anchors, a.Certificate.Fingerprint)
 		}

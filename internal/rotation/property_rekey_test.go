@@ -242,7 +242,7 @@ func (h *rekeyHistory) leafWithinAuthority(domain facts.Domain) string {
 	return ""
 }
 
-// oneSigner: no generation is made twice, and at most two are stored that were not dropped or withdrawn.
+// oneSigner: no generation is made twice, and at most two are stored that were not dropped or rolled back.
 func (h *rekeyHistory) oneSigner(domain facts.Domain) string {
 	numbers := map[int]bool{}
 	live := 0

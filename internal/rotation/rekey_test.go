@@ -33,9 +33,9 @@ func rolledBack(domain facts.Domain, generation int) fact {
 	return func(w *world) { w.authorities[domain].marks.RolledBack = generation }
 }
 
-// withdrawn is a generation that was rolled back and is not dropped yet.
-func withdrawn(domain facts.Domain, generation int) fact {
-	return func(w *world) { w.generation(domain, generation).marks.Withdrawn = reason.RolledBack }
+// beingRolledBack is a generation that was rolled back and is not dropped yet.
+func beingRolledBack(domain facts.Domain, generation int) fact {
+	return func(w *world) { w.generation(domain, generation).marks.RollbackReason = reason.RolledBack }
 }
 
 func dropped(domain facts.Domain, generation int) fact {
@@ -90,7 +90,7 @@ func TestWhatASwitchWaitsFor(t *testing.T) {
 		{"the ConfigMap", with(publicTrust(facts.Present, "server-g1")), []string{"publish ca: TrustChanged"}, plan.Renewing},
 		{"a bundle", with(bundleReplaced("operator", facts.Server, "server-g1")), []string{"publish operator []: TrustChanged"}, plan.Renewing},
 		{"not for a pod that has not started", with(notStarted("db-1-0")), turn, plan.Renewing},
-		{"never for one that is tainted: it is withdrawn", with(tainted(facts.Server, 2)), []string{"rollback server g2: Tainted", "publish db-1 []: ChainChanged", "activate db-1-0"}, plan.Renewing},
+		{"never for one that is tainted: it is rolled back", with(tainted(facts.Server, 2)), []string{"rollback server g2: Tainted", "publish db-1 []: ChainChanged", "activate db-1-0"}, plan.Renewing},
 		{"not for what is somebody else's", with(foreignSecret("db-1")), append(slices.Clone(turn), "wait for db-1: ForeignSecret"), plan.Renewing},
 	})
 }
@@ -146,7 +146,7 @@ func TestWhoSignsWhenTheNewestIsLost(t *testing.T) {
 			[]string{"dropold server g2: Unused"}, plan.Renewing},
 		{"the one before, which everybody trusts", lost(), []string{
 			"publish db-1 [server]: IssuerNotActive", "activate db-1-0"}, plan.Renewing},
-		{"nobody, when the lost one was rolled back to, and a pod has not loaded the one that was withdrawn",
+		{"nobody, when the lost one was rolled back to, and a pod has not loaded the one that was rolled back",
 			[]fact{nextGeneration(facts.Server), trustedEverywhere, switched(facts.Server, 2), rolledBack(facts.Server, 2), authorityProblem(facts.Server, reason.AuthorityLost), func(w *world) {
 				w.authorities[facts.Server].marks = facts.Marks{}
 			}, bundleLoaded("db-1-0", facts.Server, "server-g1")},

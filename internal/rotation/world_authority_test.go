@@ -66,11 +66,11 @@ func (w *world) find(domain facts.Domain, keyID string) *storedAuthority {
 	return nil
 }
 
-// signing is who signs: the newest that was switched to and not withdrawn, or the oldest.
+// signing is who signs: the newest that was switched to and not rolled back, or the oldest.
 func (w *world) signing(domain facts.Domain) *storedAuthority {
 	trusted := w.trusted(domain)
 	for _, a := range slices.Backward(trusted) {
-		back := a.marks.Withdrawn != "" && a != trusted[0]
+		back := a.marks.RollbackReason != "" && a != trusted[0]
 		if !a.marks.SwitchedAt.IsZero() && !back && a.problem == "" {
 			return a
 		}
@@ -204,7 +204,7 @@ func (w *world) rekey(s plan.Step) error {
 		if a == nil || !a.stored() {
 			return failed
 		}
-		a.marks.Withdrawn, a.marks.RollbackSeen = s.Reason, w.policy.Rekey[s.Domain].Rollback
+		a.marks.RollbackReason, a.marks.RollbackSeen = s.Reason, w.policy.Rekey[s.Domain].Rollback
 	case plan.DropOld:
 		return w.dropOld(s)
 	case plan.DiscardAuthority:
@@ -245,8 +245,8 @@ func (w *world) dropOld(s plan.DropOld) error {
 	}
 	marks := &active.marks
 	marks.Retired = append(slices.Clone(marks.Retired), s.Generation)
-	if old != nil && old.marks.Withdrawn != "" {
-		marks.RolledBack, marks.RolledBackBy = s.Generation, old.marks.Withdrawn
+	if old != nil && old.marks.RollbackReason != "" {
+		marks.RolledBack, marks.RolledBackBy = s.Generation, old.marks.RollbackReason
 		marks.Answered, marks.RollbackSeen = old.marks.Answered, old.marks.RollbackSeen
 	}
 	return nil

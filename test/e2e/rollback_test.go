@@ -69,7 +69,7 @@ func (s *story) isUndoneWhile(c *living, phase string, n int) time.Duration {
 	s.eventually("the roll-back to be noted", rekeyLimit, func(context.Context) string {
 		return s.notRolledBack(c, n+1)
 	})
-	s.Logf("%s: withdrawn while leaves were of %q", phase, slices.Sorted(slices.Values(s.issuers(c))))
+	s.Logf("%s: rolled back while leaves were of %q", phase, slices.Sorted(slices.Values(s.issuers(c))))
 	allow()
 	s.awaitGeneration(c, "server", 1)
 	took := time.Since(asked)
@@ -109,7 +109,7 @@ func (s *story) notRolledBack(c *living, generation int) string {
 	if err := kube.Get(s.Context(), s.authorityKey(c, "server", 1), &first); err != nil {
 		return err.Error()
 	}
-	if own.Annotations["pgtls.dev/withdrawn"] != "" || first.Annotations["pgtls.dev/rolled-back"] == fmt.Sprint(generation) {
+	if own.Annotations["pgtls.dev/rollback-reason"] != "" || first.Annotations["pgtls.dev/rolled-back"] == fmt.Sprint(generation) {
 		return ""
 	}
 	return fmt.Sprintf("g%d is not rolled back, the last that was is %q", generation, first.Annotations["pgtls.dev/rolled-back"])
@@ -122,7 +122,7 @@ func (s *story) saysRolledBack(c *living, generation int, because string) {
 	s.must(err)
 	for _, a := range cluster.Status.TLS.Authorities {
 		if a.Name == "server-g1" && (a.RolledBack != fmt.Sprintf("server-g%d", generation) || a.RollbackReason != because) {
-			s.Errorf("server-g1 says that %q was withdrawn because %q, wanted g%d because %q", a.RolledBack, a.RollbackReason, generation, because)
+			s.Errorf("server-g1 says that %q was rolled back because %q, wanted g%d because %q", a.RolledBack, a.RollbackReason, generation, because)
 		}
 	}
 }

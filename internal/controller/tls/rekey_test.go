@@ -177,7 +177,7 @@ func TestASoakIsToldAndIsNoFault(t *testing.T) {
 	}
 }
 
-// TestARollBackIsNotTriedAgain: and the number of what was withdrawn is not used again, when its Secret is long gone.
+// TestARollBackIsNotTriedAgain: and the number of what was rolled back is not used again, when its Secret is long gone.
 func TestARollBackIsNotTriedAgain(t *testing.T) {
 	h := aRekey(t, "server")
 	h.change(soaking("1h"))

@@ -70,13 +70,13 @@ func (b Bridge) Until() time.Time {
 // SwitchSigner, RollBack and DropOld of one re-key are noted on the same Secret, that of the generation which was brought in: of
 // two operators that decide on different facts only one can write. See ADR 0024.
 type Marks struct {
-	Answered     string      // RekeyPolicy.Request that its creation, or a roll-back to it, answered
-	RollbackSeen string      // RekeyPolicy.Rollback that it has answered: as it was when it was made, or that undid it
-	SwitchedAt   time.Time   // since when it is active; zero: it has not become so, unless it is the oldest
-	Withdrawn    reason.Code // why it was rolled back; "": it was not
-	RolledBack   int         // the last generation that was rolled back in favour of this one and dropped; 0: none
-	RolledBackBy reason.Code // why
-	Retired      []int       // generations that were dropped from trust while this one was active
+	Answered       string      // RekeyPolicy.Request that its creation, or a roll-back to it, answered
+	RollbackSeen   string      // RekeyPolicy.Rollback that it has answered: as it was when it was made, or that undid it
+	SwitchedAt     time.Time   // since when it is active; zero: it has not become so, unless it is the oldest
+	RollbackReason reason.Code // why it was rolled back; "": it was not
+	RolledBack     int         // the last generation that was rolled back in favour of this one and dropped; 0: none
+	RolledBackBy   reason.Code // why
+	Retired        []int       // generations that were dropped from trust while this one was active
 }
 
 // Store is the state of a Secret that holds an authority.

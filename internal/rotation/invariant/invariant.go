@@ -87,7 +87,7 @@ func count(o *facts.Observed, domain facts.Domain) (n int) {
 func waiting(o *facts.Observed, domain facts.Domain) (n int) {
 	for i := range o.Authorities {
 		a := &o.Authorities[i]
-		if a.Domain != domain || !a.SwitchedAt.IsZero() || a.Withdrawn != "" || !a.Usable(o.Now) && a.Problem != "" || a.Expired(o.Now) || isDropped(o, a) {
+		if a.Domain != domain || !a.SwitchedAt.IsZero() || a.RollbackReason != "" || !a.Usable(o.Now) && a.Problem != "" || a.Expired(o.Now) || isDropped(o, a) {
 			continue
 		}
 		for k := range o.Authorities {

@@ -223,7 +223,7 @@ func droppedOnEvidence(o *facts.Observed, a *facts.Authority) bool {
 func (r *Rules) assignRoles(s *CASet, policy *facts.Policy, o *facts.Observed, live []*facts.Authority) {
 	oldest := true
 	for _, a := range live {
-		if withdrawn(a, live) {
+		if rolledBack(a, live) {
 			continue
 		}
 		switch {
@@ -246,9 +246,9 @@ func (r *Rules) assignRoles(s *CASet, policy *facts.Policy, o *facts.Observed, l
 	}
 }
 
-// withdrawn reports whether an authority was rolled back and an older one is there to be active in its place.
-func withdrawn(a *facts.Authority, live []*facts.Authority) bool {
-	return a.Withdrawn != "" && slices.ContainsFunc(live, func(b *facts.Authority) bool { return b.Generation < a.Generation })
+// rolledBack reports whether an authority was rolled back and an older one is there to be active in its place.
+func rolledBack(a *facts.Authority, live []*facts.Authority) bool {
+	return a.RollbackReason != "" && slices.ContainsFunc(live, func(b *facts.Authority) bool { return b.Generation < a.Generation })
 }
 
 // forgotten reports whether an authority may have been dropped from trust by another one whose Secret is lost, and the note
@@ -296,7 +296,7 @@ func heldByAll(o *facts.Observed, a *facts.Authority) bool {
 // needless reports whether a generation beside the active one is tainted or was rolled back, and no bundle holds it: then none is to
 // take it for the time until it is dropped. What cannot be read may hold it.
 func needless(policy *facts.Policy, o *facts.Observed, a *facts.Authority) bool {
-	if a.Withdrawn == "" && policy.Rekey[a.Domain].Tainted != a.Generation {
+	if a.RollbackReason == "" && policy.Rekey[a.Domain].Tainted != a.Generation {
 		return false
 	}
 	if trust := &o.PublicTrust; a.Domain == facts.Server && (trust.State == facts.Unknown || slices.Contains(trust.Anchors, a.Certificate.Fingerprint)) {

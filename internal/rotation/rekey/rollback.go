@@ -40,7 +40,7 @@ func (d *decision) rollBack() bool {
 
 // answeredBefore reports whether a generation that is on its way out was rolled back at this request.
 func (s *situation) answeredBefore(request string) bool {
-	return slices.ContainsFunc(s.Retiring, func(a *facts.Authority) bool { return a.Withdrawn != "" && a.RollbackSeen == request })
+	return slices.ContainsFunc(s.Retiring, func(a *facts.Authority) bool { return a.RollbackReason != "" && a.RollbackSeen == request })
 }
 
 // clientsRefuse reports whether clients refuse leaves of the active authority, and much more than they refused those of the one

@@ -23,13 +23,13 @@ import (
 
 // Executor takes steps.
 type Executor struct {
-	Client     client.Client
-	Applier    *kube.Applier
-	Events     events.EventRecorder
-	Proofs     *evidence.Proofs
-	Terminations     *evidence.Terminations
-	Retriggers *evidence.Retriggers
-	Memory     *material.Memory
+	Client       client.Client
+	Applier      *kube.Applier
+	Events       events.EventRecorder
+	Proofs       *evidence.Proofs
+	Terminations *evidence.Terminations
+	Retriggers   *evidence.Retriggers
+	Memory       *material.Memory
 	// Unstored are certificates of applications.
 	Unstored Unstored
 	// Written are the own writes.

@@ -29,8 +29,8 @@ func switchSigner(ctx context.Context, v *round, step plan.SwitchSigner) error {
 // rollBack notes on the Secret of a generation that it is rolled back, and which request that answers.
 func rollBack(ctx context.Context, v *round, step plan.RollBack) error {
 	err := mark(ctx, v, step.Domain, step.Generation, map[string]string{
-		material.WithdrawnAnnotation:    string(step.Reason),
-		material.RollbackSeenAnnotation: v.Policy.Rekey[step.Domain].Rollback,
+		material.RollbackReasonAnnotation: string(step.Reason),
+		material.RollbackSeenAnnotation:   v.Policy.Rekey[step.Domain].Rollback,
 	})
 	if err != nil {
 		return err
@@ -47,9 +47,9 @@ func dropOld(ctx context.Context, v *round, step plan.DropOld) error {
 		return ErrLookAgain
 	}
 	marks := map[string]string{material.RetiredAnnotation: retired(active.Facts.Retired, step.Generation)}
-	if dropped != nil && dropped.Facts.Withdrawn != "" {
+	if dropped != nil && dropped.Facts.RollbackReason != "" {
 		marks[material.RolledBackAnnotation] = strconv.Itoa(step.Generation)
-		marks[material.RolledBackByAnnotation] = string(dropped.Facts.Withdrawn)
+		marks[material.RolledBackByAnnotation] = string(dropped.Facts.RollbackReason)
 		marks[material.AnswersAnnotation] = dropped.Facts.Answered // or it would be tried again
 		marks[material.RollbackSeenAnnotation] = dropped.Facts.RollbackSeen
 	}

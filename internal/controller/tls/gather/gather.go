@@ -27,14 +27,14 @@ import (
 
 // Gatherer observes clusters.
 type Gatherer struct {
-	Live       client.Reader // past every cache
-	Cached     client.Reader // with kube.ClusterIndex
-	Writes     *kube.Writes  // that the cache may lack
-	Agents     *evidence.Agents
-	Proofs     *evidence.Proofs
-	Terminations     *evidence.Terminations
-	Retriggers *evidence.Retriggers
-	Memory     *material.Memory
+	Live         client.Reader // past every cache
+	Cached       client.Reader // with kube.ClusterIndex
+	Writes       *kube.Writes  // that the cache may lack
+	Agents       *evidence.Agents
+	Proofs       *evidence.Proofs
+	Terminations *evidence.Terminations
+	Retriggers   *evidence.Retriggers
+	Memory       *material.Memory
 	// Verdicts on Secrets that have not changed.
 	Verdicts *material.Verdicts
 	// Sessions asks a PostgreSQL which sessions there are.

@@ -25,11 +25,11 @@ func ReadBridge(text []byte, place int) (*x509.Certificate, facts.Bridge) {
 // ReadMarks reads what was decided about an authority from its Secret. What cannot be read was not decided.
 func ReadMarks(annotations map[string]string) facts.Marks {
 	marks := facts.Marks{
-		Answered:     annotations[AnswersAnnotation],
-		RollbackSeen: annotations[RollbackSeenAnnotation],
-		Withdrawn:    reason.Code(annotations[WithdrawnAnnotation]),
-		RolledBack:   ParseGeneration(annotations[RolledBackAnnotation]),
-		RolledBackBy: reason.Code(annotations[RolledBackByAnnotation]),
+		Answered:       annotations[AnswersAnnotation],
+		RollbackSeen:   annotations[RollbackSeenAnnotation],
+		RollbackReason: reason.Code(annotations[RollbackReasonAnnotation]),
+		RolledBack:     ParseGeneration(annotations[RolledBackAnnotation]),
+		RolledBackBy:   reason.Code(annotations[RolledBackByAnnotation]),
 	}
 	if at, err := time.Parse(TimeLayout, annotations[SwitchedAnnotation]); err == nil {
 		marks.SwitchedAt = at
@@ -45,7 +45,7 @@ func ReadMarks(annotations map[string]string) facts.Marks {
 // MarksOf are the annotations that hold what was decided.
 func MarksOf(annotations map[string]string) map[string]string {
 	out := map[string]string{}
-	for _, key := range []string{AnswersAnnotation, RollbackSeenAnnotation, SwitchedAnnotation, WithdrawnAnnotation, RolledBackAnnotation, RolledBackByAnnotation, RetiredAnnotation} {
+	for _, key := range []string{AnswersAnnotation, RollbackSeenAnnotation, SwitchedAnnotation, RollbackReasonAnnotation, RolledBackAnnotation, RolledBackByAnnotation, RetiredAnnotation} {
 		if value, ok := annotations[key]; ok {
 			out[key] = value
 		}

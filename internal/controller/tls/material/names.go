@@ -40,13 +40,13 @@ const (
 	AdoptApprovedAnnotation  = "pgtls.dev/adopt-approved"                // content of a custom certificate, as the status tells it
 
 	// On an authority's Secret: what was decided about it (rotation.Marks).
-	AnswersAnnotation      = "pgtls.dev/answers"
-	RollbackSeenAnnotation = "pgtls.dev/rollback-seen"
-	SwitchedAnnotation     = "pgtls.dev/switched-at"
-	WithdrawnAnnotation    = "pgtls.dev/withdrawn"
-	RolledBackAnnotation   = "pgtls.dev/rolled-back"
-	RolledBackByAnnotation = "pgtls.dev/rolled-back-because"
-	RetiredAnnotation      = "pgtls.dev/retired"
+	AnswersAnnotation        = "pgtls.dev/answers"
+	RollbackSeenAnnotation   = "pgtls.dev/rollback-seen"
+	SwitchedAnnotation       = "pgtls.dev/switched-at"
+	RollbackReasonAnnotation = "pgtls.dev/rollback-reason"
+	RolledBackAnnotation     = "pgtls.dev/rolled-back"
+	RolledBackByAnnotation   = "pgtls.dev/rolled-back-because"
+	RetiredAnnotation        = "pgtls.dev/retired"
 
 	AuthorityFinalizer = "pgtls.dev/authority" // holds an authority's Secret
 )

@@ -96,8 +96,8 @@ func authorityStatus(v *snapshot.Snapshot, decided plan.Plan) []v1beta1.Authorit
 // rolledBackFor is the generation that was rolled back in favour of another one, and why; 0: none.
 func rolledBackFor(v *snapshot.Snapshot, stored *snapshot.StoredAuthority, active bool) (int, reason.Code) {
 	for _, other := range v.Authorities {
-		if active && other.Facts.Domain == stored.Facts.Domain && other.Facts.Withdrawn != "" {
-			return other.Facts.Generation, other.Facts.Withdrawn
+		if active && other.Facts.Domain == stored.Facts.Domain && other.Facts.RollbackReason != "" {
+			return other.Facts.Generation, other.Facts.RollbackReason
 		}
 	}
 	return stored.Facts.RolledBack, stored.Facts.RolledBackBy
