@@ -247,7 +247,9 @@ func (r *restoring) oldBackup() {
 	pods := r.identities(r.cluster)
 	l := r.underLoad(r.cluster, light)
 	for _, object := range backup {
-		r.must(r.apply(object))
+		if _, secret := object.(*corev1.Secret); secret { // the ConfigMap is what clients hold, and they would lose trust at once
+			r.must(r.apply(object))
+		}
 	}
 	r.must(r.cluster.AwaitHandled(r.Context(), readyLimit))
 	r.awaitGeneration(r.cluster, "server", 2)

@@ -34,7 +34,7 @@ type size struct {
 var (
 	sizeOfTest = size{
 		set: "test", pace: medium, besidePace: light,
-		rekeys: 2, rekeyConnections: 5_000,
+		rekeys: 2, rekeyConnections: 3_000,
 		customConnections: 2_000,
 		renewals:          4, renewalConnections: 4_000,
 		issuerRenewals: 2,
