@@ -123,7 +123,7 @@ func TestTheCacheHoldsOnlyWhatBelongsToClusters(t *testing.T) {
 	}
 }
 
-// The API server lets nobody give away a permission that he has not.
+// The API server lets no account give away a permission that it has not.
 func TestTheOperatorMayGiveWhatPatroniNeeds(t *testing.T) {
 	var mine rbacv1.ClusterRole
 	manifest(t, "rbac/operator.yaml", "ClusterRole", &mine)

@@ -111,7 +111,7 @@ func TestOutsideACheckoutTheErrorNamesTheRemedy(t *testing.T) {
 
 func TestALockHasOneHolder(t *testing.T) {
 	c := Cache{Dir: t.TempDir()}
-	release, err := c.Lock(func() { t.Error("the first has nobody to wait for") })
+	release, err := c.Lock(func() { t.Error("the first lock has nothing to wait for") })
 	if err != nil {
 		t.Fatal(err)
 	}

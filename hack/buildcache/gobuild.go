@@ -13,7 +13,7 @@ import (
 	"strings"
 )
 
-// buildFlags keep paths of this machine out of the binaries, and symbols that nobody debugs.
+// buildFlags keep paths of this machine out of the binaries, and symbols that no debugger needs.
 var buildFlags = []string{"-trimpath", "-buildvcs=false"}
 
 // GoBuild builds static binaries in the module at source.

@@ -12,7 +12,7 @@ import (
 // sslRequest asks a PostgreSQL for TLS (protocol 3.0).
 var sslRequest = []byte{0, 0, 0, 8, 4, 210, 22, 47}
 
-// servedLeaf returns the certificate that a server presents, whoever issued it.
+// servedLeaf returns the certificate that a server presents, of any issuer.
 func servedLeaf(address string) ([]byte, error) {
 	conn, err := net.DialTimeout("tcp", address, 5*time.Second)
 	if err != nil {

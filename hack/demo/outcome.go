@@ -104,7 +104,7 @@ func printNext(w io.Writer, kubernetes platform.Kubernetes, kept bool) {
 	fmt.Fprintln(w, "\nWhat to try next:")
 	if !kept {
 		fmt.Fprintln(w, "  make demo KEEP=1      the same, and everything stays for you to play with (make down ends it)")
-		fmt.Fprintln(w, "  make e2e STORY=hand-damage      what happens when somebody lays hands on the Secrets")
+		fmt.Fprintln(w, "  make e2e STORY=hand-damage      what happens when the Secrets are changed by hand")
 		return
 	}
 	for _, command := range []string{

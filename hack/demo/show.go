@@ -150,7 +150,7 @@ func (d *demo) renew(ctx context.Context, deliveries *harness.Deliveries) error 
 	return nil
 }
 
-// tidy says what a failed cluster looked like, and removes the cluster unless somebody wants to look at it.
+// tidy says what a failed cluster looked like, and removes the cluster unless the user wants to look at it.
 func (d *demo) tidy(failed error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
 	defer cancel()

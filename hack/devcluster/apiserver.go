@@ -23,7 +23,7 @@ func apiserverDaemon(l layout) daemon {
 			"--kubelet-certificate-authority=" + l.pki("ca.crt"),
 			"--kubelet-client-certificate=" + l.pki("apiserver-to-kubelet.crt"),
 			"--kubelet-client-key=" + l.pki("apiserver-to-kubelet.key"),
-			"--kubelet-preferred-address-types=InternalIP", // nobody resolves a node's name
+			"--kubelet-preferred-address-types=InternalIP", // no server resolves a node's name
 			"--service-account-issuer=https://kubernetes.default.svc." + clusterDomain,
 			"--service-account-key-file=" + l.pki("service-account.pub"),
 			"--service-account-signing-key-file=" + l.pki("service-account.key"),

@@ -95,7 +95,7 @@ func dead(l layout, nodes []node) ([]daemon, error) {
 }
 
 // answers waits until API server and nodes say that they are well. A busy
-// machine may make them slow: nobody wants to lose a cluster to a slow answer.
+// machine may make them slow: a slow answer must not cost a cluster.
 func (c cluster) answers(ctx context.Context, nodes []node) error {
 	api, err := newClient(c.layout)
 	if err != nil {

@@ -28,7 +28,7 @@ func users(nodes []node) []user {
 		{"kube-controller-manager", "system:kube-controller-manager", nil},
 		{"kube-scheduler", "system:kube-scheduler", nil},
 		{"kube-proxy", "system:kube-proxy", nil},
-		// These two are parts of the throwaway cluster itself: roles of their own would protect nobody.
+		// These two are parts of the throwaway cluster itself: roles of their own would protect nothing.
 		{"coredns", "devcluster-coredns", []string{masters}},
 		{"provisioner", provisioner.Name, []string{masters}},
 	}

@@ -117,7 +117,7 @@ func lastLine(path string) string {
 	return lines[len(lines)-1]
 }
 
-// processes reads every pid file. A file that nobody could have finished
+// processes reads every pid file. A file that no process can have finished
 // writing (a crash of the machine) names no process.
 func (l layout) processes() (map[string]process.ID, error) {
 	found := map[string]process.ID{}

@@ -13,7 +13,7 @@ import (
 // mirrors are the places that Debian packages come from, as URLs without a trailing slash.
 type mirrors struct{ Main, Security string }
 
-// noSources stands in the base image: whoever installs packages on top of it brings the sources of his own machine.
+// noSources stands in the base image: a build that installs packages on top of it brings the sources of its machine.
 const noSources = "# Mounted while an image is built.\n"
 
 var errNoMirror = errors.New("apt on this machine names no Debian mirror: run this on Debian, or build images/ with Docker and BASE=debian:trixie")

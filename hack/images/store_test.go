@@ -77,7 +77,7 @@ func TestPruneOfFewArchivesRemovesNone(t *testing.T) {
 
 func TestLockWaitsForTheOther(t *testing.T) {
 	s := newStore(t)
-	first, err := s.lock(func() { t.Error("the first has nobody to wait for") })
+	first, err := s.lock(func() { t.Error("the first lock has nothing to wait for") })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -72,7 +72,7 @@ func projection(name string) *corev1.SecretProjection {
 	return &corev1.SecretProjection{LocalObjectReference: corev1.LocalObjectReference{Name: name}}
 }
 
-// makeSecrets makes Secrets that nobody names, of which half have what Helm and others write on theirs.
+// makeSecrets makes Secrets that no cluster names, of which half have what Helm and others write on theirs.
 func (w world) makeSecrets(ctx context.Context) error {
 	numbers := make(chan int)
 	errs := make([]error, makers)
@@ -100,7 +100,7 @@ func (w world) makeSecret(ctx context.Context, i int) error {
 		Data:       map[string][]byte{"content": content},
 	}
 	if i%2 == 0 {
-		secret.Labels = map[string]string{"app.kubernetes.io/managed-by": "somebody", "app.kubernetes.io/instance": secret.Name}
+		secret.Labels = map[string]string{"app.kubernetes.io/managed-by": "another-program", "app.kubernetes.io/instance": secret.Name}
 		secret.Annotations = map[string]string{"example.org/description": "what a person or a program wrote about this Secret"}
 	}
 	if err := w.Create(ctx, secret); err != nil {

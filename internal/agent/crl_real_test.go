@@ -131,7 +131,7 @@ func TestARevokedCertificateIsRefusedByAMereReload(t *testing.T) {
 	}
 }
 
-// What PostgreSQL does when lists are missing is why the agent refuses such material, see TestListsAreForAllOrForNobody.
+// What PostgreSQL does when lists are missing is why the agent refuses such material, see TestListsAreForAllIssuersOrNone.
 func TestPostgreSQLWantsAListOfEveryIssuerOnThePath(t *testing.T) {
 	k, database := newKit(t, time.Now()), pgtest.Prepare(t)
 	g2 := authority(t, "hippo client ca g2", k.start)

@@ -10,7 +10,7 @@ import (
 	"pgtls.dev/pgtls/internal/pki"
 )
 
-func TestListsAreForAllOrForNobody(t *testing.T) {
+func TestListsAreForAllIssuersOrNone(t *testing.T) {
 	k := newKit(t, noon)
 	good, stranger := k.material(usual()), authority(t, "stranger", noon)
 	other := authority(t, "hippo client ca g2", noon)

@@ -206,7 +206,7 @@ func TestNeverActivatesWhatDoesNotVerify(t *testing.T) {
 	})
 }
 
-// An expired leaf never stays when a valid material with a later leaf is mounted, whatever is asked and whether anybody asks.
+// An expired leaf never stays when a valid material with a later leaf is mounted, with any request of the operator or none.
 func TestNeverLetsAnExpiredLeafStay(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		f := drawFacts(t)

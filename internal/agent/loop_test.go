@@ -26,7 +26,7 @@ type fakeProcess struct {
 	serving  *Material
 	reloads  int
 	anew     int           // times that its own connections were to be made anew
-	down     bool          // nobody listens
+	down     bool          // no process listens
 	stubborn bool          // answers a reload and goes on as before
 	broken   error         // what a reload ends with
 	slow     time.Duration // from a reload to its effect

@@ -51,7 +51,7 @@ type clients struct {
 	port uint16
 }
 
-// libpq connects with verify-full as somebody who trusts one authority, and returns what psql says.
+// libpq connects with verify-full as a client that trusts one authority, and returns what psql says.
 func (c clients) libpq(t *testing.T, trusts *pki.Authority) (string, error) {
 	t.Helper()
 	file, err := os.CreateTemp(filepath.Dir(c.database.DataDir), "trusted*.crt")
@@ -108,7 +108,7 @@ func TestRefusalsAtARealPostgreSQL(t *testing.T) {
 	r.awaitActive(t, first)
 	none := first.revision() + "=0"
 	if entry := c.awaitCounts(t, none).Refused[0]; entry.Until != nil || entry.Last != "" || entry.Issuer != pki.Facts(oldAuthority.Certificate).KeyID {
-		t.Errorf("before anybody refused the entry is %+v", entry)
+		t.Errorf("before a client refused the entry is %+v", entry)
 	}
 	if err := c.golang(t, oldAuthority, r.client); err != nil {
 		t.Fatalf("a client that trusts what is served: %v", err)
@@ -209,7 +209,7 @@ func TestRefusalsAtARealPgBouncer(t *testing.T) {
 	c.awaitCounts(t, first.revision()+"=0")
 
 	target := probe.Target{Address: fmt.Sprintf("127.0.0.1:%d", port), Protocol: probe.PGBouncer, ServerName: "localhost", Anchors: pkiAnchors(oldAuthority), At: time.Now()}
-	if _, err := probe.Dial(t.Context(), target); err != nil { // nobody is behind PgBouncer, so there is nothing to log in to
+	if _, err := probe.Dial(t.Context(), target); err != nil { // no PostgreSQL is behind PgBouncer, so there is nothing to log in to
 		t.Fatalf("a client that trusts what is served: %v", err)
 	}
 	if err := c.golang(t, oldAuthority, stranger); err == nil {

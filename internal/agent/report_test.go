@@ -66,7 +66,7 @@ func TestAfterWaitsAsLongAsAsked(t *testing.T) {
 	})
 }
 
-// Whoever follows by sequence sees the last report, and the sequence only ever grows.
+// A reader that follows by sequence sees the last report, and the sequence only ever grows.
 func TestFollowersMissNothing(t *testing.T) {
 	r := newReports("pod", party.Instance.Name, nothingRefused)
 	const last = "end"

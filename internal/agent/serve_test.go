@@ -164,7 +164,7 @@ func TestTheReportIsForTheOperatorAlone(t *testing.T) {
 		status int
 		reason agentapi.RefusalReason
 	}{
-		{"nobody", anonymous(), http.StatusForbidden, agentapi.ClientCertificateRequired},
+		{"no certificate", anonymous(), http.StatusForbidden, agentapi.ClientCertificateRequired},
 		{"a stranger's operator", h.clientTLS(stranger.client, agentapi.OperatorIdentity), http.StatusForbidden, agentapi.ClientUntrusted},
 		{"a client of the server authority", h.clientTLS(h.server, agentapi.OperatorIdentity), http.StatusForbidden, agentapi.ClientUntrusted},
 		{"a member", h.clientTLS(h.client, agentapi.ReplicationIdentity), http.StatusForbidden, agentapi.IdentityRefused},

@@ -136,7 +136,7 @@ func TestCrashBetweenAnyTwoSteps(t *testing.T) {
 	}
 }
 
-// Whoever reads through the link sees a whole revision: PostgreSQL may start or reload at any time.
+// A process that reads through the link sees a whole revision: PostgreSQL may start or reload at any time.
 func TestReadersSeeWholePairs(t *testing.T) {
 	k := newKit(t, noon)
 	s := &store{dir: t.TempDir()}

@@ -49,7 +49,7 @@ func TestEverySwapOfTheKubeletIsSeen(t *testing.T) {
 	awaitSignal(t, signals, "the process made its socket")
 }
 
-// Signals that nobody takes become one, and block nobody.
+// Signals that no reader takes become one, and block no sender.
 func TestSignalsCoalesce(t *testing.T) {
 	volume := newVolume(t)
 	signals, err := watch(t.Context(), discard(), volume.dir)

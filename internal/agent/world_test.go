@@ -182,7 +182,7 @@ func TestOperatorAway(t *testing.T) {
 		first := w.installed[0]
 		w.now = w.now.Add(day)
 		w.issue(100*day, 100*day)
-		w.mounted = w.secret // delivered, and nobody ever asks for it
+		w.mounted = w.secret // delivered, and the operator never asks for it
 		if d := w.turn(t); d.Act != Rest && w.installed[0] != first {
 			t.Fatalf("went ahead at once:\n%s", w.history())
 		}

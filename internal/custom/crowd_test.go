@@ -19,7 +19,7 @@ func crowd(t *testing.T, keyPEM []byte) []byte {
 		t.Fatal(err)
 	}
 	key := parsed.(crypto.Signer)
-	// Two names, so that nobody is self-signed: each says that the other issued it.
+	// Two names, so that no certificate is self-signed: each says that the other issued it.
 	ping := &x509.Certificate{Subject: pkix.Name{CommonName: "ping"}, SubjectKeyId: []byte("same"), NotBefore: epoch.AddDate(0, 0, -1), NotAfter: epoch.AddDate(1, 0, 0),
 		BasicConstraintsValid: true, IsCA: true, KeyUsage: x509.KeyUsageCertSign}
 	pong := *ping

@@ -65,7 +65,7 @@ func wantUsable(t *testing.T, in custom.Input, c *custom.Certificate) {
 }
 
 // TestACrowdOfAuthoritiesIsBounded: a hundred authorities of one name and key that all signed each other are more paths than
-// anybody can walk.
+// a search could walk.
 func TestACrowdOfAuthoritiesIsBounded(t *testing.T) {
 	c := byName("instance: issuers in the wrong order")
 	in := c.Input

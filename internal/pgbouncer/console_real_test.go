@@ -109,7 +109,7 @@ func (c *crowded) fill(t *testing.T) {
 }
 
 // PgBouncer ends when it cannot open its log, which each RELOAD closes. The next client must not get its place.
-func TestAReloadAtTheLimitOfOpenFilesThrowsNobodyOut(t *testing.T) {
+func TestAReloadAtTheLimitOfOpenFilesEndsNoConnection(t *testing.T) {
 	c := startCrowded(t)
 	conn, err := c.console.connect(t.Context())
 	if err != nil {

@@ -150,7 +150,7 @@ func TestNoPgBouncer(t *testing.T) {
 	}
 }
 
-func TestAMutePgBouncerHoldsNobodyUp(t *testing.T) {
+func TestAMutePgBouncerHoldsNoCallerUp(t *testing.T) {
 	dir, err := os.MkdirTemp("/tmp", "pgb")
 	if err != nil {
 		t.Fatal(err)

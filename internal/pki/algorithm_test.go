@@ -99,5 +99,5 @@ func TestAlgorithmsIsACopy(t *testing.T) {
 	}
 }
 
-// sharedLongModulus has 8193 bits. It is no product of primes, which nobody looks at.
+// sharedLongModulus has 8193 bits. It is no product of primes, which no parser checks.
 func sharedLongModulus() *big.Int { return new(big.Int).Lsh(big.NewInt(1), 8192) }

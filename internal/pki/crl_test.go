@@ -90,7 +90,7 @@ func listVerdicts(t failer) []listVerdict {
 		{name: "nothing revoked", chain: chain(good), anchors: both, lists: lists(newList(t, g2), newList(t, g1)), accepts: true},
 		{name: "another one revoked", chain: chain(good), anchors: both, lists: lists(newList(t, g2, revoked), newList(t, g1)), accepts: true},
 		{name: "the leaf revoked", chain: chain(revoked), anchors: both, lists: lists(newList(t, g2, revoked), newList(t, g1)), openssl: "certificate revoked"},
-		{name: "revoked by somebody else", chain: chain(revoked), anchors: both, lists: lists(newList(t, g2), newList(t, g1, revoked)), accepts: true},
+		{name: "revoked by another issuer", chain: chain(revoked), anchors: both, lists: lists(newList(t, g2), newList(t, g1, revoked)), accepts: true},
 		{name: "no list of the leaf's authority", chain: chain(good), anchors: both, lists: lists(newList(t, g1)), want: RevocationListMissing, openssl: "unable to get certificate CRL"},
 		{name: "no list of an authority that the path does not use", chain: chain(good), anchors: both, lists: lists(newList(t, g2)), want: RevocationListMissing, accepts: true},
 		{name: "a list of a twin", chain: chain(good), anchors: both, lists: lists(newList(t, twin), newList(t, g1)), want: RevocationListMissing, openssl: "CRL"},

@@ -113,7 +113,7 @@ func drawHierarchy(t *rapid.T, keys []crypto.Signer) hierarchy {
 }
 
 // TestDamagedHierarchies compares Verify with both programs that it must not be laxer than, on chains that
-// nobody thought of, and makes sure that it does not simply refuse.
+// no case foresees, and makes sure that it does not simply refuse.
 func TestDamagedHierarchies(t *testing.T) {
 	needOpenSSL(t)
 	keys := []crypto.Signer{pkitest.ECKey(), pkitest.ECKey(), pkitest.ECKey(), pkitest.ECKey()}

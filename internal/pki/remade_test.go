@@ -103,11 +103,11 @@ func versionOneWithExtensions(p *signedPart) { p.Version = 0 }
 
 func signedWithSHA1(p *signedPart) { p.Signature = pkix.AlgorithmIdentifier{Algorithm: ecdsaWithSHA1} }
 
-var nobody = asn1.RawValue{FullBytes: []byte{0x30, 0}}
+var emptyName = asn1.RawValue{FullBytes: []byte{0x30, 0}}
 
-func withoutSubject(p *signedPart) { p.Subject = nobody }
+func withoutSubject(p *signedPart) { p.Subject = emptyName }
 
-func withoutIssuer(p *signedPart) { p.Issuer = nobody }
+func withoutIssuer(p *signedPart) { p.Issuer = emptyName }
 
 // pointsTo makes an authority key identifier that also names the issuer's own issuer and serial, as "issuer:always" does.
 func pointsTo(t failer, issuer *x509.Certificate, serial *big.Int) func(*signedPart) {

@@ -232,7 +232,7 @@ func namesakes(t *testing.T, wrongFirst bool) presented {
 	return p
 }
 
-// bridgeCases are the chains that four generations may present to whoever holds some of them, as design.md section 4 has it
+// bridgeCases are the chains that four generations may present to a verifier that holds some of them, as design.md section 4 has it
 // and in every way in which it may go wrong.
 func bridgeCases() (cases []strictCase) {
 	add := func(name string, good bool, at time.Time, chain func(f family) []*x509.Certificate, holds ...int) {
@@ -342,8 +342,8 @@ func (p presented) opensslAnswers(t *testing.T) (plain, strict error) {
 // lenientRefuses are the cases in which Verify with Lenient refuses what both plain OpenSSL and crypto/x509 accept, and why.
 var lenientRefuses = map[string]string{
 	"leaf: path length":                                                                 "OpenSSL 1.1 refuses it",
-	"leaf: SAN without a name":                                                          "there is no name in it that anybody could look for",
-	"leaf: no subject, no SAN":                                                          "there is no name in it that anybody could look for",
+	"leaf: SAN without a name":                                                          "there is no name in it that a verifier could look for",
+	"leaf: no subject, no SAN":                                                          "there is no name in it that a verifier could look for",
 	"verdict: a CA with a server's names and usage":                                     "a pod's key could sign others",
 	"verdict: a self-signed leaf as its own anchor":                                     "it cannot be renewed under its anchor",
 	"verdict: an Ed25519 server":                                                        "SCRAM's channel binding fails",

@@ -345,7 +345,7 @@ var badUsages = []verdict{
 		a := forgeCA(t, "root", nil)
 		return serverCheck(forgeLeaf(t, a, func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageAny} }), a.Certificate)
 	}},
-	{name: "an extended key usage that nobody knows", want: UsageMissing, request: func(t *testing.T) VerifyRequest {
+	{name: "an unknown extended key usage", want: UsageMissing, request: func(t *testing.T) VerifyRequest {
 		a := forgeCA(t, "root", nil)
 		return serverCheck(forgeLeaf(t, a, func(c *x509.Certificate) {
 			c.ExtKeyUsage, c.UnknownExtKeyUsage = nil, []asn1.ObjectIdentifier{{1, 2, 3, 4}}

@@ -8,7 +8,7 @@ import (
 	"unicode/utf8"
 )
 
-// What a server answers to the start-up is anybody's: it must neither crash a probe nor make it take much memory.
+// A server may answer anything to the start-up: it must neither crash a probe nor make it take much memory.
 func FuzzReadReply(f *testing.F) {
 	f.Add(authenticationOK())
 	f.Add(failure("28000", "no pg_hba.conf entry"))

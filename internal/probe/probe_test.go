@@ -120,7 +120,7 @@ func TestReasons(t *testing.T) {
 	}
 }
 
-func TestNobodyListens(t *testing.T) {
+func TestAClosedPort(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -135,7 +135,7 @@ func TestNobodyListens(t *testing.T) {
 	}
 }
 
-// A server that stops answering at any stage holds nobody up longer than the context, and leaves no goroutine behind.
+// A server that stops answering at any stage holds no caller up longer than the context, and leaves no goroutine behind.
 func TestTimesOutAtEveryStageWithoutLeaks(t *testing.T) {
 	domain := newDomain(t, "hippo server ca g1")
 	config := &tls.Config{Certificates: []tls.Certificate{domain.server("db.example")}, ClientAuth: tls.RequestClientCert}
@@ -264,7 +264,7 @@ func TestRealPostgreSQL(t *testing.T) {
 	if served, err := Dial(within(t, 10*time.Second), target); err != nil || served.Answer != "Z" {
 		t.Errorf("a good client: answer %q, %v", served.Answer, err)
 	}
-	target.ClientCertificate = client.client("somebody")
+	target.ClientCertificate = client.client("alice")
 	if _, err := Dial(within(t, 10*time.Second), target); ReasonOf(err) != ClientRefused {
 		t.Errorf("a certificate of another role: %v", err)
 	}

@@ -37,7 +37,7 @@ func ready(more ...fact) []fact {
 
 func TestWhatACustomCertificateWaitsFor(t *testing.T) {
 	run(t, []sentence{
-		{"nobody", ready(), adopts, plan.Renewing},
+		{"nothing", ready(), adopts, plan.Renewing},
 		{"the clients' ConfigMap", ready(publicTrust(facts.Present, "server-g1")),
 			append([]string{"publish ca: TrustChanged"}, thrice("wait for the clients' ConfigMap: TrustNotLoaded")...), plan.Renewing},
 		{"a ConfigMap that could not be read", ready(publicTrust(facts.Unknown, "acme", "server-g1")),
@@ -55,7 +55,7 @@ func TestWhatACustomCertificateWaitsFor(t *testing.T) {
 		{"a pod of a party whose Secret is gone", ready(secretGone("db-2"), bundleLoaded("db-2-0", facts.Server, "server-g1")),
 			append([]string{"publish db-2 [server client]: Missing", "activate db-2-0"}, thrice("wait for db-2-0: TrustNotLoaded")...), plan.Renewing},
 		{"not for a pod that has not started", ready(notStarted("db-2-0")), adopts, plan.Renewing},
-		{"not for what is somebody else's", ready(foreignSecret("db-2")), []string{adoptsFirst, "activate db-1-0", "wait for db-2: ForeignSecret"}, plan.Renewing},
+		{"not for what is owned by another controller", ready(foreignSecret("db-2")), []string{adoptsFirst, "activate db-1-0", "wait for db-2: ForeignSecret"}, plan.Renewing},
 		{"not for the ConfigMap, when replicas present it", []fact{brings(party.Instance, facts.Client, "acme"), trusting(facts.Client, "acme"), publicTrust(facts.Unknown)},
 			[]string{"publish db-1 [] custom [client]: CustomChanged", "activate db-1-0", "wait for ca: MaterialUnknown"}, plan.Renewing},
 		{"one party after the other", ready(adopted("db-1", facts.Server)), []string{"activate db-1-0"}, plan.Renewing},
@@ -66,7 +66,7 @@ func TestWhatACustomCertificateWaitsFor(t *testing.T) {
 	})
 }
 
-// Each guard keeps a certificate from being presented to somebody who refuses it.
+// Each guard keeps a certificate from being presented to a process that refuses it.
 func TestWithoutAGuardACertificateIsPresentedTooEarly(t *testing.T) {
 	decidesWithout(t, guardAnchorClients, []string{"publish ca: TrustChanged", adoptsFirst}, ready(publicTrust(facts.Present, "server-g1"))...)
 	decidesWithout(t, guardAnchorMaterial, []string{"publish operator []: TrustChanged", adoptsFirst}, ready(bundleReplaced("operator", facts.Server, "server-g1"))...)
@@ -74,7 +74,7 @@ func TestWithoutAGuardACertificateIsPresentedTooEarly(t *testing.T) {
 	decidesWithout(t, guardAnchorFollowed, adopts, ready(trustPropagationDelay(time.Minute))...)
 }
 
-// Nobody can see what clients hold who follow the ConfigMap, so they are given time.
+// What clients hold that follow the ConfigMap cannot be seen, so they are given time.
 func TestFollowersAreGivenTimeToTakeAnIssuer(t *testing.T) {
 	with := func(f ...fact) []fact { return ready(append([]fact{trustPropagationDelay(2 * time.Minute)}, f...)...) }
 	waits := eachWaits("AwaitingTrustPropagation")
@@ -88,7 +88,7 @@ func TestFollowersAreGivenTimeToTakeAnIssuer(t *testing.T) {
 			trusting(facts.Server, "bank")), adopts, plan.Renewing},
 		{"for another issuer's", append(slices.Clone(renewed[:2]), brings(party.Instance, facts.Server, "bank"), trusting(facts.Server, "bank")), waits, plan.Steady},
 		{"for the anchor that was noted first, of two", with(wanting(party.Instance, facts.Server, crossSigned), later(time.Minute), trusting(facts.Server, "bank"), later(time.Minute)), adopts, plan.Renewing},
-		{"not when it was noted nobody knows when, which is long ago", []fact{brings(party.Instance, facts.Server, "acme"), trusting(facts.Server, "acme"), ofAnchor("acme", func(a *facts.Anchor) { a.AdmittedAt = time.Time{} })},
+		{"not when it was noted at an unknown time, which is long ago", []fact{brings(party.Instance, facts.Server, "acme"), trusting(facts.Server, "acme"), ofAnchor("acme", func(a *facts.Anchor) { a.AdmittedAt = time.Time{} })},
 			adopts, plan.Renewing},
 		{"not where replicas present it: only the cluster's own verify that", []fact{brings(party.Instance, facts.Client, "acme"), trusting(facts.Client, "acme"), trustPropagationDelay(time.Hour)},
 			[]string{"publish db-1 [] custom [client]: CustomChanged", "activate db-1-0"}, plan.Renewing},
@@ -116,7 +116,7 @@ func TestACustomCertificateAtBirth(t *testing.T) {
 	trustPropagationDelay(time.Hour)(w)
 	for range 2 { // authorities first
 		if planned := decide(t, w); len(planned.Adoptions) > 0 && planned.Adoptions[0].AffectedClients != "" {
-			t.Errorf("nobody knows it yet, and %s", planned.Adoptions[0].AffectedClients)
+			t.Errorf("no process knows it yet, and %s", planned.Adoptions[0].AffectedClients)
 		}
 		if err := w.run(decide(t, w), 3); err != nil {
 			t.Fatal(err)
@@ -137,7 +137,7 @@ func TestACustomCertificateAtBirth(t *testing.T) {
 	}
 }
 
-// A cluster whose Secrets somebody deleted is not one at birth: its processes know whom they trust.
+// A cluster whose Secrets were deleted is not one at its initial issuance: its processes know whom they trust.
 func TestWhoseSecretsAreGoneIsNotBorn(t *testing.T) {
 	run(t, []sentence{
 		{"pods run", []fact{brings(party.Pooler, facts.Server, "acme"), secretGone("pgbouncer")},
@@ -151,13 +151,13 @@ func TestWhoseSecretsAreGoneIsNotBorn(t *testing.T) {
 	})
 }
 
-// takenBack is the canary's material with its own leaf, and nobody was asked to use it.
+// takenBack is the canary's material with its own leaf, and no pod was asked to use it.
 func takenBack(w *world) {
 	w.publishAs(w.member("db-1"), plan.Publish{Own: []facts.Domain{facts.Server}})
 }
 
-// trustingNobody notes the second issuer, with the time that clients are given.
-func trustingNobody(w *world) {
+// trustingStrangers notes the second issuer, with the time that clients are given.
+func trustingStrangers(w *world) {
 	trustPropagationDelay(time.Hour)(w)
 	admitted(facts.Server, "bank")(w)
 }
@@ -173,11 +173,11 @@ func TestAPartyThatJoinsPresentsWhatTheOthersDo(t *testing.T) {
 	another := []fact{presenting(party.Instance, facts.Server, "acme"), trustPropagationDelay(time.Hour), brings(party.Instance, facts.Server, "bank"), trusting(facts.Server, "bank"), joins(5)}
 	run(t, []sentence{
 		{"at once", with(), []string{same}, plan.Renewing},
-		{"although somebody says nothing", with(unreachable("db-0-0")), []string{same, "wait for db-0-0: AgentUnreachable"}, plan.Renewing},
-		{"although nobody approved", with(wanting(party.Instance, facts.Server, unapproved)), []string{same}, plan.Renewing},
-		{"not while somebody is known to lack the anchor", with(bundleLoaded("pgbouncer-x", facts.Server, "server-g1")),
+		{"although a pod gives no report", with(unreachable("db-0-0")), []string{same, "wait for db-0-0: AgentUnreachable"}, plan.Renewing},
+		{"without an approval", with(wanting(party.Instance, facts.Server, unapproved)), []string{same}, plan.Renewing},
+		{"not while a pod is known to lack the anchor", with(bundleLoaded("pgbouncer-x", facts.Server, "server-g1")),
 			[]string{own, "wait for pgbouncer-x: TrustNotLoaded"}, plan.Renewing},
-		{"nor when somebody else says nothing besides", with(unreadableSecret("operator"), bundleLoaded("pgbouncer-x", facts.Server, "server-g1")),
+		{"nor when another party cannot be read besides", with(unreadableSecret("operator"), bundleLoaded("pgbouncer-x", facts.Server, "server-g1")),
 			[]string{own, "wait for operator: MaterialUnknown", "wait for pgbouncer-x: TrustNotLoaded"}, plan.Renewing},
 		{"and not what another kind does", []fact{presenting(party.Pooler, facts.Server, "acme"), trustPropagationDelay(time.Hour), func(w *world) {
 			w.sources[slot{party.Instance, facts.Server}] = w.sources[slot{party.Pooler, facts.Server}]
@@ -187,7 +187,7 @@ func TestAPartyThatJoinsPresentsWhatTheOthersDo(t *testing.T) {
 	})
 }
 
-func TestImmediateWaitsForNobody(t *testing.T) {
+func TestImmediateWaitsForNoClient(t *testing.T) {
 	now := wanting(party.Instance, facts.Server, immediately)
 	run(t, []sentence{
 		{"not even for the bundles", []fact{brings(party.Instance, facts.Server, "acme"), now, unreachable("db-0-0"), trustPropagationDelay(time.Hour)},
@@ -197,20 +197,20 @@ func TestImmediateWaitsForNobody(t *testing.T) {
 	})
 }
 
-// Whoever says so, and then does not, finds that processes refuse what was published: it is taken back.
+// A user that says so, and then does not, finds that processes refuse what was published: it is taken back.
 func TestWhatIsRefusedIsTakenBackBeforeItIsUsed(t *testing.T) {
 	gated := []fact{brings(party.Instance, facts.Server, "acme"), admitted(facts.Server, "acme"), func(w *world) {
 		w.trust = facts.Trust{State: facts.Present, Anchors: []string{"acme", "server-g1"}}
 		for _, m := range w.members {
-			w.publish(m, nil) // and nobody has loaded that
+			w.publish(m, nil) // and no pod has loaded that
 		}
 	}, adopted("db-1", facts.Server)}
 	immediate := append(slices.Clone(gated), wanting(party.Instance, facts.Server, immediately))
 	back := append([]string{ownFirst}, thrice("wait for db-0-0: TrustNotLoaded")...)
 	run(t, []sentence{
-		{"somebody said that nobody is waited for", immediate, []string{"activate db-1-0"}, plan.Renewing},
+		{"the user wants it at once", immediate, []string{"activate db-1-0"}, plan.Renewing},
 		{"and says so no longer", gated, back, plan.Renewing},
-		{"and wants another one", append(slices.Clone(immediate), brings(party.Instance, facts.Server, "bank"), trustingNobody),
+		{"and wants another one", append(slices.Clone(immediate), brings(party.Instance, facts.Server, "bank"), trustingStrangers),
 			append([]string{"publish ca: TrustChanged", "publish operator []: TrustChanged", ownFirst, "publish db-2 []: TrustChanged", "publish pgbouncer []: TrustChanged", "publish db-0 []: TrustChanged"},
 				eachWaits("AwaitingTrustPropagation")...), plan.Renewing},
 		{"one comes back who gave no answer in the last sixth: who presents it goes on, who does not takes it back",
@@ -222,7 +222,7 @@ func TestWhatIsRefusedIsTakenBackBeforeItIsUsed(t *testing.T) {
 
 func TestManualWaitsForAPerson(t *testing.T) {
 	run(t, []sentence{
-		{"nobody approved", ready(wanting(party.Instance, facts.Server, unapproved)), eachWaits("AwaitingApproval"), plan.Steady},
+		{"without an approval", ready(wanting(party.Instance, facts.Server, unapproved)), eachWaits("AwaitingApproval"), plan.Steady},
 		{"one of them presents it already", ready(adopted("db-1", facts.Server), activated("db-1-0"), proven("db-1-0"), wanting(party.Instance, facts.Server, unapproved)),
 			[]string{"publish db-2 [] custom [server]: CustomChanged", "activate db-2-0"}, plan.Renewing},
 		{"however immediate it is", ready(wanting(party.Instance, facts.Server, unapproved), wanting(party.Instance, facts.Server, immediately)), eachWaits("AwaitingApproval"), plan.Steady},
@@ -233,7 +233,7 @@ func TestManualWaitsForAPerson(t *testing.T) {
 	}
 }
 
-// What is presented now may end before somebody who gives no answer gives one.
+// What is presented now may end before a process that gives no answer gives one.
 func TestWhoGivesNoAnswerIsNotWaitedForInTheLastSixth(t *testing.T) {
 	with := func(rest time.Duration, f ...fact) []fact {
 		return append([]fact{presenting(party.Instance, facts.Server, "acme"), presentedEndsIn(party.Instance, facts.Server, rest), brings(party.Instance, facts.Server, "acme")}, f...)
@@ -244,7 +244,7 @@ func TestWhoGivesNoAnswerIsNotWaitedForInTheLastSixth(t *testing.T) {
 		{"a second before", with(sixth+time.Second, unreachable("db-0-0")), silent, plan.Waiting},
 		{"in the last sixth", with(sixth, unreachable("db-0-0")), []string{adoptsFirst, "publish db-2 [] custom [server]: CustomChanged", "publish db-0 [] custom [server]: CustomChanged", "activate db-1-0"}, plan.Renewing},
 		{"who is known to refuse it is waited for", with(sixth, bundleLoaded("db-0-0", facts.Server, "server-g1")), thrice("wait for db-0-0: TrustNotLoaded"), plan.Waiting},
-		{"also when somebody before gives no answer", with(sixth, unreadableSecret("operator"), bundleLoaded("db-0-0", facts.Server, "server-g1")),
+		{"also when an earlier party gives no answer", with(sixth, unreadableSecret("operator"), bundleLoaded("db-0-0", facts.Server, "server-g1")),
 			append([]string{"wait for operator: MaterialUnknown"}, thrice("wait for db-0-0: TrustNotLoaded")...), plan.Waiting},
 		{"a person too", with(sixth, wanting(party.Instance, facts.Server, unapproved)), eachWaits("AwaitingApproval"), plan.Steady},
 	})

@@ -35,7 +35,7 @@ func TestAnApplicationHasItsCertificate(t *testing.T) {
 		{"without the bundle that servers are verified with", aliceAndBob(bundleGone("user-bob", facts.Server)), []string{"publish user-bob []: TrustChanged"}, ""},
 		{"a pod that does not confirm holds it up no more than the operator's", aliceAndBob(due("user-alice", facts.Client), published("db-1"), unreachable("db-1-0")),
 			[]string{"publish user-alice [client]: Due", "wait for db-1-0: AgentUnreachable"}, ""},
-		{"a Secret of somebody else", aliceAndBob(foreignSecret("user-alice")), []string{"wait for user-alice: ForeignSecret"}, ""},
+		{"a Secret owned by another controller", aliceAndBob(foreignSecret("user-alice")), []string{"wait for user-alice: ForeignSecret"}, ""},
 		{"nothing is issued that cannot be noted", []fact{application("alice"), ledgerUnreadable}, []string{"wait for client certificates: LedgerUnreadable"}, ""},
 	})
 }
@@ -51,7 +51,7 @@ func TestWhatIsRevoked(t *testing.T) {
 		{"not what was issued then or later", aliceAndBob(later(time.Minute), replaced("alice"), revokeBefore("alice", 0)),
 			with("revoke [s10]: Requested"), ""},
 		{"nothing before the time has come", aliceAndBob(later(time.Minute), revokeBefore("alice", time.Second)), nil, plan.Steady},
-		{"what nobody is to have any more", aliceAndBob(userGone("alice")),
+		{"a certificate that no user is to have any more", aliceAndBob(userGone("alice")),
 			[]string{"revoke [s10]: Unwanted", lists[0], lists[1], lists[2], canary}, ""},
 		{"its Secret is deleted once that is noted", aliceAndBob(userGone("alice"), revoked(aliceHas)), append(slices.Clone(lists), "discard user-alice", canary), ""},
 		{"not what cannot be noted", aliceAndBob(userGone("alice"), ledgerUnreadable), []string{"wait for client certificates: LedgerUnreadable"}, ""},
@@ -229,7 +229,7 @@ func TestListsEndWithWhatIsOnThem(t *testing.T) {
 	}
 }
 
-func TestListsAreForAllOrForNobody(t *testing.T) {
+func TestListsAreForAllIssuersOrNone(t *testing.T) {
 	asked := func(f ...fact) []fact { return append(aliceAndBob(f...), later(time.Minute), revokeBefore("alice", 0)) }
 	noted := []string{"revoke [s10]: Requested", "publish user-alice [client]: Revoked"}
 	run(t, []sentence{
@@ -321,7 +321,7 @@ func TestALostAuthorityIsReplacedAlthoughSomethingIsRevoked(t *testing.T) {
 // replacedByNew: the client authority g2 signs, everything is reissued, and of g1 only what applications may have kept is left.
 func replacedByNew(f ...fact) []fact { return append([]fact{issued("alice"), reissuedClients}, f...) }
 
-func TestNobodyIsCutOffWhoMayHoldAnOldCertificate(t *testing.T) {
+func TestNoClientIsCutOffThatMayHoldAnOldCertificate(t *testing.T) {
 	turn, wait := []string{"dropold client g1: Unused"}, []string{"wait for client ca g1: CertificatesOutstanding"}
 	run(t, []sentence{
 		{"what was replaced is accepted until it ends", replacedByNew(), wait, plan.Steady},
@@ -329,7 +329,7 @@ func TestNobodyIsCutOffWhoMayHoldAnOldCertificate(t *testing.T) {
 		{"it has ended", replacedByNew(later(clientLife), endsLater), turn, plan.Renewing},
 		{"a person knows better", replacedByNew(approved(facts.Client, 1)), turn, plan.Renewing},
 		{"it must not be trusted anyway", replacedByNew(tainted(facts.Client, 1), trustedEverywhere), turn, plan.Renewing},
-		{"nobody knows", replacedByNew(ledgerUnreadable), []string{"wait for client certificates: LedgerUnreadable"}, plan.Waiting},
+		{"the ledger is unreadable", replacedByNew(ledgerUnreadable), []string{"wait for client certificates: LedgerUnreadable"}, plan.Waiting},
 	})
 	w := given(replacedByNew()...)
 	planned, err := without(guardLedger).Next(w.policy, w.observe())

@@ -52,11 +52,11 @@ func (w *tinyWorld) refused() string {
 		a := &w.authorities[i]
 		switch {
 		case a.made && !a.stored && !a.lost && trusted&bit(i+1) != 0:
-			return fmt.Sprintf("g%d is deleted and somebody still trusts it", i+1)
+			return fmt.Sprintf("g%d is deleted and a process still trusts it", i+1)
 		case a.switched == 1 && int(w.tainted) != i+1 && w.soaking(a.retired&(bit(i+1)-1)):
 			return fmt.Sprintf("g%d signs for less than the soak, and the one before is dropped already", i+1)
 		case w.rolledBackToNothing(i + 1):
-			return fmt.Sprintf("somebody was told that the re-key was rolled back to g%d, and nobody trusts that any more", i+1)
+			return fmt.Sprintf("the re-key was reported as rolled back to g%d, and no process trusts that any more", i+1)
 		}
 	}
 	return ""
@@ -72,7 +72,7 @@ func (w *tinyWorld) soaking(generations uint8) bool {
 	return false
 }
 
-// refusal tells who refuses what a pod serves. Whoever the operator looks after needs no bridge: there is none when an
+// refusal names the verifier that refuses what a pod serves. A verifier that the operator looks after needs no bridge: there is none when an
 // authority is lost or tainted. Who copied g1, or lags behind, is led by the bridges.
 func (w *tinyWorld) refusal(pod string, serves material) string {
 	if w.dropped(serves.issuer()) {

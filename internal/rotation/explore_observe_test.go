@@ -198,7 +198,7 @@ func (w *tinyWorld) authority(g int) (facts.Authority, bool) {
 	return a, true
 }
 
-// trusting are the generations that anybody is known to trust whom the operator looks after: a bit for each.
+// trusting are the generations that a process is known to trust which the operator looks after: a bit for each.
 func (w *tinyWorld) trusting() uint8 {
 	trusted := w.operator | w.config
 	for i := range w.pods {

@@ -329,7 +329,7 @@ func allowsAll(w tinyWorld, next *plan.Plan) string {
 	return ""
 }
 
-// comesToRest checks that every state leads to rest when nobody asks for anything more and everybody does their part: the
+// comesToRest checks that every state leads to rest when no request comes any more and every process does its part: the
 // operator all that he can, then the others one thing each.
 func (x *exploration) comesToRest() *violation {
 	rounds := make([]int16, len(x.worlds)) // until rest; 0: not known yet

@@ -50,7 +50,7 @@ type tinySecond struct {
 
 type tinyAuthority struct {
 	made, stored bool
-	lost         bool     // somebody deleted its Secret, and the finalizer too
+	lost         bool     // its Secret was deleted, and the finalizer too
 	backEnded    bool     // the bridge back to the one before has expired
 	by           uint8    // who signed the bridge to it; 0: there is none
 	older        bridgeID // to the one before, as that one had it

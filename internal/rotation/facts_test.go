@@ -128,7 +128,7 @@ func bundleReplaced(party string, domain facts.Domain, anchors ...string) fact {
 	return damaged(party, func(m *facts.Material) { m.Anchors.Set(domain, append([]string{}, anchors...)) }) // none is not unknown
 }
 
-// damaged is somebody's edit of a Secret.
+// damaged is an edit of a Secret by hand.
 func damaged(party string, edit func(*facts.Material)) fact {
 	return func(w *world) {
 		m := &w.member(party).secret
@@ -149,7 +149,7 @@ func unreadableSecret(party string) fact {
 	return func(w *world) { w.member(party).secret = facts.Material{State: facts.Unknown} }
 }
 
-// published is new material that nobody was asked to use yet.
+// published is new material that no pod was asked to use yet.
 func published(party string) fact {
 	return func(w *world) { m := w.member(party); w.publish(m, facts.Domains()) }
 }
@@ -195,7 +195,7 @@ func asked(pod string) fact {
 	return func(w *world) { m, c := w.pod(pod); c.asked = m.secret.Revision }
 }
 
-// activated is a pod whose agent has done it and whom nobody has looked at yet.
+// activated is a pod whose agent has done it and that is not proven yet.
 func activated(pod string) fact {
 	return func(w *world) { m, c := w.pod(pod); c.install(m.secret, m.secret.Revision) }
 }

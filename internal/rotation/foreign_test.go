@@ -62,7 +62,7 @@ func TestWhatDroppingAnAnchorWaitsFor(t *testing.T) {
 	drop := []string{"dropanchor server acme: Unused"}
 	name := "wait for server-acme: "
 	run(t, []sentence{
-		{"nobody", with(), drop, plan.Renewing},
+		{"nothing", with(), drop, plan.Renewing},
 		{"its note", []fact{trusting(facts.Server, "acme")}, []string{"noteunused server acme: Unused"}, plan.Renewing},
 		{"the soak", with(soak(time.Hour + time.Second)), []string{name + "AwaitingSoak"}, plan.Steady},
 		{"a person", with(manual), []string{name + "AwaitingApproval"}, plan.Steady},
@@ -70,12 +70,12 @@ func TestWhatDroppingAnAnchorWaitsFor(t *testing.T) {
 		{"nor for the rest of the soak then", with(soak(day), anchorApproved("server-acme")), drop, plan.Renewing},
 		{"a person who approved another one", with(manual, anchorApproved("client-acme")), []string{name + "AwaitingApproval"}, plan.Steady},
 		{"a pod that says nothing", with(unreachable("db-1-0")), []string{"wait for db-1-0: AgentUnreachable"}, plan.Waiting},
-		{"a pod that nobody saw", with(unproven("db-1-0")), []string{"prove db-1-0"}, plan.Renewing},
+		{"an unproven pod", with(unproven("db-1-0")), []string{"prove db-1-0"}, plan.Renewing},
 		{"a pod that uses what was before", with(usesWhatWasBefore("db-1-0")), []string{"wait for db-1-0: AwaitingActivation"}, plan.Waiting},
 		{"material that cannot be read", with(unreadableSecret("db-1")), []string{"wait for db-1: MaterialUnknown"}, plan.Waiting},
-		{"not for what is somebody else's", with(foreignSecret("db-1")), append(slices.Clone(drop), "wait for db-1: ForeignSecret"), plan.Renewing},
+		{"not for what is owned by another controller", with(foreignSecret("db-1")), append(slices.Clone(drop), "wait for db-1: ForeignSecret"), plan.Renewing},
 		{"not for a pod that has not started", with(notStarted("db-1-0")), drop, plan.Renewing},
-		{"nobody, when it has expired", with(soak(day), manual, unreachable("db-1-0"), ofAnchor("acme", func(a *facts.Anchor) { a.NotAfter = dawn })),
+		{"nothing, when it has expired", with(soak(day), manual, unreachable("db-1-0"), ofAnchor("acme", func(a *facts.Anchor) { a.NotAfter = dawn })),
 			append(slices.Clone(drop), "wait for db-1-0: AgentUnreachable"), plan.Renewing},
 		{"another second of its life", with(manual, ofAnchor("acme", func(a *facts.Anchor) { a.NotAfter = dawn.Add(time.Second) })), []string{name + "AwaitingApproval"}, plan.Steady},
 		{"not at all while it is wanted", with(besides("bank"), trusting(facts.Client, "bank"), ofAnchor("bank", func(a *facts.Anchor) { a.NotAfter = dawn })), drop, plan.Renewing},
@@ -103,19 +103,19 @@ func TestAnAnchorStaysWhileItIsPresented(t *testing.T) {
 	decidesWithout(t, guardAnchorPublished, []string{"dropanchor server acme: Unused"}, leaving, failed(plan.Publish{Party: "db-1"}), failed(plan.Publish{Party: "db-2"}), failed(plan.Publish{Party: "db-0"}))
 }
 
-// Whoever is connected with a certificate that an anchor vouches for would be refused when he comes again.
-func TestNobodyIsCutOffByDroppingAnAnchor(t *testing.T) {
+// A client that is connected with a certificate that an anchor vouches for would be refused when it reconnects.
+func TestNoClientIsCutOffByDroppingAnAnchor(t *testing.T) {
 	with := func(f ...fact) []fact { return append([]fact{unused(facts.Client, "acme", 0)}, f...) }
 	drop := []string{"dropanchor client acme: Unused"}
 	bank := []fact{besides("bank"), trusting(facts.Client, "bank")}
 	inUse := []string{"wait for db-0-0: StillInUse"}
 	run(t, []sentence{
-		{"nobody is connected", with(), drop, plan.Renewing},
+		{"no client is connected", with(), drop, plan.Renewing},
 		{"one with a certificate of it", with(foreignSession("db-0-0", "acme")), inUse, plan.Waiting},
-		{"one whose issuer nobody can place: it may be this one's", with(foreignSession("db-0-0", "acme's intermediate")), inUse, plan.Waiting},
+		{"one of an unknown issuer: it may be this one's", with(foreignSession("db-0-0", "acme's intermediate")), inUse, plan.Waiting},
 		{"one with a certificate of another anchor", with(append(bank, foreignSession("db-0-0", "bank"))...), drop, plan.Renewing},
 		{"one with a certificate of the cluster's own authority", with(session("db-0-0", 1)), drop, plan.Renewing},
-		{"nobody knows", with(sessionsUnknown("db-2-0")), []string{"wait for db-2-0: SessionsUnknown"}, plan.Waiting},
+		{"the sessions are unknown", with(sessionsUnknown("db-2-0")), []string{"wait for db-2-0: SessionsUnknown"}, plan.Waiting},
 		{"everybody who is connected is named", with(foreignSession("db-0-0", "acme"), sessionsUnknown("db-2-0")),
 			[]string{"wait for db-0-0: StillInUse", "wait for db-2-0: SessionsUnknown"}, plan.Waiting},
 		{"nor is it noted as unused", []fact{trusting(facts.Client, "acme"), foreignSession("db-0-0", "acme")}, inUse, plan.Waiting},

@@ -163,11 +163,11 @@ func TestWhomTheRotationWaitsFor(t *testing.T) {
 			[]string{"wait for db-1-0: NotProven"}, plan.Waiting},
 		{"a process that serves the old leaf", []fact{servesOld("db-1-0")},
 			[]string{"wait for db-1-0: StillServingOld", "wait for db-1-0: StillServingOld", "wait for db-1-0: StillServingOld"}, plan.Waiting},
-		{"a Secret that belongs to somebody else", []fact{foreignSecret("db-1")},
+		{"a Secret owned by another controller", []fact{foreignSecret("db-1")},
 			[]string{"wait for db-1: ForeignSecret"}, plan.Waiting},
 		{"a Secret that could not be read", []fact{unreadableSecret("db-1")},
 			[]string{"wait for db-1: MaterialUnknown"}, plan.Waiting},
-		{"a ConfigMap that belongs to somebody else", []fact{publicTrust(facts.Foreign)},
+		{"a ConfigMap owned by another controller", []fact{publicTrust(facts.Foreign)},
 			[]string{"wait for ca: ForeignConfigMap"}, plan.Waiting},
 		{"a ConfigMap that could not be read", []fact{publicTrust(facts.Unknown)},
 			[]string{"wait for ca: MaterialUnknown"}, plan.Waiting},
@@ -219,7 +219,7 @@ func TestPublishGate(t *testing.T) {
 			[]string{"publish db-0 [client]: Due", waits}, ""},
 		{"a party that could not be read closes the gate", []fact{unreadableSecret("operator"), due("db-2", facts.Client)},
 			[]string{"wait for operator: MaterialUnknown"}, plan.Waiting},
-		{"a party of somebody else does not", []fact{foreignSecret("db-1"), due("db-2", facts.Client)},
+		{"a party owned by another controller does not", []fact{foreignSecret("db-1"), due("db-2", facts.Client)},
 			[]string{"publish db-2 [client]: Due", "activate db-2-0", "wait for db-1: ForeignSecret"}, ""},
 	})
 }
@@ -438,7 +438,7 @@ func TestWakeIsExact(t *testing.T) {
 		want func(*world) time.Time
 	}{
 		{"the first renewal", given(), firstRenewal},
-		{"the first renewal, while somebody is waited for", with(), firstRenewal},
+		{"the first renewal, while a pod is waited for", with(), firstRenewal},
 		{"when a waiting leaf becomes urgent", with(endsIn("db-2", facts.Client, 6*day)),
 			func(w *world) time.Time { return end(w, "db-2").Add(-clientWindow / 2) }},
 		{"when a waiting pod becomes urgent", with(endsIn("db-2", facts.Client, 6*day), func(w *world) { published("db-2")(w) }),

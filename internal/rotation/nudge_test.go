@@ -31,10 +31,10 @@ func TestAKubeletThatLookedTooEarlyIsToldToLookAgain(t *testing.T) {
 		at   func(now time.Time) time.Time
 		want string
 	}{
-		"when its time has come":     {func(now time.Time) time.Time { return now }, "Retrigger"},
-		"when it is over":            {func(now time.Time) time.Time { return now.Add(-time.Hour) }, "Retrigger"},
-		"not before":                 {func(now time.Time) time.Time { return now.Add(time.Second) }, ""},
-		"not when nobody tells when": {func(time.Time) time.Time { return time.Time{} }, ""},
+		"when its time has come":  {func(now time.Time) time.Time { return now }, "Retrigger"},
+		"when it is over":         {func(now time.Time) time.Time { return now.Add(-time.Hour) }, "Retrigger"},
+		"not before":              {func(now time.Time) time.Time { return now.Add(time.Second) }, ""},
+		"not when no time is set": {func(time.Time) time.Time { return time.Time{} }, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := settledWorld()
@@ -100,7 +100,7 @@ func TestOnlyAKubeletThatHasDeliveredBothIsLeftAlone(t *testing.T) {
 	}
 }
 
-func TestMaterialThatNobodyWantsIsDiscarded(t *testing.T) {
+func TestMaterialOfNoPartyIsDiscarded(t *testing.T) {
 	w := settledWorld()
 	o := w.observe()
 	o.Unwanted = []string{"db-7", "db-8"}

@@ -60,7 +60,7 @@ func (r rekeyOracle) otherTurn(planned plan.Plan, domain facts.Domain) bool {
 	})
 }
 
-// trusted are the generations that nobody has dropped, oldest first.
+// trusted are the generations that were not dropped, oldest first.
 func (r rekeyOracle) trusted(domain facts.Domain) (trusted []facts.Authority) {
 	for _, a := range r.o.Authorities {
 		dropped := slices.ContainsFunc(r.o.Authorities, func(b facts.Authority) bool {
@@ -224,7 +224,7 @@ func (r rekeyOracle) used(domain facts.Domain, signer facts.Authority) bool {
 
 func (r rekeyOracle) settled(i, j int) bool { return oracle(r).settled(i, j) }
 
-// unsure: another authority is lost, and what it noted with it; no leaf of this one is published, and somebody is not known
+// unsure: another authority is lost, and what it noted with it; no leaf of this one is published, and a process is not known
 // to hold it.
 func (r rekeyOracle) unsure(a facts.Authority, trusted []facts.Authority) bool {
 	lost := slices.ContainsFunc(trusted, func(b facts.Authority) bool {
@@ -236,7 +236,7 @@ func (r rekeyOracle) unsure(a facts.Authority, trusted []facts.Authority) bool {
 		published = published || leaf != nil && leaf.IssuerKeyID == a.Certificate.KeyID
 		wants := slices.ContainsFunc(p.Wants, func(w facts.LeafWant) bool { return w.Domain == a.Domain })
 		if p.Material.State == facts.Foreign || wants && (leaf == nil || leaf.Problem != "") {
-			continue // its material cannot be written before somebody signs
+			continue // its material cannot be written before an authority signs
 		}
 		everybody = everybody && slices.Contains(p.Material.Anchors.Of(a.Domain), a.Certificate.Fingerprint)
 		for j := range p.Pods {

@@ -131,7 +131,7 @@ func (r oracle) signer(domain facts.Domain) (pki.CertificateFacts, bool) {
 }
 
 // writable: material holds a leaf of each wanted domain and both bundles; where
-// nobody signs, nothing is wanted and there is a bundle to keep.
+// no authority signs, nothing is wanted and there is a bundle to keep.
 func (r oracle) writable(p facts.Party) bool {
 	wanted := map[facts.Domain]bool{}
 	for _, want := range p.Wants {
@@ -187,7 +187,7 @@ func (r oracle) publishes(i int) (domains []facts.Domain, publish bool) {
 	return domains, urgent || r.everybodyBefore(i, -1)
 }
 
-// wrong: a leaf that nobody should serve any longer.
+// wrong: a leaf that no pod should serve any longer.
 func (r oracle) wrong(p facts.Party, want facts.LeafWant, leaf *facts.Leaf, signer pki.CertificateFacts) bool {
 	if p.Material.State == facts.Missing || leaf == nil || leaf.Problem != "" {
 		return true

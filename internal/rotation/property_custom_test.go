@@ -17,7 +17,7 @@ import (
 // TestWalkCustomHistories lets certificates from elsewhere come, be renewed, come from another issuer, be refused and go, at
 // random, while everything happens that happens in TestWalkRekeyHistories, or little else. After every step and every agent's turn the world
 // itself is looked at: every process that is known accepts what every pod presents. In the end everything is as wanted, the
-// anchors that nobody wants are gone, and nothing is written any more.
+// anchors that no certificate needs are gone, and nothing is written any more.
 func TestWalkCustomHistories(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		h := newCustomHistory(t)
@@ -75,7 +75,7 @@ func (h *customHistory) certificate(t *rapid.T) {
 	}
 }
 
-// session is somebody with a client certificate from elsewhere who comes, or everybody who goes.
+// session opens a session with a client certificate from elsewhere, or ends all sessions.
 func (h *customHistory) session(t *rapid.T) {
 	c := h.somePod(t)
 	if rapid.Bool().Draw(t, "all go") {
@@ -110,14 +110,14 @@ func (h *customHistory) live(t *rapid.T) {
 		}
 		for h.w.now.Before(wake) {
 			h.w.now = h.w.now.Add(min(time.Hour, wake.Sub(h.w.now)))
-			h.nobodyPresentsWhatHasEnded(t)
+			h.noPodPresentsWhatHasEnded(t)
 			h.w.agents()
 		}
 	}
 }
 
-// nobodyPresentsWhatHasEnded is about the instant before the operator wakes, too.
-func (h *customHistory) nobodyPresentsWhatHasEnded(t *rapid.T) {
+// noPodPresentsWhatHasEnded is about the instant before the operator wakes, too.
+func (h *customHistory) noPodPresentsWhatHasEnded(t *rapid.T) {
 	for _, m := range h.w.members {
 		for _, c := range m.pods {
 			for _, p := range c.customs {
@@ -150,7 +150,7 @@ func (h *customHistory) look() {
 	h.record = slices.Clone(h.w.record)
 }
 
-// noteAdoptions sees what is published anew, and excuses whoever gives no answer at that moment where he need not be waited for.
+// noteAdoptions sees what is published anew, and excuses each process that gives no answer at that moment where it need not be waited for.
 func (h *customHistory) noteAdoptions() {
 	for _, m := range h.w.members {
 		for _, domain := range facts.Domains() {
@@ -209,7 +209,7 @@ func (h *customHistory) customsAreAccepted(domain facts.Domain) string {
 	return ""
 }
 
-// sessionsKeepAnchors: none is dropped while somebody is connected with a certificate of it, as far as the pods can be asked.
+// sessionsKeepAnchors: none is dropped while a client is connected with a certificate of it, as far as the pods can be asked.
 func (h *customHistory) sessionsKeepAnchors(domain facts.Domain) string {
 	for _, a := range h.record {
 		stays := slices.ContainsFunc(h.w.record, func(b facts.Anchor) bool { return a.Domain == b.Domain && a.Fingerprint == b.Fingerprint })
@@ -219,7 +219,7 @@ func (h *customHistory) sessionsKeepAnchors(domain facts.Domain) string {
 		for _, m := range h.w.members {
 			for _, c := range m.pods {
 				if m.kind == party.Instance && slices.ContainsFunc(c.sessions, func(s facts.Session) bool { return s.Issuer == a.Subject }) {
-					return fmt.Sprintf("%s was dropped while somebody with a certificate of it was connected to %s", a.Fingerprint, c.name)
+					return fmt.Sprintf("%s was dropped while a client with a certificate of it was connected to %s", a.Fingerprint, c.name)
 				}
 			}
 		}
@@ -254,7 +254,7 @@ func (h *customHistory) comesToRest(t *rapid.T) {
 	h.asWanted(t)
 }
 
-// quiet: nothing is under way, and no anchor stays that nobody wants.
+// quiet: nothing is under way, and no anchor stays that no certificate needs.
 func (h *customHistory) quiet(planned plan.Plan) bool {
 	unwanted := slices.ContainsFunc(h.w.external(), func(a facts.Anchor) bool { return !a.Wanted })
 	return len(planned.Steps()) == 0 && len(planned.Rekeys) == 0 && len(planned.Adoptions) == 0 && !unwanted
@@ -304,8 +304,8 @@ func (h *customHistory) turmoil(also ...string) map[string]func(*rapid.T) {
 	return turmoil
 }
 
-// guardsOfCustoms are those without which the histories come upon somebody who is refused, and what has to happen besides turmoil.
-// The clients' ConfigMap is written before any material, so that nobody here can load what it lacks; and no history knows what
+// guardsOfCustoms are those without which the histories come upon a process that is refused, and what has to happen besides turmoil.
+// The clients' ConfigMap is written before any material, so that no process here can load what it lacks; and no history knows what
 // a client makes of its time: for these there are sentences.
 var guardsOfCustoms = map[string][]string{
 	guardAnchorMaterial:  nil,
@@ -315,7 +315,7 @@ var guardsOfCustoms = map[string][]string{
 	guardAnchorSessions:  {"session"},
 }
 
-// TestWalkCustomHistoriesFindAMissingGuard takes each guard away, and Check with it, until somebody is refused.
+// TestWalkCustomHistoriesFindAMissingGuard takes each guard away, and Check with it, until a process is refused.
 func TestWalkCustomHistoriesFindAMissingGuard(t *testing.T) {
 	for g, besides := range guardsOfCustoms {
 		t.Run(g, func(t *testing.T) {
@@ -326,7 +326,7 @@ func TestWalkCustomHistoriesFindAMissingGuard(t *testing.T) {
 					return
 				}
 			}
-			t.Error("nobody is refused without this guard")
+			t.Error("no process is refused without this guard")
 		})
 	}
 }

@@ -16,7 +16,7 @@ import (
 
 // TestWalkRekeyHistories lets random things happen while both domains are re-keyed, again and again: undone, tainted, lost,
 // expired; crashes after any write, stale reads, members that come and go, agents that fail, a clock that jumps.
-// After every step and every agent's turn the world itself is looked at, without the code under test: whoever verifies
+// After every step and every agent's turn the world itself is looked at, without the code under test: a process that verifies
 // accepts whatever he may be shown. In the end everybody is healthy, and one authority of each domain is left.
 func TestWalkRekeyHistories(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
@@ -26,7 +26,7 @@ func TestWalkRekeyHistories(t *testing.T) {
 	})
 }
 
-// rekeyHistory is a history in which nobody damages anything: what a pod loads is what was published for it.
+// rekeyHistory is a history without damage: what a pod loads is what was published for it.
 type rekeyHistory struct {
 	history
 	broken  string // the first rule that the world broke
@@ -130,7 +130,7 @@ func (h *rekeyHistory) wishRekey(t *rapid.T) {
 	}
 }
 
-// lose takes the newest authority's Secret away: once in a domain, since two lost ones at once leave nobody to sign.
+// lose takes the newest authority's Secret away: once in a domain, since two lost ones at once leave no authority to sign.
 func (h *rekeyHistory) lose(t *rapid.T) {
 	if domain := h.domain(t); !h.lost[domain] {
 		h.lost[domain] = true
@@ -159,7 +159,7 @@ func (h *rekeyHistory) look() {
 	}
 }
 
-// holder is somebody who verifies.
+// holder is a process that verifies.
 type holder struct {
 	name    string
 	anchors []string
@@ -199,7 +199,7 @@ func (h *rekeyHistory) shown(domain facts.Domain) map[string]facts.Leaf {
 	return shown
 }
 
-// mutualTrust: whoever verifies accepts whatever is presented: he holds its authority, or a bridge leads from it to one that
+// mutualTrust: every verifier accepts whatever is presented: it holds its authority, or a bridge leads from it to one that
 // he holds. The bridges' names say whom they are about and who signed them.
 func (h *rekeyHistory) mutualTrust(domain facts.Domain) string {
 	for by, leaf := range h.shown(domain) {
@@ -219,7 +219,7 @@ func (h *rekeyHistory) mutualTrust(domain facts.Domain) string {
 	return ""
 }
 
-// useBeforeRetire: nobody presents a leaf of an authority that was dropped from trust.
+// useBeforeRetire: no party presents a leaf of an authority that was dropped from trust.
 func (h *rekeyHistory) useBeforeRetire(domain facts.Domain) string {
 	for _, a := range h.w.generations(domain) {
 		for by, leaf := range h.shown(domain) {

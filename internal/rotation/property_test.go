@@ -302,7 +302,7 @@ func (h *history) membership(t *rapid.T) {
 		}
 	}
 	some := rapid.SampledFrom(instances).Draw(t, "instance")
-	switch rapid.SampledFrom([]string{"joins", "leaves", "failover", "nobody leads"}).Draw(t, "change") {
+	switch rapid.SampledFrom([]string{"joins", "leaves", "failover", "no primary"}).Draw(t, "change") {
 	case "joins":
 		free := rapid.IntRange(0, 6).Draw(t, "index")
 		if h.w.member(fmt.Sprintf("db-%d", free)) == nil {
@@ -314,7 +314,7 @@ func (h *history) membership(t *rapid.T) {
 		}
 	case "failover":
 		h.w.failover(some)
-	case "nobody leads":
+	case "no primary":
 		h.w.failover("")
 	}
 }
@@ -333,12 +333,12 @@ func sortedKeys[V any](m map[string]V) []string {
 // rules are looked at after every action.
 func (h *history) rules(t *rapid.T) {
 	h.oneInDoubt(t)
-	h.nobodyServesExpired(t)
+	h.noPodServesExpired(t)
 	h.onlySoundIsActive(t)
 	h.authorityIsStored(t)
 }
 
-// oneInDoubt: never are two pods asked for something that nobody has seen them serve, unless one could not wait.
+// oneInDoubt: never are two pods asked for something that they were not seen to serve, unless one could not wait.
 func (h *history) oneInDoubt(t *rapid.T) {
 	var doubts []string
 	for _, m := range h.w.members {
@@ -370,8 +370,8 @@ func (h *history) onceSeen(m *member, c *container) bool {
 	return l != nil && c.active.Revision == m.secret.Revision && c.served == l.Fingerprint
 }
 
-// nobodyServesExpired: a healthy pod of a party that is ours has a valid leaf whenever the operator has come to rest.
-func (h *history) nobodyServesExpired(t *rapid.T) {
+// noPodServesExpired: a healthy pod of a party that is ours has a valid leaf whenever the operator has come to rest.
+func (h *history) noPodServesExpired(t *rapid.T) {
 	for _, m := range h.w.members {
 		for _, c := range m.pods {
 			healthy := c.started && !c.unreachable && !c.refuses && !c.slow && !c.deaf
@@ -392,7 +392,7 @@ func (h *history) signing() bool {
 		}
 	}
 	for _, m := range h.w.members {
-		// Behind a Secret that nobody can read due leaves wait until they are urgent; the pod's own is known only from its report.
+		// Behind a Secret that cannot be read due leaves wait until they are urgent; the pod's own is known only from its report.
 		if m.secret.State == facts.Unknown {
 			return false
 		}
@@ -427,7 +427,7 @@ func (h *history) authorityIsStored(t *rapid.T) {
 	}
 }
 
-// justified: every leaf that is issued has a reason that anybody can see.
+// justified: every leaf that is issued has a reason that can be observed.
 func (h *history) justified(t *rapid.T, planned plan.Plan) {
 	for _, s := range planned.Steps() {
 		s, publishes := s.(plan.Publish)
@@ -532,7 +532,7 @@ func (h *history) steadyMeansSettled(t *rapid.T) {
 		}
 		for _, c := range m.pods {
 			if c.started && !seenServing(m, c) {
-				t.Fatalf("steady, and nobody saw %s serve what is published", c.name)
+				t.Fatalf("steady, and %s was not seen to serve what is published", c.name)
 			}
 		}
 	}

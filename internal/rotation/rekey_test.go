@@ -81,7 +81,7 @@ func TestWhatASwitchWaitsFor(t *testing.T) {
 	with := func(f ...fact) []fact { return append(slices.Clone(ready), f...) }
 	turn := []string{"switchsigner server g2: Trusted"}
 	run(t, []sentence{
-		{"nobody", ready, turn, plan.Renewing},
+		{"nothing", ready, turn, plan.Renewing},
 		{"a pod that says nothing", with(unreachable("db-1-0")), []string{"wait for db-1-0: AgentUnreachable"}, plan.Waiting},
 		{"a pod that was not seen", with(unproven("db-1-0")), []string{"prove db-1-0"}, plan.Renewing},
 		{"a pod that serves something else", with(servesOld("db-1-0")), slices.Repeat([]string{"wait for db-1-0: StillServingOld"}, 3), plan.Waiting},
@@ -91,7 +91,7 @@ func TestWhatASwitchWaitsFor(t *testing.T) {
 		{"a bundle", with(bundleReplaced("operator", facts.Server, "server-g1")), []string{"publish operator []: TrustChanged"}, plan.Renewing},
 		{"not for a pod that has not started", with(notStarted("db-1-0")), turn, plan.Renewing},
 		{"never for one that is tainted: it is rolled back", with(tainted(facts.Server, 2)), []string{"rollback server g2: Tainted", "publish db-1 []: ChainChanged", "activate db-1-0"}, plan.Renewing},
-		{"not for what is somebody else's", with(foreignSecret("db-1")), append(slices.Clone(turn), "wait for db-1: ForeignSecret"), plan.Renewing},
+		{"not for what is owned by another controller", with(foreignSecret("db-1")), append(slices.Clone(turn), "wait for db-1: ForeignSecret"), plan.Renewing},
 	})
 }
 
@@ -112,7 +112,7 @@ func TestWhatDroppingTheOldWaitsFor(t *testing.T) {
 	with := func(f ...fact) []fact { return append([]fact{reissued}, f...) }
 	turn := []string{"dropold server g1: Unused"}
 	run(t, []sentence{
-		{"nobody", with(), turn, plan.Renewing},
+		{"nothing", with(), turn, plan.Renewing},
 		{"the soak", with(soak(time.Hour)), []string{"wait for server ca g1: AwaitingSoak"}, plan.Steady},
 		{"not for the rest of a soak that is over", with(soak(time.Hour), later(time.Hour)), turn, plan.Renewing},
 		{"a person", with(func(w *world) { w.policy.RetireManual = true }), []string{"wait for server ca g1: AwaitingApproval"}, plan.Steady},
@@ -126,7 +126,7 @@ func TestWhatDroppingTheOldWaitsFor(t *testing.T) {
 	})
 }
 
-// lostGeneration is a Secret that somebody deleted with its finalizer, and every note with it.
+// lostGeneration is a Secret that was deleted with its finalizer, and every note with it.
 func lostGeneration(domain facts.Domain, n int) fact {
 	return func(w *world) {
 		a := w.generation(domain, n)
@@ -134,7 +134,7 @@ func lostGeneration(domain facts.Domain, n int) fact {
 	}
 }
 
-// When the signer is lost, nobody knows any more whether the one before was dropped already. It signs at once only when
+// When the signer is lost, it is unknown whether the one before was dropped already. It signs at once only when
 // everybody is known to trust it.
 func TestWhoSignsWhenTheNewestIsLost(t *testing.T) {
 	lost := func(f ...fact) []fact {
@@ -146,14 +146,14 @@ func TestWhoSignsWhenTheNewestIsLost(t *testing.T) {
 			[]string{"dropold server g2: Unused"}, plan.Renewing},
 		{"the one before, which everybody trusts", lost(), []string{
 			"publish db-1 [server]: IssuerNotActive", "activate db-1-0"}, plan.Renewing},
-		{"nobody, when the lost one was rolled back to, and a pod has not loaded the one that was rolled back",
+		{"none, when the lost one was rolled back to, and a pod has not loaded the one that was rolled back",
 			[]fact{nextGeneration(facts.Server), trustedEverywhere, switched(facts.Server, 2), rolledBack(facts.Server, 2), authorityProblem(facts.Server, reason.AuthorityLost), func(w *world) {
 				w.authorities[facts.Server].marks = facts.Marks{}
 			}, bundleLoaded("db-1-0", facts.Server, "server-g1")},
 			[]string{"wait for server ca g1: AuthorityLost", "wait for db-1-0: TrustNotLoaded"}, plan.Waiting},
-		{"nobody, while a pod has loaded the lost one alone", lost(bundleLoaded("db-1-0", facts.Server, "server-g2")),
+		{"none, while a pod has loaded the lost one alone", lost(bundleLoaded("db-1-0", facts.Server, "server-g2")),
 			[]string{wait, "wait for db-1-0: TrustNotLoaded"}, plan.Waiting},
-		{"nobody, while a pod is about to load something else", lost(usesWhatWasBefore("db-1-0")),
+		{"none, while a pod is about to load something else", lost(usesWhatWasBefore("db-1-0")),
 			[]string{wait, "wait for db-1-0: AwaitingActivation"}, plan.Waiting},
 	})
 }
@@ -198,15 +198,15 @@ func sessionsUnknown(pod string) fact {
 	}
 }
 
-// Whoever is connected with a certificate of the old authority would be refused when he comes again.
-func TestNobodyIsCutOffByDroppingTheOld(t *testing.T) {
+// A client that is connected with a certificate of the old authority would be refused when it reconnects.
+func TestNoClientIsCutOffByDroppingTheOld(t *testing.T) {
 	with := func(f ...fact) []fact { return append([]fact{reissuedClients}, f...) }
 	turn := []string{"dropold client g1: Unused"}
 	run(t, []sentence{
-		{"nobody is connected", with(), turn, plan.Renewing},
+		{"no client is connected", with(), turn, plan.Renewing},
 		{"one with a certificate of the old one", with(session("db-0-0", 1)), []string{"wait for db-0-0: StillInUse"}, plan.Waiting},
 		{"one with a certificate of the new one", with(session("db-0-0", 2)), turn, plan.Renewing},
-		{"nobody knows", with(sessionsUnknown("db-2-0")), []string{"wait for db-2-0: SessionsUnknown"}, plan.Waiting},
+		{"the sessions are unknown", with(sessionsUnknown("db-2-0")), []string{"wait for db-2-0: SessionsUnknown"}, plan.Waiting},
 		{"one whose certificate must not be trusted", with(session("db-0-0", 1), tainted(facts.Client, 1), trustedEverywhere), turn, plan.Renewing},
 		{"the other domain's goes on", []fact{reissued, session("db-0-0", 1), sessionsUnknown("db-2-0")}, []string{"dropold server g1: Unused"}, plan.Renewing},
 	})
@@ -235,7 +235,7 @@ func TestFollowersAreGivenTimeWhereNothingVouches(t *testing.T) {
 		{"he has an hour", with(), []string{lost, "wait for server ca g2: AwaitingTrustPropagation"}, plan.Waiting},
 		{"which is over", with(later(time.Hour)), turn, plan.Renewing},
 		{"or as long as no leaf has to be renewed", []fact{lostAndReplaced, soak(1000 * day), due("db-1", facts.Server)}, turn, plan.Renewing},
-		{"or has to be issued, which nobody else could", with(withoutLeaf("db-1", facts.Server)), turn, plan.Renewing},
+		{"or has to be issued, which no other authority could", with(withoutLeaf("db-1", facts.Server)), turn, plan.Renewing},
 	})
 	w := given(with()...)
 	planned, err := without(guardFollowers).Next(w.policy, w.observe())
@@ -255,7 +255,7 @@ func autoRollback(count, factor int) fact {
 	return func(w *world) { w.policy.AutoRollback = facts.AutoRollback{Refusals: count, Factor: factor} }
 }
 
-// knowsBefore: every agent served leaves of the old authority for a minute, and nobody refused them.
+// knowsBefore: every agent served leaves of the old authority for a minute, and no client refused them.
 func knowsBefore(w *world) {
 	for _, m := range w.members {
 		for _, c := range m.pods {
@@ -278,7 +278,7 @@ func TestClientsThatRefuseUndoARekey(t *testing.T) {
 	}
 	undo, stay := []string{"rollback server g2: ClientsRefuse"}, []string{"wait for server ca g1: AwaitingSoak"}
 	run(t, []sentence{
-		{"nobody refuses", with(), stay, plan.Steady},
+		{"no client refuses", with(), stay, plan.Steady},
 		{"ten refuse", with(refusedBy("db-0-0", 2, 10, time.Minute)), undo, plan.Renewing},
 		{"ten in all refuse", with(refusedBy("db-0-0", 2, 4, time.Minute), refusedBy("pgbouncer-x", 2, 6, time.Minute)), undo, plan.Renewing},
 		{"nine refuse", with(refusedBy("db-0-0", 2, 9, time.Minute)), stay, plan.Steady},
@@ -286,7 +286,7 @@ func TestClientsThatRefuseUndoARekey(t *testing.T) {
 		{"as many as before", with(refusedBy("db-0-0", 1, 100, 5*time.Minute), refusedBy("db-0-0", 2, 30, time.Minute)), stay, plan.Steady},
 		{"more than thrice as many as before", with(refusedBy("db-0-0", 1, 100, 5*time.Minute), refusedBy("db-0-0", 2, 31, time.Minute)), undo, plan.Renewing},
 		{"an agent that started since does not know how it was before", with(startedSince("db-0-0"), refusedBy("db-0-0", 2, 1000, time.Minute)), stay, plan.Steady},
-		{"nobody wants that", with(refusedBy("db-0-0", 2, 1000, time.Minute), autoRollback(0, 3)), stay, plan.Steady},
+		{"it is turned off", with(refusedBy("db-0-0", 2, 1000, time.Minute), autoRollback(0, 3)), stay, plan.Steady},
 		{"never back to a tainted one", with(refusedBy("db-0-0", 2, 1000, time.Minute), tainted(facts.Server, 1), trustedEverywhere), []string{"dropold server g1: Unused"}, plan.Renewing},
 	})
 }

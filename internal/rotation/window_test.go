@@ -141,7 +141,7 @@ func TestWhatWaitsForNoWindow(t *testing.T) {
 			[]string{"trustnew server g2: AuthorityUnreadable", "wait for server ca g1: AuthorityUnreadable"}, plan.Renewing},
 		{"the switch of a re-key that was asked for", []fact{rekeyRequested(facts.Server, "1"), nextGeneration(facts.Server), trustedEverywhere, closed},
 			[]string{"switchsigner server g2: Trusted"}, plan.Renewing},
-		{"the switch of a planned one, once somebody asks", []fact{nextGeneration(facts.Server), trustedEverywhere, closed, rekeyRequested(facts.Server, "1")},
+		{"the switch of a planned one, once the user asks", []fact{nextGeneration(facts.Server), trustedEverywhere, closed, rekeyRequested(facts.Server, "1")},
 			[]string{"switchsigner server g2: Trusted"}, plan.Renewing},
 		{"the reissue of one that was asked for", []fact{rekeyRequested(facts.Server, "1"), nextGeneration(facts.Server), trustedEverywhere, switched(facts.Server, 2), closed},
 			publishes("db-1", "server", reason.IssuerNotActive), plan.Renewing},
@@ -185,7 +185,7 @@ func TestWhatWaitedKeepsItsOrder(t *testing.T) {
 		{"without a window, when it is urgent", []fact{closed, ends(clientWindow / 4)}, all, plan.Renewing},
 		{"as the user says", []fact{paused, urgentBefore(day), ends(day)}, all, plan.Renewing},
 		{"a long urgency changes nothing", []fact{closed, urgentBefore(9 * day), ends(clientWindow/2 + time.Second)}, all, plan.Renewing},
-		{"but nobody's certificate expires: half of that", []fact{closed, ends(clientWindow / 8)}, []string{
+		{"but no certificate expires: half of that", []fact{closed, ends(clientWindow / 8)}, []string{
 			"publish operator [client]: Due", "publish db-1 [client]: Due", "publish db-2 [client]: Due", "publish pgbouncer [client]: Due", "publish db-0 [client]: Due",
 			"activate db-1-0", "activate db-2-0", "activate pgbouncer-x", "activate db-0-0"}, plan.Renewing},
 	})
@@ -217,8 +217,8 @@ func TestTheWakeIsTheOpening(t *testing.T) {
 		{"an authority", []fact{closed, beginsAt(facts.Server, 0)}, 2 * day},
 		{"urgent before it opens", []fact{closed, endsIn("db-1", facts.Client, clientWindow/4+time.Hour)}, time.Hour},
 		{"urgent in a pause", []fact{paused, endsIn("db-1", facts.Client, clientWindow/4+time.Hour)}, time.Hour},
-		{"nothing waits: nobody is woken for a window", []fact{closed}, given().renewalOf("db-0", facts.Client).Sub(dawn)},
-		{"open, and held up by somebody: it closes", []fact{windowOpen, due("db-1", facts.Client), due("db-2", facts.Client), published("db-1"), slow("db-1-0"), asked("db-1-0")}, 3 * time.Hour},
+		{"nothing waits: no round begins for a window", []fact{closed}, given().renewalOf("db-0", facts.Client).Sub(dawn)},
+		{"open, and held up by a pod: it closes", []fact{windowOpen, due("db-1", facts.Client), due("db-2", facts.Client), published("db-1"), slow("db-1-0"), asked("db-1-0")}, 3 * time.Hour},
 	} {
 		w := given(tc.premises...)
 		if planned := decide(t, w); planned.Wake.Sub(w.now) != tc.want {

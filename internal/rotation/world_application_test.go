@@ -14,7 +14,7 @@ import (
 
 // The applications of a world: what was issued to them, what was revoked, and who is let in.
 
-// application adds somebody who logs in with a certificate.
+// application adds a user that logs in with a certificate.
 func application(user string) fact {
 	return func(w *world) {
 		w.members = append(w.members, &member{name: "user-" + user, kind: party.Application, user: user, secret: facts.Material{State: facts.Missing}, wants: []facts.LeafWant{wantClient(user)}})

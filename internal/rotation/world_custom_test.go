@@ -245,7 +245,7 @@ func presenting(kind *facts.Kind, domain facts.Domain, issuer string) fact {
 	}
 }
 
-// adopted is a party whose material presents what is wanted, and nobody was asked to use it.
+// adopted is a party whose material presents what is wanted, and no pod was asked to use it.
 func adopted(party string, domain facts.Domain) fact {
 	return func(w *world) {
 		w.publishAs(w.member(party), plan.Publish{Adopt: []facts.Domain{domain}})

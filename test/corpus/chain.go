@@ -138,7 +138,7 @@ func constraintCases() []sketch {
 			issuing := m.under(root, "issuing")
 			return secret(chain(m.leaf(issuing), issuing), root)
 		}},
-		{name: "a critical extension that nobody knows", want: custom.ChainRefused, input: func(m maker) custom.Input {
+		{name: "an unknown critical extension", want: custom.ChainRefused, input: func(m maker) custom.Input {
 			root := m.root("root")
 			return secret(chain(m.leaf(root, func(r *recipe) {
 				r.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 2, 3, 4}, Critical: true, Value: []byte{5, 0}}}

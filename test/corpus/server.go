@@ -106,7 +106,7 @@ func purposeCases() []sketch {
 func ed25519Cases(role custom.Role) []sketch {
 	strict := ""
 	if role == custom.Pooler {
-		strict = "PgBouncer has no channel binding; a PgBouncer that has it, and a PostgreSQL that presents it, let nobody in"
+		strict = "PgBouncer has no channel binding; a PgBouncer that has it, and a PostgreSQL that presents it, refuse every login"
 	}
 	return []sketch{
 		{name: "Ed25519, signed with Ed25519", want: custom.AlgorithmUnsupported, strict: strict, input: func(m maker) custom.Input {

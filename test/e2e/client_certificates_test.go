@@ -22,7 +22,7 @@ import (
 
 const (
 	revocationGoal  = 2 * time.Second  // from the user's wish to the last PostgreSQL that refuses
-	revocationLimit = 15 * time.Second // with more, nobody has woken the kubelets: their own time is 17 to 68 s
+	revocationLimit = 15 * time.Second // with more, the kubelets were not triggered: their own time is 17 to 68 s
 	deliveryLimit   = 3 * time.Minute  // a kubelet's minute, and the next one's
 )
 

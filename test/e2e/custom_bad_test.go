@@ -32,7 +32,7 @@ func customBad(s *story) {
 		Pooler:   []string{"hippo-pgbouncer." + namespace + ".svc", "hippo-pool." + namespace + ".svc"},
 	}
 	c := s.rolledOut(s.cluster().WithInstances(3).WithPoolers(2).With(followSoon).With(func(spec *v1beta1.PostgresClusterSpec) {
-		spec.TLS.Adoption = v1beta1.AdoptImmediate // nobody is there yet to be waited for
+		spec.TLS.Adoption = v1beta1.AdoptImmediate // no client is there yet to be waited for
 		spec.TLS.Server = &v1beta1.ServerTLSSpec{
 			Instances: &v1beta1.ServerCertificateSpec{DNSNames: hosts.Instance}, PGBouncer: &v1beta1.ServerCertificateSpec{DNSNames: hosts.Pooler},
 		}

@@ -155,7 +155,7 @@ const (
 	recoveryLimit     = 2 * time.Minute
 )
 
-// Everything has expired: nobody trusts anybody, the operator and the agents included. It comes back, and all is well again
+// Everything has expired: no verifier accepts any certificate, the operator and the agents included. It comes back, and all is well again
 // without a restart.
 func authorityExpired(s *story) {
 	c := s.rolledOut(s.cluster().WithInstances(2).WithPoolers(1).With(func(spec *v1beta1.PostgresClusterSpec) {

@@ -22,7 +22,7 @@ import (
 // repairLimit is what "within seconds" means.
 const repairLimit = 20 * time.Second
 
-// Somebody lays hands on every Secret of a cluster, in every way. No
+// Every Secret of a cluster is damaged by hand, in every way. No
 // application notices, and each Secret is whole again within seconds.
 func handDamage(s *story) {
 	c := s.standing()

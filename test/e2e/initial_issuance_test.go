@@ -19,7 +19,7 @@ func initialIssuance(s *story) {
 	s.replicasStreamWithCertificates(c)
 	s.poolersUseCertificates(c)
 	s.plaintextIsRefused(c)
-	s.nobodyChangesAnythingWithoutCertificate(c)
+	s.nothingChangesWithoutCertificate(c)
 }
 
 // everyClientConnects with libpq and pgx, verify-full, on every path.
@@ -153,8 +153,8 @@ func (s *story) plaintextIsRefused(c *living) {
 	}
 }
 
-// nobodyChangesAnythingWithoutCertificate at the agents and the Patroni REST API. Reading Patroni's health is free.
-func (s *story) nobodyChangesAnythingWithoutCertificate(c *living) {
+// nothingChangesWithoutCertificate at the agents and the Patroni REST API. Reading Patroni's health is free.
+func (s *story) nothingChangesWithoutCertificate(c *living) {
 	s.Helper()
 	instances, err := c.Instances(s.Context())
 	s.must(err)

@@ -96,7 +96,7 @@ func (s *story) awaitIssued(c *living, l *load, issued map[string]string) {
 	}
 }
 
-// notServed names a pod that was not seen to serve a leaf; what replicas present is seen by nobody but the primary.
+// notServed names a pod that was not seen to serve a leaf; what replicas present is seen by the primary alone.
 func notServed(l *load, p place, serial string) string {
 	if p.condition == replicationPlace.condition {
 		return ""

@@ -200,7 +200,7 @@ var turnedAway = regexp.MustCompile(`(?i)server login has been failing|shutting 
 // dying is how long the killed process may take to go, as seen by those that it held.
 const dying = 4 * time.Second
 
-// remembered is what PgBouncer says while nobody can be reached, once a server has died in the middle of a login: from then on until
+// remembered is what PgBouncer says while no server can be reached, once a server has died in the middle of a login: from then on until
 // a login succeeds it fails clients at once where it would have held them, and no setting has it forget. It tries each second.
 var remembered = regexp.MustCompile(`server login has been failing, cached error: (connect failed|connect timeout|.*shutting down|.*starting up)`)
 

@@ -44,7 +44,7 @@ func (s *story) aNewNameIsServed(c *living) {
 	s.must(err)
 	for _, pod := range instances {
 		if _, err := c.client.Query(s.Context(), login(pod), "select 1"); err == nil {
-			s.Errorf("%s was verified as %s before anybody asked for that name", pod.Name, name)
+			s.Errorf("%s was verified as %s before a client asked for that name", pod.Name, name)
 		}
 	}
 	s.must(c.Change(s.Context(), func(cluster *v1beta1.PostgresCluster) {

@@ -24,7 +24,7 @@ import (
 )
 
 // The operator is killed after each single write of a re-key: one re-key per write, and always the same end. Writes are those of a
-// re-key that nobody disturbed, all but Events and Leases; each is done by the API server, and unknown to the operator when it dies.
+// re-key without a fault, all but Events and Leases; each is done by the API server, and unknown to the operator when it dies.
 // "make test": after one write of three; "make soak": after each.
 func rekeyCrash(s *story) {
 	c := s.rolledOut(s.cluster().WithInstances(1).WithPoolers(1).With(withoutSoak))
@@ -63,7 +63,7 @@ func rekeyCrash(s *story) {
 	}
 	for _, write := range missed {
 		if !isOptional(write) {
-			s.Errorf("a re-key has not made the write %q, and so nobody was killed after it", write)
+			s.Errorf("a re-key has not made the write %q, and so the operator was not killed after it", write)
 		}
 	}
 	apps.end()
@@ -318,7 +318,7 @@ func (a authoritiesWatch) end() {
 		s.Errorf("a second key for a generation: %s", second)
 	}
 	if n := a.Restored(); n > 0 {
-		s.Errorf("the Secret of an authority was made anew %d times although nobody had deleted one", n)
+		s.Errorf("the Secret of an authority was made anew %d times although none was deleted", n)
 	}
 }
 

@@ -41,7 +41,7 @@ func rekeyFaults(s *story) {
 	authorities.end()
 }
 
-// approvedByHand keeps a re-key going until somebody says that the old authority may go.
+// approvedByHand keeps a re-key going until the user approves that the old authority is dropped.
 func approvedByHand(spec *v1beta1.PostgresClusterSpec) {
 	withoutSoak(spec)
 	spec.TLS.Rotation.RetirePolicy = "Manual"
@@ -101,7 +101,7 @@ func (s *story) stillSoaking(c *living, domain string) {
 }
 
 // aPodGetsNothingDuringARekey: the kubelet stands still, so the first pod that is asked cannot confirm. The rotation says so and
-// asks nobody else; when the kubelet goes on, so does the rotation.
+// asks no other pod; when the kubelet goes on, so does the rotation.
 func (s *story) aPodGetsNothingDuringARekey(c *living) {
 	s.Helper()
 	pods, asked := s.identities(c), s.asked(c)
@@ -119,7 +119,7 @@ func (s *story) aPodGetsNothingDuringARekey(c *living) {
 	s.requestRekey(c, "client", 2)
 	blocker := s.waitsForAPod(c)
 	s.fact("blockerOfTheFrozenPod", blocker.Reason+": "+blocker.Message)
-	s.asksNobodyElse(c, blocker.Party, asked)
+	s.asksNoOtherPod(c, blocker.Party, asked)
 	if err := kubelet.Thaw(); err != nil {
 		s.Errorf("%v: it was watched for too long", err)
 	}
@@ -167,8 +167,8 @@ func (s *story) waitsForAPod(c *living) (blocker v1beta1.BlockerStatus) {
 	return blocker
 }
 
-// asksNobodyElse watches a rotation that waits: the old authority signs, and one pod alone was asked for something new.
-func (s *story) asksNobodyElse(c *living, pod string, before map[string]string) {
+// asksNoOtherPod watches a rotation that waits: the old authority signs, and one pod alone was asked for something new.
+func (s *story) asksNoOtherPod(c *living, pod string, before map[string]string) {
 	s.Helper()
 	for range roundsAtRest {
 		s.must(c.AwaitHandled(s.Context(), readyLimit))

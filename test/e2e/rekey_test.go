@@ -264,7 +264,7 @@ func (s *story) acceptedEverywhere(c *living, domain string, authority *pki.Auth
 }
 
 // present shows a canary to every verifier and tells what each says, "" for yes. A client's leaf is presented to every PostgreSQL;
-// a server's leaf is put to every bundle that somebody verifies servers with.
+// a server's leaf is put to every bundle that a client verifies servers with.
 func (s *story) present(c *living, domain string, authority *pki.Authority) map[string]string {
 	s.Helper()
 	answers := map[string]string{}

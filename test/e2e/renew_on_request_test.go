@@ -34,7 +34,7 @@ func renewOnRequest(s *story) {
 	s.fact("byPod", l.byPod())
 	s.fact("p99GoalMet", served.P99 <= 2000)
 	// Medians hold on a machine that has other things to do as well. The slowest of 150 may be bad luck, and its goal
-	// is a figure; beyond undelivered nobody woke the kubelet, and that is no bad luck.
+	// is a figure; beyond undelivered the kubelet was not triggered, and that is no bad luck.
 	const undelivered = 15_000
 	if served.P50 > 500 || served.P99 > undelivered {
 		s.Errorf("from Secret to wire: %+v ms, wanted p50 at most 500 and none left to the kubelet's own time", *served)

@@ -23,7 +23,7 @@ const (
 	windowLength = v1beta1.CertificateDuration("5m")
 )
 
-// A pause and a closed window hold a renewal that is due, and a window an authority that is to be replaced. What is urgent and what somebody
+// A pause and a closed window hold a renewal that is due, and a window an authority that is to be replaced. What is urgent and what the user
 // asks for goes through; when the window opens the rest is done.
 func windowsAndPause(s *story) {
 	c := s.rolledOut(s.cluster().WithInstances(1).WithPoolers(1).LeafLife(windowLife, windowNotDue).With(planning(windowNotDue, v1beta1.RotationSpec{})))
@@ -109,7 +109,7 @@ func (s *story) aWindowHolds(c *living, d *harness.Deliveries) {
 	s.must(d.AwaitNew(s.Context(), serving, readyLimit))
 	answered, serving := time.Now(), d.Serving()
 	if !answered.Before(opens) {
-		s.Fatalf("the request was answered at %s, and whether for its own sake nobody knows: the window opened at %s", answered, opens)
+		s.Fatalf("the request was answered at %s, and whether for its own sake is unknown: the window opened at %s", answered, opens)
 	}
 
 	s.must(d.AwaitNew(s.Context(), serving, time.Until(opens)+readyLimit))
@@ -118,7 +118,7 @@ func (s *story) aWindowHolds(c *living, d *harness.Deliveries) {
 	s.awaitGeneration(c, "server", 2)
 	for _, delivery := range d.Done() {
 		if delivery.Written.After(answered) && delivery.Written.Before(opens) {
-			s.Errorf("pod %s got a leaf at %s, which nobody had asked for, before the window opened at %s", delivery.Pod, delivery.Written, opens)
+			s.Errorf("pod %s got a leaf at %s, without a request, before the window opened at %s", delivery.Pod, delivery.Written, opens)
 		}
 	}
 }

@@ -129,7 +129,7 @@ func (c *Cluster) Get(ctx context.Context) (*v1beta1.PostgresCluster, error) {
 	return &cluster, nil
 }
 
-// Change edits the object, again when somebody else was faster.
+// Change edits the object, again after a write conflict.
 func (c *Cluster) Change(ctx context.Context, change func(*v1beta1.PostgresCluster)) error {
 	for {
 		cluster, err := c.Get(ctx)

@@ -18,7 +18,7 @@ import (
 )
 
 const (
-	// definitionMark is on what a test has made, so that somebody's own is neither used nor removed.
+	// definitionMark is on what a test has made, so that a user's own is neither used nor removed.
 	definitionMark  = "pgtls.dev/made-for-test"
 	definitionLimit = time.Minute
 )

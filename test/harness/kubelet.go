@@ -40,7 +40,7 @@ func FreezeKubelet(limit time.Duration) (*FrozenKubelet, error) {
 		return nil, fmt.Errorf("finding the kubelet: %w", err)
 	}
 	f := &FrozenKubelet{pid: pid, signals: make(chan os.Signal, 1), done: make(chan struct{})}
-	// Also when the stories are interrupted: nobody else would know why the cluster is dead.
+	// Also when the stories are interrupted: a dead kubelet leaves a cluster that does not say why it is dead.
 	signal.Notify(f.signals, os.Interrupt, syscall.SIGTERM)
 	go f.thawOnSignal()
 	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {

@@ -191,7 +191,7 @@ func (o *LocalOperator) Kill() error {
 	return nil
 }
 
-// Runs says why the program does not run although nobody has killed it; nil: it runs.
+// Runs says why the program does not run although it was not killed; nil: it runs.
 func (o *LocalOperator) Runs() error {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -33,7 +33,7 @@ const (
 )
 
 // PresentVariable names the environment variable that, when set, has the operator that is installed
-// used as it is, and neither replaced nor removed: for whoever works on the operator.
+// used as it is, and neither replaced nor removed: for an engineer at work on the operator.
 const PresentVariable = "USE_PRESENT_OPERATOR"
 
 // manifestFolders in the order of applying.
@@ -46,7 +46,7 @@ const installedByLabel = "pgtls.dev/installed-by"
 const fieldOwner = client.FieldOwner("pgtls-harness")
 
 // InstallOperator applies the manifests of the work tree with these images and waits until the operator runs.
-// It replaces what an earlier run has left, but not an operator that somebody else has installed.
+// It replaces what an earlier run has left, but not an operator that the user has installed.
 func (k *Kube) InstallOperator(ctx context.Context, images Images) error {
 	if os.Getenv(PresentVariable) != "" {
 		return k.AwaitOperator(ctx)

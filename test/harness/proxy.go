@@ -58,7 +58,7 @@ type exchangeKey struct{}
 
 var errUnanswered = errors.New("the answer gets lost")
 
-// StartProxy listens on the loopback. The transport adds credentials: whoever reaches the proxy has them.
+// StartProxy listens on the loopback. The transport adds credentials: each process that reaches the proxy has them.
 func StartProxy(upstream *url.URL, transport http.RoundTripper, namespace string) (*Proxy, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -152,7 +152,7 @@ func onError(w http.ResponseWriter, _ *http.Request, err error) {
 	w.WriteHeader(http.StatusBadGateway)
 }
 
-// conflict is what a call would be told whose object somebody else has changed, or made.
+// conflict is what a call would be told whose object was changed or made in the meantime.
 func conflict(call Call) metav1.Status {
 	resource := schema.GroupResource{Resource: call.Resource}
 	if call.Method == http.MethodPost {

@@ -9,7 +9,7 @@ import (
 	"pgtls.dev/pgtls/test/loadgen/record"
 )
 
-// A printer writes lines, one at a time whoever calls it.
+// A printer writes lines, one at a time for all its callers.
 type printer struct {
 	mu      sync.Mutex
 	encoder *json.Encoder
@@ -21,6 +21,6 @@ func (p *printer) print(line record.Line) {
 	line.Time = time.Now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	// Nobody left to read the lines is nobody left to tell.
+	// Without a reader of the lines an error has no reader either.
 	_ = p.encoder.Encode(line)
 }

@@ -96,7 +96,7 @@ func exists(file string) bool {
 // untilStopped ends when standard input ends, parent ends or duration has passed (0: never).
 func untilStopped(parent context.Context, duration time.Duration) context.Context {
 	if duration > 0 {
-		// Whoever gives a duration need not hold standard input open.
+		// A run with a duration need not hold standard input open.
 		ctx, cancel := context.WithTimeout(parent, duration)
 		context.AfterFunc(ctx, cancel)
 		return ctx

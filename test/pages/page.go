@@ -49,7 +49,7 @@ func ReadBlocks(file string) ([]Block, error) {
 	return blocks, nil
 }
 
-// Shell runs commands as somebody does who pastes them: all in one directory.
+// Shell runs commands like a user's terminal into which they are pasted: all in one directory.
 type Shell struct {
 	Directory string
 	Env       []string

@@ -118,7 +118,7 @@ func TestEveryPageAboutAnIssuerIsRun(t *testing.T) {
 		name := filepath.Base(file)
 		isRun := slices.ContainsFunc(pages, func(p page) bool { return p.file == name })
 		if !isRun && runElsewhere[name] == "" {
-			t.Errorf("nobody runs the commands of docs/issuers/%s: add it to the pages", name)
+			t.Errorf("no test runs the commands of docs/issuers/%s: add it to the pages", name)
 		}
 	}
 }
@@ -176,7 +176,7 @@ func (r *reader) follow(t *testing.T, page string, block Block) {
 		}
 	case "": // what a reader does elsewhere
 	default:
-		t.Errorf("%s, line %d: a block of %s, which nobody runs", page, block.Line, block.Language)
+		t.Errorf("%s, line %d: a block of %s, which no test runs", page, block.Line, block.Language)
 	}
 }
 
@@ -294,7 +294,7 @@ func prepareACME(t *testing.T, shell *Shell) []*x509.Certificate {
 }
 
 func TestABlockThatFailsIsNoticed(t *testing.T) {
-	for _, text := range []string{"false\ntrue\n", "false | true\n", "echo $nobody_set_this\n", "no-such-program\n"} {
+	for _, text := range []string{"false\ntrue\n", "false | true\n", "echo $not_set_at_all\n", "no-such-program\n"} {
 		shell := Shell{Directory: t.TempDir(), Env: os.Environ()}
 		if _, err := shell.Run(t.Context(), Block{Text: text, Line: 7}); err == nil || !strings.Contains(err.Error(), "line 7") {
 			t.Errorf("%q gives %v, want an error that names the line", text, err)

@@ -104,7 +104,7 @@ func TestKilledProcessIsGoneEvenBeforeItIsReaped(t *testing.T) {
 	if err := id.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	if err := WaitGone(t.Context(), []ID{id}); err != nil { // nobody waits for it yet: a zombie
+	if err := WaitGone(t.Context(), []ID{id}); err != nil { // no parent waits for it yet: a zombie
 		t.Error(err)
 	}
 	if err := id.Kill(); err != nil {

@@ -32,9 +32,9 @@ func TestOnlyOwnUnboundLivingClaimsAreProvisioned(t *testing.T) {
 		t.Error("a pending claim is left alone")
 	}
 	for name, change := range map[string]func(*corev1.PersistentVolumeClaim){
-		"bound":           func(c *corev1.PersistentVolumeClaim) { c.Spec.VolumeName = "pvc-1" },
-		"somebody else's": func(c *corev1.PersistentVolumeClaim) { c.Annotations[askedProvisioner] = "other" },
-		"deleted":         func(c *corev1.PersistentVolumeClaim) { c.DeletionTimestamp = &metav1.Time{} },
+		"bound":                  func(c *corev1.PersistentVolumeClaim) { c.Spec.VolumeName = "pvc-1" },
+		"of another provisioner": func(c *corev1.PersistentVolumeClaim) { c.Annotations[askedProvisioner] = "other" },
+		"deleted":                func(c *corev1.PersistentVolumeClaim) { c.DeletionTimestamp = &metav1.Time{} },
 	} {
 		claim := pendingClaim()
 		change(claim)
@@ -58,8 +58,8 @@ func TestOnlyOwnReleasedVolumesAreDeleted(t *testing.T) {
 		"to be retained": func(v *corev1.PersistentVolume) {
 			v.Spec.PersistentVolumeReclaimPolicy = corev1.PersistentVolumeReclaimRetain
 		},
-		"somebody else's": func(v *corev1.PersistentVolume) { v.Annotations[provisionedBy] = "other" },
-		"going already":   func(v *corev1.PersistentVolume) { v.DeletionTimestamp = &metav1.Time{} },
+		"of another provisioner": func(v *corev1.PersistentVolume) { v.Annotations[provisionedBy] = "other" },
+		"going already":          func(v *corev1.PersistentVolume) { v.DeletionTimestamp = &metav1.Time{} },
 	} {
 		volume := released()
 		change(volume)

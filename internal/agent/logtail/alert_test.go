@@ -47,7 +47,7 @@ func TestOnlyClientsThatRefuseAreSeen(t *testing.T) {
 		{"made: OpenSSL 1.1", pooler, "2026-11-25 13:09:38.037 UTC [12694] WARNING TLS handshake error: handshake failed: error:14094412:SSL routines:ssl3_read_bytes:sslv3 alert bad certificate", "bad certificate"},
 		{"made: OpenSSL 3.5", pooler, "2026-11-25 13:09:38.037 UTC [12694] WARNING TLS handshake error: handshake failed: error:0A000412:SSL routines::ssl/tls alert bad certificate", "bad certificate"},
 
-		{"PgBouncer refuses somebody", pooler, "2026-11-25 13:09:38.351 UTC [12694] WARNING TLS handshake error: handshake failed: error:0A000086:SSL routines::certificate verify failed", ""},
+		{"PgBouncer refuses a client", pooler, "2026-11-25 13:09:38.351 UTC [12694] WARNING TLS handshake error: handshake failed: error:0A000086:SSL routines::certificate verify failed", ""},
 		{"PostgreSQL refuses PgBouncer", pooler, "2026-11-25 13:48:30.146 UTC [3621] WARNING tls_sbufio_recv: read failed: error:0A000418:SSL routines::tlsv1 alert unknown ca", ""},
 		{"and what follows", pooler, "2026-11-25 13:48:30.146 UTC [3621] LOG S-0x56166a73a8a0: postgres/postgres@127.0.0.1:54017 closing because: server conn crashed? (age=0s)", ""},
 		{"a user's name", pooler, "2026-11-25 13:48:30.146 UTC [3621] LOG C-0x56166a719ce0: db/WARNING TLS handshake error: tlsv1 alert unknown ca@10.0.0.7:5 login attempt", ""},

@@ -65,7 +65,7 @@ func TestWithoutALogNothingIsTold(t *testing.T) {
 	r := newRefusals(newLogFile(t).path)
 	r.begin("a", "k", noon)
 	if told := r.told(); told != nil {
-		t.Errorf("told %+v of a log that nobody has read", told)
+		t.Errorf("told %+v of a log that was not read", told)
 	}
 	if !r.setReadable(true) || r.setReadable(true) || counts(r.told()) != "a=0" {
 		t.Errorf("told %+v", r.told())

@@ -44,7 +44,7 @@ func (z *zoo) Patroni(url string, config *tls.Config) ha.API {
 func (z *zoo) Database(_ context.Context, host, name string, config *tls.Config) (sql.Database, error) {
 	z.dialed = append(z.dialed, host+"/"+name)
 	if z.rows == nil {
-		return nil, errors.New("nobody listens")
+		return nil, errors.New("connection refused")
 	}
 	if len(config.Certificates) != 1 || config.RootCAs == nil || config.InsecureSkipVerify {
 		return nil, errors.New("not verify-full with a certificate")
@@ -273,7 +273,7 @@ func TestUsersAreMadeOnThePrimaryAndThenLeftAlone(t *testing.T) {
 	}
 }
 
-func TestWithoutTheOperatorsMaterialNobodyIsAsked(t *testing.T) {
+func TestWithoutTheOperatorsMaterialNoPodIsAsked(t *testing.T) {
 	for name, change := range map[string]func(*corev1.Secret){
 		"a garbled pair": func(s *corev1.Secret) { s.Data[agentapi.ClientKey] = []byte("garbage") },
 		"no bundle":      func(s *corev1.Secret) { s.Data[agentapi.ServerBundle] = nil },

@@ -163,7 +163,7 @@ type silence struct{}
 
 func (silence) Patroni(string, *tls.Config) ha.API { return nil }
 func (silence) Database(context.Context, string, string, *tls.Config) (sql.Database, error) {
-	return nil, errors.New("nobody listens")
+	return nil, errors.New("connection refused")
 }
 
 // round reconciles once and returns the writes that it took.

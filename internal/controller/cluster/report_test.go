@@ -63,7 +63,7 @@ func TestReadySaysWhatIsMissing(t *testing.T) {
 	}
 }
 
-func TestProgressSaysFirstWhatSomebodyHasToLookAfter(t *testing.T) {
+func TestProgressSaysFirstWhatTheUserHasToLookAfter(t *testing.T) {
 	well := seen(pod("hippo-00-0", ready, inRole("primary")), pod("hippo-00-1", ready))
 	waiting := decide.Wait{Party: "hippo-00-1", Reason: decide.AwaitingMaterial, Message: "no Secret"}
 	foreign := decide.Wait{Party: "Secret x", Reason: decide.NotLabelled, Message: "not ours"}
@@ -125,7 +125,7 @@ func TestAnotherRoundComesOnlyForWhatNoWatchTells(t *testing.T) {
 	}
 }
 
-func TestPatronisAnnotationsWakeNobody(t *testing.T) {
+func TestPatronisAnnotationsBeginNoRound(t *testing.T) {
 	before := pod("hippo-00-0", ready)
 	after := before.DeepCopy()
 	after.Annotations = map[string]string{"status": `{"xlog_location":1}`}

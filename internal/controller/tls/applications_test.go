@@ -125,7 +125,7 @@ func TestAUserGetsACertificateOfHisOwn(t *testing.T) {
 	}
 }
 
-// After whichever write the operator dies: a certificate is in the ledger before anybody can take it, and what is revoked is so
+// After whichever write the operator dies: a certificate is in the ledger before a client can take it, and what is revoked is so
 // for good.
 // A Secret that cannot be written fills no ledger: what was noted and never stored is replaced at the next attempt.
 func TestASecretThatCannotBeWrittenFillsNoLedger(t *testing.T) {
@@ -422,7 +422,7 @@ func TestWhoIsToHaveNoCertificateAnyMoreLosesIt(t *testing.T) {
 	}
 }
 
-// Somebody deletes the ledger: what is known otherwise is enough to go on refusing what is revoked, and to know of what is held.
+// The ledger is deleted: what is known otherwise is enough to go on refusing what is revoked, and to know of what is held.
 func TestADeletedLedgerIsMadeAgain(t *testing.T) {
 	h := newFixture(t)
 	h.change(withCertificates("alice", "bob"))
@@ -446,8 +446,8 @@ func TestADeletedLedgerIsMadeAgain(t *testing.T) {
 
 func TestNothingIsIssuedWhatTheLedgerCannotTake(t *testing.T) {
 	for name, damage := range map[string]func(*corev1.Secret){
-		"garbled":         func(s *corev1.Secret) { s.Data["abc"] = []byte("{") },
-		"somebody else's": func(s *corev1.Secret) { s.OwnerReferences, s.Labels = nil, nil },
+		"garbled":                  func(s *corev1.Secret) { s.Data["abc"] = []byte("{") },
+		"without owner and labels": func(s *corev1.Secret) { s.OwnerReferences, s.Labels = nil, nil },
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newFixture(t)
@@ -490,7 +490,7 @@ func TestTheListOfALostAuthorityIsKept(t *testing.T) {
 	})
 }
 
-func TestACanaryIsNobodysCertificate(t *testing.T) {
+func TestACanaryIsNoUsersCertificate(t *testing.T) {
 	h := newFixture(t)
 	h.change(withCertificates("alice"))
 	h.reconcile()

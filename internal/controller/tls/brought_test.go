@@ -125,8 +125,8 @@ func adoption(policy string) func(*v1beta1.PostgresCluster) {
 	}
 }
 
-// onTheWay brings every pod to what it is asked for, until nobody is asked for anything and nothing is written. At each
-// moment one pod is asked at most, whatever is served is accepted by everybody, and nobody writes to the user's Secrets.
+// onTheWay brings every pod to what it is asked for, until no pod is asked for anything and nothing is written. At each
+// moment one pod is asked at most, whatever is served is accepted by every verifier, and the user's Secrets are not written to.
 // It returns the pods that were asked, in order.
 func (h *fixture) onTheWay(pods map[string]*simPod) (order []string) {
 	h.t.Helper()

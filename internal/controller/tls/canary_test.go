@@ -49,7 +49,7 @@ func canaries(t *testing.T) {
 		}
 	}
 	pods["hippo-a-1-0"].lenient = true
-	violates("a PostgreSQL that lets in whoever comes", stored(gone, facts.Client))
+	violates("a PostgreSQL that lets in every client", stored(gone, facts.Client))
 	pods["hippo-a-1-0"].lenient, pods["hippo-a-1-0"].mute = false, agenttest.ErrNobodyListens
 	if _, err := round.Refused(t.Context(), stored(gone, facts.Client)); !errors.Is(err, agenttest.ErrNobodyListens) {
 		t.Errorf("%v: no answer is no refusal", err)

@@ -474,10 +474,10 @@ func TestMaterialThatCanNeitherBeWrittenNorGoIsTold(t *testing.T) {
 	h.reconcile()
 	immutable := true
 	h.damage(instanceMaterial, func(s *corev1.Secret) {
-		s.Immutable, s.Finalizers, s.Data = &immutable, []string{"somebody.else/holds"}, nil
+		s.Immutable, s.Finalizers, s.Data = &immutable, []string{"another.program/holds"}, nil
 	})
 	h.reconcile()
-	if c := h.cluster().Status.Conditions[0]; c.Reason != "StepFailed" || !strings.Contains(c.Message, "somebody.else/holds") || !strings.Contains(c.Message, "HeldImmutable") {
+	if c := h.cluster().Status.Conditions[0]; c.Reason != "StepFailed" || !strings.Contains(c.Message, "another.program/holds") || !strings.Contains(c.Message, "HeldImmutable") {
 		t.Errorf("condition = %+v, want it to name the finalizer", c)
 	}
 }
@@ -488,7 +488,7 @@ func TestWhatOthersNoteOnMaterialIsTheirs(t *testing.T) {
 	h.damage(instanceMaterial, func(s *corev1.Secret) {
 		metav1.SetMetaDataLabel(&s.ObjectMeta, "team", "zoo")
 		metav1.SetMetaDataAnnotation(&s.ObjectMeta, "backup", "yes")
-		s.Finalizers = []string{"somebody.else/holds"}
+		s.Finalizers = []string{"another.program/holds"}
 		delete(s.Data, agentapi.ServerKey)
 	})
 	h.reconcile()

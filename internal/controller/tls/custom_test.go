@@ -44,7 +44,7 @@ func TestACustomCertificateIsTrustedFirstAndThenPresentedPodByPod(t *testing.T) 
 			t.Errorf("%s of the bundles of the client domain hold an authority of servers", got)
 		}
 		if names := serversOf(pods, pair); len(names) > 0 {
-			t.Errorf("%v present it, and nobody had the time to take its authority", names)
+			t.Errorf("%v present it, and no client had the time to take its authority", names)
 		}
 		h.wants(serverSlot.Condition, metav1.ConditionFalse, "Adopting", "Secret company-tls", "Company CA", "clients that hold only the present issuer refuse the new one")
 		if status := h.cluster().Status; status.TLS.State != string(plan.Steady) || status.Conditions[0].Status != metav1.ConditionTrue {
@@ -129,7 +129,7 @@ func TestTheConditionSaysPresentedWhenThePodsPresentIt(t *testing.T) {
 	}
 }
 
-func TestWalkARenewalByTheSameIssuerWaitsForNobody(t *testing.T) {
+func TestWalkARenewalByTheSameIssuerWaitsForNoClient(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		theirs := company(t, "Company CA")
 		h, pods, first := adopted(t, serverSlot, theirs)
@@ -323,7 +323,7 @@ func TestAClusterIsBornWithItsCustomCertificates(t *testing.T) {
 		h.reconcile()
 		for _, party := range []string{"hippo-a-0-tls", "hippo-a-1-tls", "hippo-pgbouncer-tls"} {
 			if !h.served(party, serverSlot, pair) {
-				t.Errorf("%s presents something else: nobody knows the cluster yet, and nobody is waited for", party)
+				t.Errorf("%s presents something else: no client knows the cluster yet, and none is waited for", party)
 			}
 		}
 		if got := h.trusted(facts.Server, theirs); got != "all" {
@@ -487,7 +487,7 @@ func TestWalkAPersonSaysWhenANewIssuersIsPresented(t *testing.T) {
 		h.pass(24 * time.Hour)
 		h.onTheWay(pods)
 		if got := serversOf(pods, pair); len(got) > 0 {
-			t.Errorf("nobody has said so, and it is presented by %v", got)
+			t.Errorf("the user has not said so, and it is presented by %v", got)
 		}
 		content := material.ContentOf(pair)
 		h.wants(serverSlot.Condition, metav1.ConditionFalse, string(reason.AwaitingApproval), content)
@@ -495,7 +495,7 @@ func TestWalkAPersonSaysWhenANewIssuersIsPresented(t *testing.T) {
 			t.Errorf("to wait for a person is no trouble: %+v", c)
 		}
 		if told := eventsOf(h.events(), string(reason.AwaitingApproval)); len(told) == 0 {
-			t.Error("nobody was told")
+			t.Error("no event reports it")
 		}
 		h.annotate(material.AdoptApprovedAnnotation, "another")
 		h.onTheWay(pods)
@@ -535,7 +535,7 @@ func TestWalkEachSlotWaitsForItsOwnApproval(t *testing.T) {
 	})
 }
 
-func TestImmediateWaitsForNobody(t *testing.T) {
+func TestImmediateWaitsForNoClient(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h, pods := hippos(t)
 		pair := h.bring(serverSlot, company(t, "Company CA"))

@@ -7,7 +7,7 @@ import (
 	"pgtls.dev/pgtls/internal/rotation/facts"
 )
 
-func TestAGenerationInUseIsKnownFromMaterialThatNobodyWantsAnyMore(t *testing.T) {
+func TestAGenerationInUseIsKnownFromMaterialOfNoParty(t *testing.T) {
 	h := newFixture(t)
 	h.reconcile()
 	cluster := h.cluster()

@@ -21,7 +21,7 @@ func TestAPodWakesItsCluster(t *testing.T) {
 		t.Errorf("requests (-want +got):\n%s", diff)
 	}
 	if got := clusterOfPod(t.Context(), &corev1.Pod{}); len(got) > 0 {
-		t.Errorf("a pod of nobody woke %v", got)
+		t.Errorf("a pod without a cluster woke %v", got)
 	}
 }
 

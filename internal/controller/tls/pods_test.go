@@ -49,7 +49,7 @@ type simPod struct {
 	process *pki.KeyPair
 
 	clients []*x509.Certificate // anchors that PostgreSQL verifies clients with
-	lenient bool                // PostgreSQL lets in whoever comes
+	lenient bool                // PostgreSQL lets in every client
 
 	lists     []*x509.RevocationList // that PostgreSQL has loaded
 	keepLists bool                   // it goes on with those that it has, and says so in its log alone
@@ -279,7 +279,7 @@ func bubble(t *testing.T, test func(*testing.T)) {
 	t.Helper()
 	t.Parallel() // each has a fixture of its own, and with the race detector they take minutes
 	synctest.Test(t, func(t *testing.T) {
-		// Runs last: on a pipe a farewell that nobody reads takes its time.
+		// Runs last: on a pipe a farewell without a reader takes its time.
 		t.Cleanup(func() { time.Sleep(time.Minute) })
 		test(t)
 	})

@@ -432,7 +432,7 @@ func TestALeafIsRenewedAtItsTime(t *testing.T) {
 	}
 }
 
-func TestASecretOfSomebodyElseIsLeftAloneAndTheRestGoesOn(t *testing.T) {
+func TestASecretOfAnotherOwnerIsLeftAloneAndTheRestGoesOn(t *testing.T) {
 	foreign := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: tlstest.Hippo.Namespace, Name: instanceMaterial},
 		Data: map[string][]byte{"precious": []byte("yes")}}
 	h := newFixture(t, foreign)

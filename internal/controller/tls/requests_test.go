@@ -113,7 +113,7 @@ func TestWhatTheSpecNoLongerWantsIsTakenBack(t *testing.T) {
 	h.change(issuedBy("", ""))
 	h.reconcile()
 	if h.certificate("hippo-pgbouncer-cert") == nil {
-		t.Error("somebody else's was deleted")
+		t.Error("another owner's was deleted")
 	}
 	if _, writes := h.reconcile(); len(writes) > 0 {
 		t.Errorf("then there were writes: %v", writes)

@@ -121,7 +121,7 @@ func TestAPodThatDoesNotConfirmStopsTheStageAndIsNamed(t *testing.T) {
 				}
 				status := h.cluster().Status
 				if len(status.TLS.Blockers) == 0 {
-					t.Fatalf("nobody is named: %+v", status.TLS)
+					t.Fatalf("no pod is named: %+v", status.TLS)
 				}
 				if b := status.TLS.Blockers[0]; b.Party != "hippo-a-1-0" || b.Reason != string(c.reason) || !strings.Contains(b.Message, c.says) {
 					t.Errorf("blocker = %+v, want %s that says %q", b, c.reason, c.says)
@@ -273,7 +273,7 @@ func TestTheStatusSaysWhatIsServed(t *testing.T) {
 	})
 }
 
-func TestAPodThatServesNothingHoldsNobodyUp(t *testing.T) {
+func TestAPodThatServesNothingHoldsNoOtherUp(t *testing.T) {
 	cases := map[string]func(p *simPod){
 		"not started": func(p *simPod) {
 			p.change(func(pod *corev1.Pod) {

@@ -137,7 +137,7 @@ func TestWalkARecordThatIsLostOnTheWayChangesNoOutcome(t *testing.T) {
 	}
 }
 
-func TestWalkASoakThatNobodyRemembersBeginsAnew(t *testing.T) {
+func TestWalkAForgottenSoakBeginsAnew(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		theirs := company(t, "Company CA")
 		h, pods, _ := adopted(t, serverSlot, theirs)
@@ -160,7 +160,7 @@ func TestWalkASoakThatNobodyRemembersBeginsAnew(t *testing.T) {
 	})
 }
 
-// Somebody else has a Secret where the record is to be.
+// A Secret of another owner is where the record is to be.
 func TestWalkAForeignSecretInThePlaceOfTheRecordStopsNothingElse(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h, pods := hippos(t)
@@ -180,7 +180,7 @@ func TestWalkAForeignSecretInThePlaceOfTheRecordStopsNothingElse(t *testing.T) {
 			t.Error("the foreign Secret was written to")
 		}
 		if result, _ := h.reconcile(); result.RequeueAfter > retryMax {
-			t.Errorf("nobody tells when it is gone, and it looks again after %s", result.RequeueAfter)
+			t.Errorf("no watch tells when it is gone, and it looks again after %s", result.RequeueAfter)
 		}
 		h.delete(foreign)
 		h.onTheWay(pods)
@@ -375,7 +375,7 @@ func TestWalkWhatSoaksIsNotAdmittedAnew(t *testing.T) {
 		h.pass(15 * 24 * time.Hour)
 		h.onTheWay(pods)
 		if got := h.trusted(facts.Server, two); got != "all" {
-			t.Errorf("nobody knows what the source holds, and %s of the bundles hold what it held", got)
+			t.Errorf("it is unknown what the source holds, and %s of the bundles hold what it held", got)
 		}
 		h.put("partners", map[string][]byte{"ca.crt": one.EncodeCertificate()})
 		h.onTheWay(pods)
@@ -478,6 +478,6 @@ func (h *fixture) trustedBeforePresented(a *pki.Authority) {
 		}
 	}
 	if presents && len(h.recorded()) == 0 {
-		h.t.Error("what is presented is of an authority that nobody has noted")
+		h.t.Error("what is presented is of an authority without a note")
 	}
 }

@@ -112,7 +112,7 @@ func TestARenewalWaitsForItsWindow(t *testing.T) {
 	}
 }
 
-// Windows that nobody understands stop what is planned, say so, and stop nothing else.
+// Unparsable windows stop what is planned, say so, and stop nothing else.
 func TestWindowsThatCannotBeUnderstood(t *testing.T) {
 	h := newFixture(t)
 	h.reconcile()

@@ -104,7 +104,7 @@ func TestWhoGetsInHow(t *testing.T) {
 		{"hostssl", "app", "_pgtlspgbouncer", "reject"},
 		{"hostssl", "replication", "_pgtls", "reject"},
 		{"hostssl", "replication", "app", "refused"},
-		{"hostssl", "app", "+_pgtlscert", "cert"}, // its members, before anybody is asked for a password
+		{"hostssl", "app", "+_pgtlscert", "cert"}, // its members, before any role is asked for a password
 		{"hostssl", "app", "app", "scram-sha-256"},
 		{"hostnossl", "app", "app", "refused"},
 		{"host", "app", "app", "refused"},

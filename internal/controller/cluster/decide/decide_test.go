@@ -142,7 +142,7 @@ func TestNextRemoval(t *testing.T) {
 			action:  Switchover, instance: "a-2", candidate: "a-0",
 		},
 		{
-			name:    "a primary stays while nobody can take over",
+			name:    "a primary stays while no replica can take over",
 			members: []Member{instance("a-0", notStreaming), instance("a-1", extra, primary)},
 			action:  Await, instance: "a-1", reason: AwaitingInstance,
 		},
@@ -193,7 +193,7 @@ func TestNextRestart(t *testing.T) {
 			action:  Restart, instance: "a-0",
 		},
 		{
-			name:    "nobody is restarted for ever",
+			name:    "no pod is restarted for ever",
 			members: []Member{instance("a-0", primary), instance("a-1", pending, restartedOnce)},
 			action:  Await, instance: "a-1", reason: RestartingInstance,
 		},

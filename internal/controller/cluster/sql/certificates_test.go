@@ -21,14 +21,14 @@ func TestWhoLogsInByCertificateAlone(t *testing.T) {
 		role    bool
 		want    []string
 	}{
-		{"nobody", []v1beta1.UserSpec{optional, {Name: "bob"}}, nil, false, nil},
+		{"no user", []v1beta1.UserSpec{optional, {Name: "bob"}}, nil, false, nil},
 		{"the first ones", []v1beta1.UserSpec{required("ann"), required("bob")}, nil, false,
 			[]string{`CREATE ROLE "_pgtlscert" NOLOGIN`, `GRANT "_pgtlscert" TO "ann"`, `GRANT "_pgtlscert" TO "bob"`}},
 		{"another one", []v1beta1.UserSpec{required("ann"), required("bob")}, []string{"ann"}, true, []string{`GRANT "_pgtlscert" TO "bob"`}},
-		{"nobody any more", []v1beta1.UserSpec{optional, {Name: "bob"}}, []string{"ann", "bob"}, true,
+		{"no user any more", []v1beta1.UserSpec{optional, {Name: "bob"}}, []string{"ann", "bob"}, true,
 			[]string{`REVOKE "_pgtlscert" FROM "ann"`, `REVOKE "_pgtlscert" FROM "bob"`}},
 		{"not one whose role is not ours", []v1beta1.UserSpec{required("eve")}, nil, true, nil},
-		{"at rest", []v1beta1.UserSpec{required("ann")}, []string{"ann", "somebody"}, true, nil},
+		{"at rest", []v1beta1.UserSpec{required("ann")}, []string{"ann", "eve"}, true, nil},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

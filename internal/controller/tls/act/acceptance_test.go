@@ -14,14 +14,14 @@ import (
 	"pgtls.dev/pgtls/internal/rotation/plan"
 )
 
-func TestNothingIsPublishedThatSomebodyRefuses(t *testing.T) {
+func TestNothingIsPublishedThatAProcessRefuses(t *testing.T) {
 	step := plan.Publish{Party: "db-tls", Reissue: []facts.Domain{facts.Server}}
 	for _, c := range []struct {
 		name    string
 		given   func(*testing.T, *snapshottest.TwoGenerations) map[string][]byte
 		refused string // "" when it may be published
 	}{
-		{"nobody has loaded anything", func(t *testing.T, g *snapshottest.TwoGenerations) map[string][]byte { return g.Material(t) }, ""},
+		{"no pod has loaded anything", func(t *testing.T, g *snapshottest.TwoGenerations) map[string][]byte { return g.Material(t) }, ""},
 		{"everybody holds both", func(t *testing.T, g *snapshottest.TwoGenerations) map[string][]byte {
 			g.Loaded(material.Fingerprints([]*x509.Certificate{g.Old.Certificate, g.By.Certificate})...)
 			return g.Material(t)
@@ -38,7 +38,7 @@ func TestNothingIsPublishedThatSomebodyRefuses(t *testing.T) {
 			g.Snapshot.Observed.PublicTrust.Anchors = material.Fingerprints([]*x509.Certificate{g.Old.Certificate})
 			return g.Material(t)
 		}, "would refuse"},
-		{"a pod trusts strangers alone: it accepts nobody as it is", func(t *testing.T, g *snapshottest.TwoGenerations) map[string][]byte {
+		{"a pod trusts strangers alone: it accepts no certificate as it is", func(t *testing.T, g *snapshottest.TwoGenerations) map[string][]byte {
 			g.Loaded("stranger")
 			return g.Material(t)
 		}, ""},

@@ -124,13 +124,13 @@ func blackhole(t *testing.T, w *agenttest.Wire, address string, takes bool) {
 		}
 	}()
 	t.Cleanup(func() {
-		time.Sleep(2 * answerTime) // of the bubble: nobody may wait for longer
+		time.Sleep(2 * answerTime) // of the bubble: no caller may wait for longer
 		_ = l.Close()
 		<-done
 		for _, c := range taken {
 			_ = c.SetReadDeadline(time.Now())
 			if _, err := io.Copy(io.Discard, c); errors.Is(err, os.ErrDeadlineExceeded) {
-				t.Error("a connection that nobody answers is still open")
+				t.Error("a connection without an answer is still open")
 			}
 		}
 	})
@@ -140,7 +140,7 @@ func blackhole(t *testing.T, w *agenttest.Wire, address string, takes bool) {
 func bubble(t *testing.T, test func(*testing.T)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		// Runs last: on a pipe a farewell that nobody reads takes its time.
+		// Runs last: on a pipe a farewell without a reader takes its time.
 		t.Cleanup(func() { time.Sleep(time.Minute) })
 		test(t)
 	})
@@ -216,7 +216,7 @@ func TestAnAgentThatIsGoneIsUnknownAndTheClusterIsTold(t *testing.T) {
 		time.Sleep(reportPauseMax)
 		synctest.Wait()
 		if w.agents.Report(theKey) == nil || w.reported() != 1 {
-			t.Error("it is back, and nobody knows")
+			t.Error("it is back, and the cluster was not told")
 		}
 	})
 }
@@ -377,7 +377,7 @@ func TestFollowingEndsWithTheOperator(t *testing.T) {
 	})
 }
 
-func TestWithoutAnIdentityNobodyIsAsked(t *testing.T) {
+func TestWithoutAnIdentityNoAgentIsAsked(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := newFakeAgents(t)
 		w.serve()

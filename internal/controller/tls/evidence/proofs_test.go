@@ -183,7 +183,7 @@ func TestAProofNamesTheRevisionItWasMadeFor(t *testing.T) {
 	next := s.renewed()
 	s.serve(next)
 	if known := s.known(); known[0].Revision != "r1" {
-		t.Errorf("revision = %s, want r1: nobody has looked since", known[0].Revision)
+		t.Errorf("revision = %s, want r1: there was no handshake since", known[0].Revision)
 	}
 	if serial, known := s.prove("r2", next); serial == "" || known[0].Revision != "r2" {
 		t.Errorf("after another look: serial %q, %+v", serial, known)
