@@ -1,19 +1,75 @@
 package gather
 
 import (
+	"context"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"errors"
+	"slices"
+	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"pgtls.dev/pgtls/api/v1beta1"
+	"pgtls.dev/pgtls/internal/agentapi"
 	"pgtls.dev/pgtls/internal/controller/tls/snapshot"
+	"pgtls.dev/pgtls/internal/controller/tls/tlstest"
 	"pgtls.dev/pgtls/internal/pki/pkitest"
 	"pgtls.dev/pgtls/internal/postgres"
 	"pgtls.dev/pgtls/internal/rotation/facts"
 )
+
+// A PostgreSQL that hangs costs the others no time. The second answer comes only once both were asked.
+func TestEveryPostgreSQLIsAskedForItsSessionsAtOnce(t *testing.T) {
+	v := clusterOfTwo(t)
+	synctest.Test(t, func(t *testing.T) { // ends the test when they wait for each other
+		var asked sync.WaitGroup
+		asked.Add(2)
+		g := &Gatherer{Now: time.Now, Sessions: func(_ context.Context, server postgres.Server) ([]postgres.Session, error) {
+			asked.Done()
+			asked.Wait()
+			if server.Host == "10.0.0.2" {
+				return nil, errors.New("no answer")
+			}
+			return []postgres.Session{{User: "ann", Address: "10.0.0.9", IssuerDN: "/CN=hippo client ca g1"}}, nil
+		}}
+		g.GatherSessions(t.Context(), v)
+	})
+	want := []facts.Pod{
+		{Name: "hippo-a-0-0", SessionsKnown: true, Sessions: []facts.Session{{Generation: 1, Issuer: "/CN=hippo client ca g1", User: "ann", Address: "10.0.0.9"}}},
+		{Name: "hippo-a-1-0"},
+	}
+	if diff := cmp.Diff(want, slices.Concat(v.Party("hippo-a-0").Pods, v.Party("hippo-a-1").Pods)); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+// clusterOfTwo has two instances, of one pod each, and an operator with a certificate.
+func clusterOfTwo(t *testing.T) *snapshot.Snapshot {
+	t.Helper()
+	authority := pkitest.CA("hippo client ca g1")
+	leaf := authority.Leaf(agentapi.OperatorIdentity, pkitest.Client)
+	pod := func(name, address string) *corev1.Pod {
+		return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name}, Status: corev1.PodStatus{PodIP: address}}
+	}
+	return &snapshot.Snapshot{
+		Cluster: tlstest.ACluster(),
+		Observed: facts.Observed{Parties: []facts.Party{
+			{Name: "hippo-operator", Kind: facts.Operator},
+			{Name: "hippo-a-0", Kind: facts.Instance, Pods: []facts.Pod{{Name: "hippo-a-0-0"}}},
+			{Name: "hippo-a-1", Kind: facts.Instance, Pods: []facts.Pod{{Name: "hippo-a-1-0"}}},
+		}},
+		Material: map[string]*corev1.Secret{"hippo-operator": {Data: map[string][]byte{
+			agentapi.ClientCertificate: leaf.ChainPEM(), agentapi.ClientKey: leaf.KeyPEM(), agentapi.ServerBundle: authority.PEM(),
+		}}},
+		Pods: map[string]*corev1.Pod{"hippo-a-0-0": pod("hippo-a-0-0", "10.0.0.1"), "hippo-a-1-0": pod("hippo-a-1-0", "10.0.0.2")},
+	}
+}
 
 func TestWhoseSessionsCount(t *testing.T) {
 	own := map[string]bool{"10.0.0.1": true}
