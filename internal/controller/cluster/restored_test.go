@@ -83,7 +83,7 @@ func (w *world) ownedBy(object string, uid types.UID) bool {
 	return controller != nil && controller.UID == uid && len(w.live(object).GetOwnerReferences()) == 1
 }
 
-func TestAnOrphanedClusterIsTakenBack(t *testing.T) {
+func TestWalkAnOrphanedClusterIsTakenBack(t *testing.T) {
 	w := orphaned(t)
 	before := map[string]client.Object{}
 	for _, object := range w.withPatronis() {
@@ -121,7 +121,7 @@ func TestAnOrphanedClusterIsTakenBack(t *testing.T) {
 }
 
 // One object of another controller does not keep the others from being taken back.
-func TestWhatAnotherControllerTookStaysItsOwn(t *testing.T) {
+func TestWalkWhatAnotherControllerTookStaysItsOwn(t *testing.T) {
 	w := orphaned(t)
 	stolen := w.live("Service hippo-primary")
 	stolen.SetOwnerReferences([]metav1.OwnerReference{{APIVersion: "v1", Kind: "Other", Name: "x", UID: "x", Controller: ptr.To(true)}})
@@ -186,7 +186,7 @@ func claim(instance string, made time.Time) *corev1.PersistentVolumeClaim {
 }
 
 // Restored with the data and without the StatefulSets: Patroni's ConfigMaps belong to the data.
-func TestPatronisStateStaysWithRestoredData(t *testing.T) {
+func TestWalkPatronisStateStaysWithRestoredData(t *testing.T) {
 	noon := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
 	made := func(c *v1beta1.PostgresCluster) { c.CreationTimestamp = metav1.NewTime(noon) }
 	for name, c := range map[string]struct {
@@ -265,7 +265,7 @@ func TestAnOrphanThatIsKeptApartIsReportedNoMore(t *testing.T) {
 }
 
 // Poolers of an orphaned cluster go on although the spec has none, so that they are named too.
-func TestOrphanedPoolersAreReported(t *testing.T) {
+func TestWalkOrphanedPoolersAreReported(t *testing.T) {
 	w := orphaned(t)
 	w.applyAgain(func(c *v1beta1.PostgresCluster) { c.Spec.Proxy = nil })
 	for range 4 {

@@ -101,7 +101,7 @@ func TestWalkHowLongClientsAreGivenIsTheUsersToSay(t *testing.T) {
 	})
 }
 
-func TestTheConditionSaysPresentedWhenThePodsPresentIt(t *testing.T) {
+func TestWalkTheConditionSaysPresentedWhenThePodsPresentIt(t *testing.T) {
 	for _, s := range wanted.Slots() {
 		t.Run(string(s.Role), func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
@@ -227,7 +227,7 @@ func TestWalkWhatIsRefusedChangesNothing(t *testing.T) {
 	}
 }
 
-func TestWhatIsRefusedFromTheStartLeavesTheOwnCertificate(t *testing.T) {
+func TestWalkWhatIsRefusedFromTheStartLeavesTheOwnCertificate(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h, pods := hippos(t)
 		h.change(naming(serverSlot, brought))
@@ -360,7 +360,7 @@ func TestAPoolerIsBornIntoARunningClusterWithItsCustomCertificate(t *testing.T) 
 	})
 }
 
-func TestWhatThePoolerAndTheReplicasPresentIsBroughtToo(t *testing.T) {
+func TestWalkWhatThePoolerAndTheReplicasPresentIsBroughtToo(t *testing.T) {
 	for _, s := range []wanted.Slot{poolerSlot, replicationSlot} {
 		t.Run(string(s.Role), func(t *testing.T) {
 			bubble(t, func(t *testing.T) {

@@ -183,7 +183,7 @@ func TestWithoutCertManagerTheOwnCertificateIsPresented(t *testing.T) {
 }
 
 // cert-manager, or its webhook, is none of the cluster's business: nothing else waits for it.
-func TestAnIssuerThatCannotBeAskedHoldsUpNothingElse(t *testing.T) {
+func TestWalkAnIssuerThatCannotBeAskedHoldsUpNothingElse(t *testing.T) {
 	webhook := apierrors.NewInternalError(errors.New(`failed calling webhook "webhook.cert-manager.io": connection refused`))
 	for name, refusal := range map[string]error{
 		"webhook":          webhook,

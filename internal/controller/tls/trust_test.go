@@ -268,7 +268,7 @@ func (h *fixture) publicConfigMap() *corev1.ConfigMap {
 	return config
 }
 
-func TestWhatTheSpecTrustsBesidesJoinsTheBundlesOfItsDomain(t *testing.T) {
+func TestWalkWhatTheSpecTrustsBesidesJoinsTheBundlesOfItsDomain(t *testing.T) {
 	for _, domain := range facts.Domains() {
 		t.Run(string(domain), func(t *testing.T) {
 			bubble(t, func(t *testing.T) {

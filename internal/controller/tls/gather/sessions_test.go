@@ -19,6 +19,7 @@ import (
 	"pgtls.dev/pgtls/internal/agentapi"
 	"pgtls.dev/pgtls/internal/controller/tls/snapshot"
 	"pgtls.dev/pgtls/internal/controller/tls/tlstest"
+	"pgtls.dev/pgtls/internal/party"
 	"pgtls.dev/pgtls/internal/pki/pkitest"
 	"pgtls.dev/pgtls/internal/postgres"
 	"pgtls.dev/pgtls/internal/rotation/facts"
@@ -60,11 +61,11 @@ func clusterOfTwo(t *testing.T) *snapshot.Snapshot {
 	return &snapshot.Snapshot{
 		Cluster: tlstest.ACluster(),
 		Observed: facts.Observed{Parties: []facts.Party{
-			{Name: "hippo-operator", Kind: facts.Operator},
-			{Name: "hippo-a-0", Kind: facts.Instance, Pods: []facts.Pod{{Name: "hippo-a-0-0"}}},
-			{Name: "hippo-a-1", Kind: facts.Instance, Pods: []facts.Pod{{Name: "hippo-a-1-0"}}},
+			{Name: "hippo-operator-tls", Kind: party.Operator},
+			{Name: "hippo-a-0", Kind: party.Instance, Pods: []facts.Pod{{Name: "hippo-a-0-0"}}},
+			{Name: "hippo-a-1", Kind: party.Instance, Pods: []facts.Pod{{Name: "hippo-a-1-0"}}},
 		}},
-		Material: map[string]*corev1.Secret{"hippo-operator": {Data: map[string][]byte{
+		Material: map[string]*corev1.Secret{"hippo-operator-tls": {Data: map[string][]byte{
 			agentapi.ClientCertificate: leaf.ChainPEM(), agentapi.ClientKey: leaf.KeyPEM(), agentapi.ServerBundle: authority.PEM(),
 		}}},
 		Pods: map[string]*corev1.Pod{"hippo-a-0-0": pod("hippo-a-0-0", "10.0.0.1"), "hippo-a-1-0": pod("hippo-a-1-0", "10.0.0.2")},
