@@ -79,7 +79,7 @@ func newScheme() (*runtime.Scheme, error) {
 	return scheme, nil
 }
 
-// cacheOptions keep only the objects of clusters in memory, without the record of who owns which field.
+// cacheOptions keep only the objects of clusters in memory, without the record of the owner of each field.
 func cacheOptions(namespaces []string) (cache.Options, error) {
 	ours, err := labels.NewRequirement(desired.ClusterLabel, selection.Exists, nil)
 	if err != nil {

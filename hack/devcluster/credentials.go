@@ -15,7 +15,7 @@ import (
 const masters = "system:masters"
 
 // user is a name under which a part of the cluster speaks to the API server.
-// Each has its own, so that the audit log tells who wrote what.
+// Each has its own, so that the audit log names the writer of each write.
 type user struct {
 	file   string // of its kubeconfig
 	name   string

@@ -303,5 +303,5 @@ func (a *Agent) publish(facts Facts, problem *agentapi.Problem) {
 	}
 }
 
-// errNothingInstalled is for those who ask before the first material came.
+// errNothingInstalled is for a caller that asks before the first material came.
 var errNothingInstalled = errors.New("no material is installed yet")

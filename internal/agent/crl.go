@@ -46,7 +46,7 @@ func listNumbers(m *Material) map[string]int64 {
 	return pki.RevocationListNumbers(m.RevocationLists)
 }
 
-// verifyRevocationLists tells whether there is one for each authority whose certificates PostgreSQL accepts: without its own, all who come by
+// verifyRevocationLists tells whether there is one for each authority whose certificates PostgreSQL accepts: without its own, all clients that come by
 // an anchor are refused, the standbys and the operator among them.
 func (m *Material) verifyRevocationLists(at time.Time) error {
 	if len(m.RevocationLists) == 0 {

@@ -93,7 +93,7 @@ func checkFileNames(files map[string][]byte) error {
 	return nil
 }
 
-// Verify tells whether each leaf would be accepted, at a time, by those who hold the bundle of its trust domain in the same material. A
+// Verify tells whether each leaf would be accepted, at a time, by verifiers that hold the bundle of its trust domain in the same material. A
 // custom certificate need not be as strict as the cluster's own.
 //
 // Errors: *pki.Error, wrapped with the file's name.

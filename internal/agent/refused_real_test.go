@@ -148,7 +148,7 @@ func TestRefusalsAtARealPostgreSQL(t *testing.T) {
 	}
 }
 
-// startPooler runs PgBouncer with the operator's configuration, but for paths and who may log in.
+// startPooler runs PgBouncer with the operator's configuration, but for paths and the users that may log in.
 func (r *real) startPooler(t *testing.T, port uint16, binary string) {
 	t.Helper()
 	text, err := pgbouncer.RenderINI(pgbouncer.INI{PrimaryHost: "localhost", Port: port, MinTLS: "1.3"})

@@ -10,7 +10,7 @@ import (
 	"pgtls.dev/pgtls/internal/agentapi"
 )
 
-// reports keeps the last report and wakes those who wait for a newer one.
+// reports keeps the last report and wakes the callers that wait for a newer one.
 type reports struct {
 	mu      sync.Mutex
 	last    agentapi.Report
@@ -57,7 +57,7 @@ func (r *reports) get() (agentapi.Report, <-chan struct{}) {
 	return r.last, r.changed
 }
 
-// after returns the report as soon as there is one that the caller, who has seen sequence of boot, does not know.
+// after returns the report as soon as there is one that the caller, which has seen sequence of boot, does not know.
 // It returns false when the wait is over or ctx ends first.
 func (r *reports) after(ctx context.Context, boot string, sequence uint64, wait time.Duration) (agentapi.Report, bool) {
 	ctx, cancel := context.WithTimeout(ctx, wait)

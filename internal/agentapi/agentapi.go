@@ -24,7 +24,7 @@ const (
 	ClientBundle = "client-ca.crt" // anchors of the trust domain "client", newest first, PEM
 
 	// What the client authorities have revoked: one list for each anchor of ClientBundle, PEM. Only an instance's material may
-	// have it, and only while something is revoked: PostgreSQL refuses who comes by an anchor that has no list.
+	// have it, and only while something is revoked: PostgreSQL refuses a client that comes by an anchor without a list.
 	RevocationLists = "client.crl"
 )
 

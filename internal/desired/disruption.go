@@ -8,7 +8,7 @@ import (
 	"pgtls.dev/pgtls/api/v1beta1"
 )
 
-// DisruptionBudgets let one pod of a component go at a time. A lone instance may go too: the one who drains a node
+// DisruptionBudgets let one pod of a component go at a time. A lone instance may go too: an administrator that drains a node
 // means it, and a budget of none would only block the drain.
 func DisruptionBudgets(cluster *v1beta1.PostgresCluster) []*policyv1.PodDisruptionBudget {
 	budgets := []*policyv1.PodDisruptionBudget{budget(cluster, InstancesName(cluster.Name), InstanceComponent)}

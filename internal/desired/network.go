@@ -10,7 +10,7 @@ import (
 )
 
 // NetworkPolicies limit what comes in. PostgreSQL and PgBouncer are there for the applications of any namespace, so their
-// ports are open; who may connect is pg_hba's matter. The agent and the Patroni REST API are reached by the operator, the
+// ports are open; which client may connect is pg_hba's matter. The agent and the Patroni REST API are reached by the operator, the
 // latter by the cluster's other instances too. The kubelet's probes come from the pod's node, which no policy keeps out.
 func NetworkPolicies(cluster *v1beta1.PostgresCluster, settings Settings) []*networkingv1.NetworkPolicy {
 	operator := operatorPeers(settings)

@@ -152,7 +152,7 @@ func TestEncodedChainKeepsItsOrder(t *testing.T) {
 	}
 }
 
-// TestBridgesToADepthOfTwo: who copied the authority before the last but one is still led to leaves of the newest.
+// TestBridgesToADepthOfTwo: a client that copied the authority before the last but one is still led to leaves of the newest.
 func TestBridgesToADepthOfTwo(t *testing.T) {
 	needOpenSSL(t)
 	g1, g2 := newAuthority(t, "hippo server ca g1"), newAuthority(t, "hippo server ca g2")

@@ -76,7 +76,7 @@ func TestRevocationListsAreReadAsTheyWereWritten(t *testing.T) {
 	}
 }
 
-// listVerdicts are what is asked of us and of openssl crl_check_all: is a leaf of g2 accepted by who holds both, and is every list there?
+// listVerdicts are what is asked of us and of openssl crl_check_all: is a leaf of g2 accepted by a verifier that holds both, and is every list there?
 func listVerdicts(t failer) []listVerdict {
 	g1, g2 := newAuthority(t, "hippo client ca g1"), newAuthority(t, "hippo client ca g2")
 	twin := newAuthority(t, "hippo client ca g2")

@@ -49,7 +49,7 @@ func ParseAuthority(certificatePEM, keyPEM []byte) (*Authority, error) {
 }
 
 // ParseKeyPair reads a leaf, first in its chain, and its key. It does not verify the chain: that depends on
-// who looks at it and when, see Verify.
+// which verifier looks at it and when, see Verify.
 //
 // Errors: those of the text, IsCA, KeyMismatch, AlgorithmUnsupported.
 func ParseKeyPair(chainPEM, keyPEM []byte) (*KeyPair, error) {

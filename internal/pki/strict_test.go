@@ -259,16 +259,16 @@ func bridgeCases() (cases []strictCase) {
 		add(fmt.Sprintf("after two re-keys, forward, %v", holds), true, epoch, twoForward, holds...)
 		add(fmt.Sprintf("after two re-keys, backward, %v", holds), true, epoch, twoBackward, holds...)
 	}
-	add("three of them, for who holds g1 alone: the path length", false, epoch, threeForward, 1)
-	add("three of them, for who holds g2", true, epoch, threeForward, 2)
+	add("three of them, for a verifier that holds g1 alone: the path length", false, epoch, threeForward, 1)
+	add("three of them, for a verifier that holds g2", true, epoch, threeForward, 2)
 	add("a second before the bridge ends", true, epoch.Add(year-time.Second), func(f family) []*x509.Certificate { return f.lasting(forward(f)) }, 1)
 	add("at the very end of the bridge", false, epoch.Add(year), func(f family) []*x509.Certificate { return f.lasting(forward(f)) }, 1)
-	add("the bridge has ended, and who holds g2 needs it not", true, epoch.Add(year), func(f family) []*x509.Certificate { return f.lasting(forward(f)) }, 2)
-	add("none, for who holds g1", false, epoch, func(f family) []*x509.Certificate { return f.chain(2) }, 1)
+	add("the bridge has ended, and a verifier that holds g2 does not need it", true, epoch.Add(year), func(f family) []*x509.Certificate { return f.lasting(forward(f)) }, 2)
+	add("none, for a verifier that holds g1", false, epoch, func(f family) []*x509.Certificate { return f.chain(2) }, 1)
 	add("the wrong direction", false, epoch, func(f family) []*x509.Certificate { return f.chain(2, [2]int{1, 2}) }, 1)
 	add("a loop, for a stranger", false, epoch, func(f family) []*x509.Certificate { return f.chain(2, [2]int{2, 1}, [2]int{1, 2}, [2]int{2, 1}) }, 4)
-	add("a loop, for who holds g1", true, epoch, func(f family) []*x509.Certificate { return f.chain(2, [2]int{2, 1}, [2]int{1, 2}) }, 1)
-	add("a loop of three, for who holds g3", true, epoch, func(f family) []*x509.Certificate { return f.chain(1, [2]int{1, 2}, [2]int{2, 3}, [2]int{3, 1}) }, 3)
+	add("a loop, for a verifier that holds g1", true, epoch, func(f family) []*x509.Certificate { return f.chain(2, [2]int{2, 1}, [2]int{1, 2}) }, 1)
+	add("a loop of three, for a verifier that holds g3", true, epoch, func(f family) []*x509.Certificate { return f.chain(1, [2]int{1, 2}, [2]int{2, 3}, [2]int{3, 1}) }, 3)
 	add("a bridge as the only anchor", false, epoch, func(f family) []*x509.Certificate { return f.chain(2) })
 	return cases
 }

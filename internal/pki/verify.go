@@ -317,7 +317,7 @@ func (v *verification) anchorOf(child *x509.Certificate) (*x509.Certificate, err
 	return found, nil
 }
 
-// issues reports whether issuer is who child names, as precisely as is demanded.
+// issues reports whether issuer is the one that child names, as precisely as is demanded.
 func (v *verification) issues(issuer, child *x509.Certificate) bool {
 	if v.Lenient {
 		return mayHaveIssued(child, issuer)

@@ -213,7 +213,7 @@ func TestWhatIsRefusedIsTakenBackBeforeItIsUsed(t *testing.T) {
 		{"and wants another one", append(slices.Clone(immediate), brings(party.Instance, facts.Server, "bank"), trustingStrangers),
 			append([]string{"publish ca: TrustChanged", "publish operator []: TrustChanged", ownFirst, "publish db-2 []: TrustChanged", "publish pgbouncer []: TrustChanged", "publish db-0 []: TrustChanged"},
 				eachWaits("AwaitingTrustPropagation")...), plan.Renewing},
-		{"one comes back who gave no answer in the last sixth: who presents it goes on, who does not takes it back",
+		{"a pod comes back that gave no answer in the last sixth: a party that presents it goes on, one that does not takes it back",
 			[]fact{presenting(party.Instance, facts.Server, "acme"), brings(party.Instance, facts.Server, "bank"), trusting(facts.Server, "bank"), adopted("db-1", facts.Server), activated("db-1-0"), proven("db-1-0"),
 				adopted("db-2", facts.Server), bundleLoaded("db-0-0", facts.Server, "acme", "server-g1")},
 			[]string{"publish db-2 [] own [server]: CustomChanged", "wait for db-0-0: TrustNotLoaded", "wait for db-0-0: TrustNotLoaded"}, plan.Renewing},
@@ -243,7 +243,7 @@ func TestWhoGivesNoAnswerIsNotWaitedForInTheLastSixth(t *testing.T) {
 	run(t, []sentence{
 		{"a second before", with(sixth+time.Second, unreachable("db-0-0")), silent, plan.Waiting},
 		{"in the last sixth", with(sixth, unreachable("db-0-0")), []string{adoptsFirst, "publish db-2 [] custom [server]: CustomChanged", "publish db-0 [] custom [server]: CustomChanged", "activate db-1-0"}, plan.Renewing},
-		{"who is known to refuse it is waited for", with(sixth, bundleLoaded("db-0-0", facts.Server, "server-g1")), thrice("wait for db-0-0: TrustNotLoaded"), plan.Waiting},
+		{"a pod that is known to refuse it is waited for", with(sixth, bundleLoaded("db-0-0", facts.Server, "server-g1")), thrice("wait for db-0-0: TrustNotLoaded"), plan.Waiting},
 		{"also when an earlier party gives no answer", with(sixth, unreadableSecret("operator"), bundleLoaded("db-0-0", facts.Server, "server-g1")),
 			append([]string{"wait for operator: MaterialUnknown"}, thrice("wait for db-0-0: TrustNotLoaded")...), plan.Waiting},
 		{"a person too", with(sixth, wanting(party.Instance, facts.Server, unapproved)), eachWaits("AwaitingApproval"), plan.Steady},

@@ -107,7 +107,7 @@ func TestARevokedCertificateIsRefusedEverywhereAndNoOther(t *testing.T) {
 		got[entry.User+" "+entry.Serial] = w.letIn(entry)
 	}
 	if diff := cmp.Diff(map[string]string{"alice s10": "", "bob s11": everywhere, "alice s12": everywhere}, got); diff != "" {
-		t.Errorf("who is let in (-want +got):\n%s", diff)
+		t.Errorf("users that are let in (-want +got):\n%s", diff)
 	}
 	terminated := strings.Count(strings.Join(w.log, "\n"), "EndSessions")
 	if terminated != 3 || !planned.Wake.Equal(w.now.Add(revocation.AuthenticationTimeout)) {

@@ -28,7 +28,7 @@ func (w *tinyWorld) verifies(anchors uint8, m material) bool {
 	return false
 }
 
-// refused tells who would refuse whom, or which other promise is broken; "" if none is. It knows nothing of Next.
+// refused names the verifier that would refuse a party, and the party, or which other promise is broken; "" if none is. It knows nothing of Next.
 func (w *tinyWorld) refused() string {
 	for i := range w.pods {
 		p := &w.pods[i]
@@ -73,7 +73,7 @@ func (w *tinyWorld) soaking(generations uint8) bool {
 }
 
 // refusal names the verifier that refuses what a pod serves. A verifier that the operator looks after needs no bridge: there is none when an
-// authority is lost or tainted. Who copied g1, or lags behind, is led by the bridges.
+// authority is lost or tainted. A client that copied g1, or lags behind, is led by the bridges.
 func (w *tinyWorld) refusal(pod string, serves material) string {
 	if w.dropped(serves.issuer()) {
 		return fmt.Sprintf("%s serves %s, of an authority that was dropped", pod, serves)
@@ -83,7 +83,7 @@ func (w *tinyWorld) refusal(pod string, serves material) string {
 		anchors uint8
 	}{
 		{"the operator", w.operator},
-		{"who reads the ConfigMap now", w.config},
+		{"a client that reads the ConfigMap now", w.config},
 		{tinyPodNames[0], uint8(w.pods[0].trusts)},
 		{tinyPodNames[1], uint8(w.pods[1].trusts)},
 	} {

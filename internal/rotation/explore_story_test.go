@@ -60,7 +60,7 @@ func (w *tinyWorld) describe() string {
 			fmt.Fprintf(&b, "     g%d: %s\n", i+1, a.describe())
 		}
 	}
-	fmt.Fprintf(&b, "     the operator trusts %s; the ConfigMap holds %s, and who follows it has read %s\n", generations(w.operator), generations(w.config), generations(w.follower))
+	fmt.Fprintf(&b, "     the operator trusts %s; the ConfigMap holds %s, and the client that follows it has read %s\n", generations(w.operator), generations(w.config), generations(w.follower))
 	if w.leftover {
 		b.WriteString("     hippo-old, on its way out: serves leaf(g1); trusts {g1}\n")
 	}

@@ -13,12 +13,12 @@ import (
 // In some chapters a second operator, which was cut off, holds a plan that it made on an earlier state, and takes its steps one by
 // one at any later time; in others a step begins to fail for good.
 //
-// One pod of an instance, one of a pooler; the operator, who verifies both; who reads the clients' ConfigMap now; a client
+// One pod of an instance, one of a pooler; the operator, which verifies both; a client that reads the ConfigMap now; a client
 // that follows it and may lag behind; a client that copied g1 once and looks never again; an instance that was scaled away
 // and whose pod still serves a leaf of g1.
 //
 // Bridges lead the last three, as long as there are any: none is made to an authority that was tainted or is lost, and
-// those that a lost Secret held are lost with it. From then on the world is cut, and only who holds the operator's
+// those that a lost Secret held are lost with it. From then on the world is cut, and only a verifier that holds the operator's
 // bundles must be accepted.
 
 // tinyWorld is a state. It holds no pointer, and no padding, and is compared with ==.
@@ -52,7 +52,7 @@ type tinyAuthority struct {
 	made, stored bool
 	lost         bool     // its Secret was deleted, and the finalizer too
 	backEnded    bool     // the bridge back to the one before has expired
-	by           uint8    // who signed the bridge to it; 0: there is none
+	by           uint8    // the signer of the bridge to it; 0: there is none
 	older        bridgeID // to the one before, as that one had it
 	answered     uint8
 	seen         uint8

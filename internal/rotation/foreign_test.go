@@ -116,7 +116,7 @@ func TestNoClientIsCutOffByDroppingAnAnchor(t *testing.T) {
 		{"one with a certificate of another anchor", with(append(bank, foreignSession("db-0-0", "bank"))...), drop, plan.Renewing},
 		{"one with a certificate of the cluster's own authority", with(session("db-0-0", 1)), drop, plan.Renewing},
 		{"the sessions are unknown", with(sessionsUnknown("db-2-0")), []string{"wait for db-2-0: SessionsUnknown"}, plan.Waiting},
-		{"everybody who is connected is named", with(foreignSession("db-0-0", "acme"), sessionsUnknown("db-2-0")),
+		{"every client that is connected is named", with(foreignSession("db-0-0", "acme"), sessionsUnknown("db-2-0")),
 			[]string{"wait for db-0-0: StillInUse", "wait for db-2-0: SessionsUnknown"}, plan.Waiting},
 		{"nor is it noted as unused", []fact{trusting(facts.Client, "acme"), foreignSession("db-0-0", "acme")}, inUse, plan.Waiting},
 		{"the other domain's goes on", []fact{unused(facts.Server, "acme", 0), foreignSession("db-0-0", "acme"), sessionsUnknown("db-2-0")},

@@ -79,7 +79,7 @@ func allowed(t failer, policy facts.Policy, o facts.Observed, planned plan.Plan)
 }
 
 // doubleFault: an authority that cannot sign is being replaced, and some party has lost its leaf too, so that its bundle
-// cannot be written. Then Check alone holds up who would not be trusted there.
+// cannot be written. Then Check alone holds up a pod that would not be trusted there.
 func doubleFault(policy facts.Policy, o facts.Observed) bool {
 	sets := derive(policy, o)
 	for i := range o.Parties {

@@ -171,7 +171,7 @@ func TestWhomTheRotationWaitsFor(t *testing.T) {
 			[]string{"wait for ca: ForeignConfigMap"}, plan.Waiting},
 		{"a ConfigMap that could not be read", []fact{publicTrust(facts.Unknown)},
 			[]string{"wait for ca: MaterialUnknown"}, plan.Waiting},
-		{"everybody who stands in the way is named", []fact{refusing("db-1-0"), published("db-1"), asked("db-1-0"), unreachable("pgbouncer-x"), asked("pgbouncer-x")},
+		{"every pod that stands in the way is named", []fact{refusing("db-1-0"), published("db-1"), asked("db-1-0"), unreachable("pgbouncer-x"), asked("pgbouncer-x")},
 			[]string{"wait for db-1-0: AgentRefused", "wait for pgbouncer-x: AgentUnreachable"}, plan.Waiting},
 	})
 }

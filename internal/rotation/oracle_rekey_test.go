@@ -11,7 +11,7 @@ import (
 	"pgtls.dev/pgtls/internal/rotation/reason"
 )
 
-// rekeyOracle is the second opinion on a re-key: who signs, what is trusted, which phase it is, and whether the old authority
+// rekeyOracle is the second opinion on a re-key: which authority is active, what is trusted, which phase it is, and whether the old authority
 // may be dropped. It walks over everything for each question, and shares no code with Next.
 type rekeyOracle struct {
 	policy facts.Policy

@@ -45,7 +45,7 @@ func (r oracle) answers(planned plan.Plan) bool {
 	return !slices.ContainsFunc(planned.Steps(), func(s plan.Step) bool { return isA[plan.TrustNew](s) })
 }
 
-// choice is the main part of a plan: who is written with which leaves, who is asked, who is looked at.
+// choice is the main part of a plan: which parties are written with which leaves, which pods are asked, and which are looked at.
 type choice struct {
 	Publish map[string][]facts.Domain
 	Ask     []string

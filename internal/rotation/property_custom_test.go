@@ -33,7 +33,7 @@ func TestWalkCustomHistories(t *testing.T) {
 type customHistory struct {
 	rekeyHistory
 	published map[string]facts.Custom    // what each member's material presents, by member and domain
-	excused   map[string]map[string]bool // who gave no answer when a content was presented for want of time, by content
+	excused   map[string]map[string]bool // the processes that gave no answer when a content was presented for want of time, by content
 	record    []facts.Anchor             // as it was
 }
 

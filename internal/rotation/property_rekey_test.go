@@ -165,7 +165,7 @@ type holder struct {
 	anchors []string
 }
 
-// holders are all who verify what is presented in a domain: every process, the operator, and who reads the ConfigMap now.
+// holders are all who verify what is presented in a domain: every process, the operator, and a client that reads the ConfigMap now.
 func (h *rekeyHistory) holders(domain facts.Domain) (holders []holder) {
 	for _, m := range h.w.members {
 		if m.kind == party.Operator && domain == facts.Server {
@@ -178,7 +178,7 @@ func (h *rekeyHistory) holders(domain facts.Domain) (holders []holder) {
 		}
 	}
 	if domain == facts.Server {
-		holders = append(holders, holder{"who reads the ConfigMap", h.w.trust.Anchors})
+		holders = append(holders, holder{"a client that reads the ConfigMap", h.w.trust.Anchors})
 	}
 	return holders
 }
@@ -200,7 +200,7 @@ func (h *rekeyHistory) shown(domain facts.Domain) map[string]facts.Leaf {
 }
 
 // mutualTrust: every verifier accepts whatever is presented: it holds its authority, or a bridge leads from it to one that
-// he holds. The bridges' names say whom they are about and who signed them.
+// it holds. The bridges' names say which authorities they are about and which signed them.
 func (h *rekeyHistory) mutualTrust(domain facts.Domain) string {
 	for by, leaf := range h.shown(domain) {
 		for _, v := range h.holders(domain) {

@@ -29,8 +29,8 @@ import (
 //	pods                          what every pod serves and how long
 //	rekey                         rounds until there is no step; prints the turns, how many other steps there were between, and whom it waits for
 //	until switchsigner            the same, until such a step was taken
-//	authorities                   for each domain: phase, who signs, what is trusted, what the leaves present
-//	customs                       who presents a certificate from elsewhere, and which of their anchors are noted
+//	authorities                   for each domain: phase, the active one, what is trusted, what the leaves present
+//	customs                       the parties that present a certificate from elsewhere, and which of its anchors are noted
 //	blockers                      what the plan says of those it waits for
 //	windows every=7d from=3d for=4h  when windows are open; "windows any" and "windows never" too
 //	anything else                 a fact of facts_test.go, such as: refusing db-1-0

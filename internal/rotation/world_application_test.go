@@ -12,7 +12,7 @@ import (
 	"pgtls.dev/pgtls/internal/rotation/plan"
 )
 
-// The applications of a world: what was issued to them, what was revoked, and who is let in.
+// The applications of a world: what was issued to them, what was revoked, and which users are let in.
 
 // application adds a user that logs in with a certificate.
 func application(user string) fact {
@@ -151,7 +151,7 @@ func listed(w *world, m *facts.Material) bool {
 	return true
 }
 
-// letIn names the pods whose PostgreSQL lets in who presents a certificate, as it is loaded there.
+// letIn names the pods whose PostgreSQL lets in a client that presents a certificate, as it is loaded there.
 func (w *world) letIn(entry facts.Issued) string {
 	var in []string
 	for _, m := range w.members {

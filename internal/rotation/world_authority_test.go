@@ -66,7 +66,7 @@ func (w *world) find(domain facts.Domain, keyID string) *storedAuthority {
 	return nil
 }
 
-// signing is who signs: the newest that was switched to and not rolled back, or the oldest.
+// signing is the active authority: the newest that was switched to and not rolled back, or the oldest.
 func (w *world) signing(domain facts.Domain) *storedAuthority {
 	trusted := w.trusted(domain)
 	for _, a := range slices.Backward(trusted) {
@@ -187,7 +187,7 @@ func (w *world) newAuthority(domain facts.Domain, generation int) *storedAuthori
 		marks: facts.Marks{Answered: wishes.Request, RollbackSeen: wishes.Rollback}}
 }
 
-// rekey carries out what changes who is trusted or who signs, with the preconditions that the real writes have.
+// rekey carries out what changes which authorities are trusted or active, with the preconditions that the real writes have.
 func (w *world) rekey(s plan.Step) error {
 	failed := fmt.Errorf("precondition of %s failed", s)
 	switch s := s.(type) {

@@ -12,7 +12,7 @@ import (
 	"pgtls.dev/pgtls/internal/rotation/plan"
 )
 
-// Certificates from elsewhere in the simulated cluster: what their sources hold, what is noted of their anchors, who presents
+// Certificates from elsewhere in the simulated cluster: what their sources hold, what is noted of their anchors, which parties present
 // what. An issuer is its own anchor, so that a fingerprint such as "acme" is all that there is to know of it.
 
 // slot is a place for a custom certificate: what the processes of one kind present in a domain.

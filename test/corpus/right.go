@@ -110,13 +110,13 @@ func shapeCases() []sketch {
 			leaf := m.leaf(root, withKey(pkitest.RSAKey(2048)), purposes(), usable(0), func(r *recipe) { r.BasicConstraintsValid = false })
 			return secret(chain(leaf), root)
 		}},
-		{name: "cross-signed, for who holds the old root", input: func(m maker) custom.Input {
+		{name: "cross-signed, for verifiers of the old root", input: func(m maker) custom.Input {
 			old := m.root("old root")
 			now := m.root("new root")
 			bridge := m.under(old, "new root", withKey(now.key), func(r *recipe) { r.SubjectKeyId = now.SubjectKeyId })
 			return secret(chain(m.leaf(now), bridge), old)
 		}},
-		{name: "cross-signed, for who holds the new root", input: func(m maker) custom.Input {
+		{name: "cross-signed, for verifiers of the new root", input: func(m maker) custom.Input {
 			old := m.root("old root")
 			now := m.root("new root")
 			bridge := m.under(old, "new root", withKey(now.key), func(r *recipe) { r.SubjectKeyId = now.SubjectKeyId })

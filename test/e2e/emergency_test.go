@@ -75,7 +75,7 @@ func (s *story) allRefuse(c *living, clients *harness.Connecting) {
 	after := clients.SoFar()
 	// Attempts that had begun before may still be among them.
 	if refused := after.Failed - before.Failed; refused < 15 {
-		s.Errorf("who trusts the tainted authority alone refused %d of %d connections: a bridge leads him on", refused, after.Tried-before.Tried)
+		s.Errorf("clients that trust the tainted authority alone refused %d of %d connections: a bridge leads them on", refused, after.Tried-before.Tried)
 	}
 }
 
@@ -181,7 +181,7 @@ func authorityExpired(s *story) {
 	returned := time.Now()
 	s.must(kube.ScaleOperator(s.Context(), 1))
 	for _, domain := range []string{"server", "client"} {
-		s.hasEvent(c, "AuthorityExpired", domain+" g1 has expired: ") // and who is refused
+		s.hasEvent(c, "AuthorityExpired", domain+" g1 has expired: ") // and which clients are refused
 	}
 	for _, domain := range []string{"server", "client"} {
 		s.awaitGenerationWithin(c, domain, 2, recoveryLimit)

@@ -46,7 +46,7 @@ func (s *story) underLoad(c *living, pace pace) *load {
 	return s.beginLoad(c, pace, true)
 }
 
-// withoutConnections keeps sessions and watches, and leaves it to the story who opens new connections.
+// withoutConnections keeps sessions and watches, and leaves new connections to the story.
 const withoutConnections = false
 
 func (s *story) beginLoad(c *living, pace pace, connections bool) *load {

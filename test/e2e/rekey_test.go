@@ -227,7 +227,7 @@ func (s *story) notOnly(c *living, domain string, generation int, secrets []core
 	return ""
 }
 
-// canary issues a leaf that looks right in all but who issued it.
+// canary issues a leaf that looks right in all but its issuer.
 func (s *story) canary(c *living, domain string, authority *pki.Authority, pod string) *pki.KeyPair {
 	s.Helper()
 	request := pki.LeafRequest{CommonName: agentapi.OperatorIdentity, Usage: pki.ClientAuth, NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(time.Hour)}

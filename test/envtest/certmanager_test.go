@@ -36,7 +36,7 @@ func TestCertManagerIssues(t *testing.T) {
 	request.Duration, request.RenewBefore = shortLife, shortRenewBefore
 	i.apply(certmanager.Certificate(request))
 
-	// Before there is an issuer: what a user reads who has mistyped its name.
+	// Before there is an issuer: what a user reads that has mistyped its name.
 	i.awaitStatus("that it cannot be issued", request.Name, func(s certmanager.Status) bool { return !s.Ready && s.Reason != "" })
 	i.authority("company-ca", "", long, long/2)
 

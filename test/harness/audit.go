@@ -31,7 +31,7 @@ func (w Write) String() string {
 	return fmt.Sprintf("%s %s %s %s %s/%s", w.At.Format("15:04:05.000"), w.User, w.Verb, w.Resource, w.Namespace, w.Name)
 }
 
-// AuditLog is the API server's own account of who wrote what.
+// AuditLog is the API server's own account of each write and its writer.
 type AuditLog struct {
 	path string
 	from int64

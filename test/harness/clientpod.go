@@ -37,7 +37,7 @@ func (p *ClientPod) As(user string) *ClientPod {
 // UserDir is where the Secrets of a user with a client certificate are mounted.
 func UserDir(user string) string { return "/users/" + user }
 
-// account are loadgen's arguments that say who connects.
+// account are loadgen's arguments that say which user connects.
 func (p *ClientPod) account() []string {
 	if p.user == "" {
 		return nil

@@ -14,7 +14,7 @@ import (
 	"pgtls.dev/pgtls/test/platform"
 )
 
-// devclusterKubelet is where devcluster notes who its kubelet is: pid, and clock ticks from boot to start.
+// devclusterKubelet is where devcluster notes its kubelet: pid, and clock ticks from boot to start.
 const devclusterKubelet = "/var/lib/pgtls-devcluster/pids/kubelet-node-1"
 
 // FrozenKubelet is a kubelet that stands still: pods go on, and nothing is delivered to them.

@@ -172,7 +172,7 @@ func writeStatus(w http.ResponseWriter, status metav1.Status) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(int(status.Code))
-	_, _ = w.Write(body) // who does not wait for the answer does not get it
+	_, _ = w.Write(body) // a client that does not wait for the answer does not get it
 }
 
 // replace puts a Status in place of an answer.

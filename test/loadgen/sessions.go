@@ -10,7 +10,7 @@ import (
 	"pgtls.dev/pgtls/test/loadgen/record"
 )
 
-// A session is a connection that is kept open, and who serves it.
+// A session is a connection that is kept open, and the server of it.
 type session struct {
 	target  target
 	conn    *pgx.Conn

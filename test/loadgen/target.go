@@ -45,7 +45,7 @@ func parseTargets(specs []string) ([]target, error) {
 	return targets, nil
 }
 
-// An account is who connects. Its files are read anew for every connection, as a client should
+// An account is the user that connects. Its files are read anew for every connection, as a client should
 // that follows the cluster's bundle.
 type account struct {
 	secretDir string // the mounted Secret <cluster>-pguser-<user>

@@ -28,7 +28,7 @@ func TestOnlyFieldsOfPGOAreRefused(t *testing.T) {
 	fields := fieldsOfPGO(t)
 	for field := range refused {
 		if !slices.Contains(fields, field) {
-			t.Errorf("%s is refused and no field of PGO: who writes it?", field)
+			t.Errorf("%s is refused and no field of PGO: why is it in the list?", field)
 		}
 	}
 }

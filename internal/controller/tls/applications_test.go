@@ -333,7 +333,7 @@ func TestARevokedCertificateIsRefusedByTheCanaryAndThenByAll(t *testing.T) {
 		h.pass(revocation.AuthenticationTimeout)
 		h.quiet()
 		if len(h.swept) != 6 {
-			t.Errorf("who was about to log in is not ended: %v", h.swept)
+			t.Errorf("the session that was about to begin is not ended: %v", h.swept)
 		}
 	})
 }

@@ -149,7 +149,7 @@ func (h *fixture) onTheWay(pods map[string]*simPod) (order []string) {
 	return nil
 }
 
-// everybodyIsAccepted: what each process serves is accepted by who holds what any other pod has loaded, and by who follows the ConfigMap.
+// everybodyIsAccepted: what each process serves is accepted by a verifier with what any other pod has loaded, and by a client that follows the ConfigMap.
 func (h *fixture) everybodyIsAccepted(pods map[string]*simPod) {
 	h.t.Helper()
 	bundles := map[string][]byte{"the ConfigMap": []byte(h.public())}

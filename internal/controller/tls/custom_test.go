@@ -603,7 +603,7 @@ func TestWalkAPublicAuthorityIsTrustedOnlyWhereTheSpecSaysSo(t *testing.T) {
 	})
 }
 
-// The end of what is presented is no outage for who follows the ConfigMap.
+// The end of what is presented is no outage for a client that follows the ConfigMap.
 func TestWalkNearItsEndTheOwnLeafTakesItsPlace(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		theirs := company(t, "Company CA")

@@ -134,7 +134,7 @@ func TestWhoHoldsTheOldAuthorityIsLedToTheNew(t *testing.T) {
 			}
 			err = pki.Verify(pki.VerifyRequest{Chain: pair.Chain, Anchors: held, At: h.clock(), Usage: pki.ServerAuth})
 			if reached := generation-1-i <= 2; reached != (err == nil) {
-				t.Errorf("who holds g%d meets a leaf of g%d: %v", i+1, generation, err)
+				t.Errorf("a client that holds g%d meets a leaf of g%d: %v", i+1, generation, err)
 			}
 		}
 		if generation == 4 {
@@ -165,7 +165,7 @@ func TestASoakIsToldAndIsNoFault(t *testing.T) {
 		signs[a.Name] = a.Active
 	}
 	if diff := cmp.Diff(map[string]bool{"client-g1": true, "server-g1": false, "server-g2": true}, signs); diff != "" {
-		t.Errorf("who signs (-want +got):\n%s", diff)
+		t.Errorf("active authorities (-want +got):\n%s", diff)
 	}
 	if _, writes := h.reconcile(); len(writes) > 0 {
 		t.Errorf("wrote %q while it soaks", writes)
@@ -223,7 +223,7 @@ func TestATaintedAuthorityGoesWithoutBridgeAndSoak(t *testing.T) {
 	}
 	err = pki.Verify(pki.VerifyRequest{Chain: pair.Chain, Anchors: held, At: h.clock(), Usage: pki.ServerAuth})
 	if pki.ReasonOf(err) != pki.UnknownAuthority {
-		t.Errorf("who trusts the tainted authority meets the new leaf: %v", err)
+		t.Errorf("a client that trusts the tainted authority meets the new leaf: %v", err)
 	}
 }
 

@@ -193,7 +193,7 @@ func replicationLogin() object {
 	}
 }
 
-// identities say who may be whom: the database server's own user over the socket, and a replica by the common name of its certificate.
+// identities map certificates and accounts to roles: the database server's own user over the socket, and a replica by the common name of its certificate.
 func identities() []string {
 	lines := []string{identMap + " postgres " + superuser, identMap + " postgres " + agentapi.ReplicationIdentity}
 	for _, name := range agentapi.ReplicationNames() {
@@ -216,7 +216,7 @@ func hostBasedAuthentication() []string {
 		"hostssl postgres " + pooler + " all cert",
 		"hostssl all " + internal + " all reject",
 		"hostssl replication " + internal + " all reject",
-		// Who becomes a member has no other way in from then on, and no file has to change for it.
+		// A role that becomes a member has no other way in from then on, and no file has to change for it.
 		"hostssl all +" + agentapi.CertificateRole + " all cert",
 		"hostssl all all all scram-sha-256",
 	}

@@ -77,7 +77,7 @@ func (m *Member) seePod(pod *corev1.Pod, statefulSet *appsv1.StatefulSet) {
 	m.Primary = desired.IsPrimaryRole(pod.Labels[desired.RoleLabel])
 }
 
-// seePatroni lets Patroni's own word on who is the primary stand over the label, which it writes a moment later.
+// seePatroni lets Patroni's own word on which pod is the primary stand over the label, which it writes a moment later.
 func (m *Member) seePatroni(states map[string]State) {
 	if states == nil {
 		return

@@ -8,14 +8,14 @@ import (
 	"pgtls.dev/pgtls/internal/agentapi"
 )
 
-// Who logs in by client certificate alone is a member of one role, which a line of pg_hba.conf names: no file has to change
+// A user that logs in by client certificate alone is a member of one role, which a line of pg_hba.conf names: no file has to change
 // when a user joins or leaves, no pod, and replicas learn it with everything else.
 
 func readMembers(ctx context.Context, connection Database, members map[string]bool) error {
 	rows, err := connection.Query(ctx, `SELECT m.rolname FROM pg_catalog.pg_auth_members a
 		JOIN pg_catalog.pg_roles g ON g.oid = a.roleid JOIN pg_catalog.pg_roles m ON m.oid = a.member WHERE g.rolname = $1`, agentapi.CertificateRole)
 	if err != nil {
-		return fmt.Errorf("reading who logs in by certificate: %w", err)
+		return fmt.Errorf("reading the users that log in by certificate: %w", err)
 	}
 	for _, row := range rows {
 		members[row[0]] = true

@@ -50,7 +50,7 @@ func createAuthority(ctx context.Context, v *round, step plan.TrustNew) error {
 	}
 	sendEvent(v, eventNormal, eventIssued, "the %s authority g%d was made, valid until %s (%s)", step.Domain, step.Generation,
 		authority.Certificate.NotAfter.UTC().Format(material.TimeLayout), step.Reason)
-	if step.Message != "" { // who is refused, and that it cannot be helped
+	if step.Message != "" { // which clients are refused, and that it cannot be helped
 		v.Events.Eventf(v.Cluster, nil, eventWarning, string(step.Reason), rekeyAction[step.Domain], "%s", step.Message)
 	}
 	return nil
@@ -80,7 +80,7 @@ func addBridges(v *round, step plan.TrustNew, authority *pki.Authority, data map
 	}
 	path := []*x509.Certificate{forward}
 	if old.Forward != nil {
-		path = append(path, old.Forward) // its Secret will be gone before who copied the one before stops needing it
+		path = append(path, old.Forward) // its Secret will be gone before a client that copied the one before stops needing it
 	}
 	data[material.ForwardBridge] = pki.EncodeBundle(path)
 	data[material.BackwardBridge] = pki.EncodeBundle([]*x509.Certificate{backward})

@@ -21,9 +21,9 @@ func TestCertificatesByHandArePublished(t *testing.T) {
 		step    plan.Publish
 		refused bool
 	}{
-		"own, who holds both":     {[]*x509.Certificate{root.Certificate}, plan.Publish{Party: "db-tls", Reissue: []facts.Domain{facts.Server}}, false},
-		"by hand, who holds both": {[]*x509.Certificate{root.Certificate}, plan.Publish{Party: "db-tls", Adopt: []facts.Domain{facts.Server}}, false},
-		"by hand, who does not":   {nil, plan.Publish{Party: "db-tls", Adopt: []facts.Domain{facts.Server}}, true},
+		"own, with both":     {[]*x509.Certificate{root.Certificate}, plan.Publish{Party: "db-tls", Reissue: []facts.Domain{facts.Server}}, false},
+		"by hand, with both": {[]*x509.Certificate{root.Certificate}, plan.Publish{Party: "db-tls", Adopt: []facts.Domain{facts.Server}}, false},
+		"by hand, with one":  {nil, plan.Publish{Party: "db-tls", Adopt: []facts.Domain{facts.Server}}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := snapshottest.NewTwoGenerations(t)

@@ -37,7 +37,7 @@ type fakeAgents struct {
 	news []types.NamespacedName
 }
 
-// identityOf is who has a client leaf of that name.
+// identityOf is an identity with a client leaf of that name.
 func identityOf(t *testing.T, a agenttest.Authorities, commonName, revision string) *Identity {
 	t.Helper()
 	bundle, err := pki.ParseBundle(a[facts.Server].EncodeCertificate())

@@ -10,7 +10,7 @@ import (
 	"pgtls.dev/pgtls/internal/postgres"
 )
 
-// Identity is who the operator is towards a cluster's pods, and whom it trusts there.
+// Identity is the operator's certificate towards a cluster's pods, and the anchors that it trusts there.
 type Identity struct {
 	Certificate tls.Certificate
 	Anchors     []*x509.Certificate

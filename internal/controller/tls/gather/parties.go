@@ -40,7 +40,7 @@ func gatherUnwanted(ctx context.Context, v *look) error {
 			}
 			err := reader.Get(ctx, key, object)
 			if client.IgnoreNotFound(err) != nil {
-				return fmt.Errorf("looking for who uses Secret %s: %w", secret.Name, err)
+				return fmt.Errorf("looking for users of Secret %s: %w", secret.Name, err)
 			}
 			isMaterial = isMaterial && apierrors.IsNotFound(err)
 		}

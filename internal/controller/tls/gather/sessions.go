@@ -15,10 +15,10 @@ import (
 	"pgtls.dev/pgtls/internal/rotation/facts"
 )
 
-// sessionsTimeout is how long a PostgreSQL may take to say who is connected.
+// sessionsTimeout is how long a PostgreSQL may take to list its sessions.
 const sessionsTimeout = 3 * time.Second
 
-// SessionReader asks a PostgreSQL who is connected.
+// SessionReader asks a PostgreSQL for its sessions.
 type SessionReader func(context.Context, postgres.Server) ([]postgres.Session, error)
 
 // ReadSessions is a SessionReader.
@@ -31,7 +31,7 @@ func ReadSessions(ctx context.Context, server postgres.Server) ([]postgres.Sessi
 	return postgres.Sessions(ctx, conn)
 }
 
-// GatherSessions adds who is connected with a client certificate. It costs a connection with every instance, and so it is
+// GatherSessions adds the sessions of clients with a certificate. It costs a connection with every instance, and so it is
 // done only when the plan waits for it: just before a client authority is dropped.
 func (g *Gatherer) GatherSessions(ctx context.Context, s *snapshot.Snapshot) {
 	v := &look{Gatherer: g, Snapshot: s}

@@ -123,7 +123,7 @@ func bytesOf(config *corev1.ConfigMap) map[string][]byte {
 }
 
 // additionalTrust reads the authorities that are trusted besides in a domain. While one source cannot be read or is refused,
-// nothing that was admitted before is given up: who knows what it held.
+// nothing that was admitted before is given up: what it held is unknown.
 func additionalTrust(ctx context.Context, v *look, domain facts.Domain) (anchors []*x509.Certificate) {
 	spec := wanted.Of(v.Cluster)
 	sources := map[facts.Domain][]v1beta1.TrustSource{facts.Server: spec.Server.AdditionalTrust, facts.Client: spec.Client.AdditionalTrust}[domain]
@@ -142,7 +142,7 @@ func additionalTrust(ctx context.Context, v *look, domain facts.Domain) (anchors
 	return anchors
 }
 
-// hold keeps what is trusted in a domain: who knows what a source holds, or held, that cannot be read or is refused.
+// hold keeps what is trusted in a domain: a source that cannot be read, or is refused, may hold it.
 func hold(v *look, domain facts.Domain) {
 	for _, a := range v.External {
 		a.Facts.Held = a.Facts.Held || a.Facts.Domain == domain

@@ -45,7 +45,7 @@ func ambiguous(v *look, domain facts.Domain, p *snapshot.Presented) bool {
 	return false
 }
 
-// heldPair is a certificate from elsewhere with who presents or holds it.
+// heldPair is a certificate from elsewhere with the pod that presents or holds it.
 type heldPair struct {
 	whose string
 	pair  *pki.KeyPair

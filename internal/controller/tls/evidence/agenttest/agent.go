@@ -54,7 +54,7 @@ func (a *Agent) Use(data map[string][]byte) {
 	a.pair, a.data = pair, data
 }
 
-// Say changes the report, and wakes those who wait for it.
+// Say changes the report, and wakes the callers that wait for it.
 func (a *Agent) Say(how func(*agentapi.Report)) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -71,7 +71,7 @@ func (a *Agent) Queries() []string {
 	return append([]string(nil), a.asked...)
 }
 
-// Identities are the serials of who asked.
+// Identities are the serials of the certificates of callers.
 func (a *Agent) Identities() []string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
