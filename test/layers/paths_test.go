@@ -16,12 +16,13 @@ import (
 // caches, in every file that git knows: a build that needs them works here only.
 func TestNoPathOfThisMachine(t *testing.T) {
 	top := root(t)
+	paths := machinePaths(t, top)
 	for _, file := range trackedFiles(t, top) {
 		content, err := os.ReadFile(filepath.Join(top, file))
 		if err != nil {
 			continue // deleted, not yet committed; or a link to nowhere
 		}
-		for _, path := range machinePaths(t, top) {
+		for _, path := range paths {
 			if line := lineWith(content, path); line > 0 {
 				t.Errorf("%s:%d names %s", file, line, path)
 			}
