@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -134,10 +135,16 @@ func TestConfirmGivesUpAndSaysWhy(t *testing.T) {
 }
 
 func TestAProcessOfEachKind(t *testing.T) {
-	for kind, port := range map[*party.Kind]string{party.Instance: "postgres", party.Pooler: "pgbouncer"} {
+	for _, kind := range party.Kinds() {
+		if kind.Process == nil {
+			continue
+		}
 		process := NewProcess(kind.Process.Program, t.TempDir(), 1, 0)
-		if process.Port() != port {
-			t.Errorf("%s has port %s", kind, process.Port())
+		if process == nil {
+			t.Fatalf("the agent has no process for program %s of %s", kind.Process.Program, kind)
+		}
+		if !slices.ContainsFunc(kind.Process.Ports, func(p party.Port) bool { return p.Name == process.Port() }) {
+			t.Errorf("%s reports about port %s, which is not proven", kind, process.Port())
 		}
 		for act, err := range map[string]error{"reload": process.Reload(t.Context()), "ready": process.Ready(t.Context())} {
 			if err == nil || !notRunning(err) {
