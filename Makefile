@@ -81,6 +81,7 @@ tidy: ## go mod tidy in every module
 .PHONY: vet
 vet: ## go vet, with the tags of every test
 	$(GO) vet ./...
+	$(GO) vet -tags=profile ./cmd/operator
 	$(GO) vet -C hack/devcluster ./...
 	$(GO) vet -tags=envtest ./test/envtest ./test/pages
 	$(GO) vet -tags=e2e ./test/e2e/...
@@ -155,9 +156,10 @@ bench-memory: bin/operator $(DEVCLUSTER) ## By how much the operator grows with 
 	assets=$$($(DEVCLUSTER) assets) && KUBEBUILDER_ASSETS=$$assets $(RUN) ./hack/memory
 
 .PHONY: bench-fleet
-bench-fleet: bin/operator $(DEVCLUSTER) ## What 10, 100 and 1,000 clusters in one namespace cost the operator, beside an API server without pods (FLEET=10,100 for fewer)
+bench-fleet: bin/operator $(DEVCLUSTER) ## What 10, 100 and 1,000 clusters in one namespace cost the operator, beside an API server without pods (FLEET=10,100 for fewer; PROFILE=folder for profiles)
 	@mkdir -p _artifacts/bench
-	assets=$$($(DEVCLUSTER) assets) && KUBEBUILDER_ASSETS=$$assets $(RUN) ./hack/fleet -clusters=$(FLEET) | tee _artifacts/bench/fleet.txt
+	$(if $(PROFILE),CGO_ENABLED=0 $(GO) build -tags=profile -trimpath -o bin/operator-profile ./cmd/operator)
+	assets=$$($(DEVCLUSTER) assets) && KUBEBUILDER_ASSETS=$$assets $(RUN) ./hack/fleet -clusters=$(FLEET) -profile='$(PROFILE)' | tee _artifacts/bench/fleet.txt
 
 ##@ Help
 

@@ -39,6 +39,15 @@ type Operator struct {
 
 // Start starts it. The caller stops it.
 func Start(kubeconfig []byte, arguments ...string) (*Operator, error) {
+	return start("operator", nil, kubeconfig, arguments...)
+}
+
+// StartProfiled starts bin/operator-profile, which writes profiles into the folder at WriteProfiles. The caller stops it.
+func StartProfiled(folder string, kubeconfig []byte, arguments ...string) (*Operator, error) {
+	return start("operator-profile", []string{"PGTLS_PROFILE=" + folder}, kubeconfig, arguments...)
+}
+
+func start(program string, environment []string, kubeconfig []byte, arguments ...string) (*Operator, error) {
 	directory, err := os.MkdirTemp("", "pgtls-beside-")
 	if err != nil {
 		return nil, err
@@ -49,10 +58,10 @@ func Start(kubeconfig []byte, arguments ...string) (*Operator, error) {
 		return nil, errors.Join(err, os.RemoveAll(directory))
 	}
 	o := &Operator{directory: directory, metrics: "http://" + address + "/metrics", ended: make(chan struct{})}
-	o.command = exec.Command(filepath.Join("bin", "operator"),
+	o.command = exec.Command(filepath.Join("bin", program),
 		append([]string{"--operator-namespace=default", "--health-probe-bind-address=0", "--metrics-bind-address=" + address}, arguments...)...)
-	o.command.Env = []string{"KUBECONFIG=" + file, "HOME=" + directory, "RELATED_IMAGE_POSTGRES_15=none", "RELATED_IMAGE_POSTGRES_17=none",
-		"RELATED_IMAGE_PGBOUNCER=none", "RELATED_IMAGE_AGENT=none"}
+	o.command.Env = append(environment, "KUBECONFIG="+file, "HOME="+directory, "RELATED_IMAGE_POSTGRES_15=none", "RELATED_IMAGE_POSTGRES_17=none",
+		"RELATED_IMAGE_PGBOUNCER=none", "RELATED_IMAGE_AGENT=none")
 	o.command.Stdout, o.command.Stderr = &o.output, &o.output
 	o.command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // it must not outlive this program
 	if err := o.command.Start(); err != nil {
@@ -78,6 +87,21 @@ func (o *Operator) Stop() {
 	_ = o.command.Process.Kill()
 	<-o.ended
 	_ = os.RemoveAll(o.directory)
+}
+
+// WriteProfiles has a profiled operator write cpu.pprof and heap.pprof into its folder, and waits until they are there.
+func (o *Operator) WriteProfiles(ctx context.Context, folder string) error {
+	if err := o.command.Process.Signal(syscall.SIGUSR1); err != nil {
+		return fmt.Errorf("asking the operator for its profiles: %w", err)
+	}
+	for {
+		if _, err := os.Stat(filepath.Join(folder, "done")); err == nil {
+			return nil
+		}
+		if err := Pause(ctx, samplePause); err != nil {
+			return fmt.Errorf("waiting for the operator's profiles: %w", err)
+		}
+	}
 }
 
 // Sample of an operator's memory, in bytes: anonymous resident pages, and the heap that Go has in use.
@@ -113,17 +137,27 @@ func (o *Operator) Sample(ctx context.Context) (Sample, error) {
 	if err != nil {
 		return Sample{}, err
 	}
+	heap, err := o.Metric(ctx, "go_memstats_heap_inuse_bytes")
+	return Sample{int64(kilobytes * 1024), int64(heap)}, err
+}
+
+// Metric reads one of the operator's metrics, named with its labels as Prometheus' text has it.
+func (o *Operator) Metric(ctx context.Context, name string) (float64, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, o.metrics, nil)
 	if err != nil {
-		return Sample{}, err
+		return 0, err
 	}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return Sample{}, fmt.Errorf("reading the operator's metrics: %w", err)
+		return 0, fmt.Errorf("reading the operator's metrics: %w", err)
 	}
 	defer func() { _ = response.Body.Close() }()
-	heap, err := valueIn(response.Body, "go_memstats_heap_inuse_bytes")
-	return Sample{int64(kilobytes * 1024), int64(heap)}, err
+	return valueIn(response.Body, name)
+}
+
+// Reconciliations are how many of a controller have ended so far.
+func (o *Operator) Reconciliations(ctx context.Context, controller string) (float64, error) {
+	return o.Metric(ctx, `controller_runtime_reconcile_time_seconds_count{controller="`+controller+`"}`)
 }
 
 // valueIn reads the number behind a name, as in /proc/<pid>/status and in Prometheus' text.

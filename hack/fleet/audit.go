@@ -84,6 +84,17 @@ func (r *requests) add(e event) {
 	r.byKind[fmt.Sprintf("%s %s %s %d", e.Verb, e.ObjectRef.Resource, e.ObjectRef.Subresource, e.ResponseStatus.Code)]++
 }
 
+// since are the requests that an earlier count did not have.
+func (r *requests) since(earlier requests) requests {
+	later := requests{r.all - earlier.all, r.lists - earlier.lists, r.writes - earlier.writes, map[string]int{}}
+	for name, count := range r.byKind {
+		if more := count - earlier.byKind[name]; more > 0 {
+			later.byKind[name] = more
+		}
+	}
+	return later
+}
+
 // lines tell what the requests are, the most frequent first.
 func (r *requests) lines(clusters int) (lines []string) {
 	type kind struct {

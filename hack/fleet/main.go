@@ -38,23 +38,24 @@ const (
 
 func main() {
 	sizes := flag.String("clusters", "10,100,1000", "how many, separated by commas")
+	profiles := flag.String("profile", "", "folder for profiles of bin/operator-profile, one in it for each number of clusters; none by default")
 	flag.Parse()
 	log.SetLogger(logr.Discard()) // what envtest does is of no interest
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *sizes); err != nil {
+	if err := run(ctx, *sizes, *profiles); err != nil {
 		fmt.Fprintln(os.Stderr, "fleet:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, sizes string) error {
+func run(ctx context.Context, sizes, profiles string) error {
 	for text := range strings.SplitSeq(sizes, ",") {
 		size, err := strconv.Atoi(strings.TrimSpace(text))
 		if err != nil || size < 1 {
 			return fmt.Errorf("-clusters %q: %q is no number of clusters", sizes, text)
 		}
-		if err := measure(ctx, size); err != nil {
+		if err := measure(ctx, size, profiles); err != nil {
 			return fmt.Errorf("%d clusters: %w", size, err)
 		}
 	}
@@ -62,7 +63,7 @@ func run(ctx context.Context, sizes string) error {
 }
 
 // measure starts everything anew: what an earlier fleet has left in memory would count.
-func measure(ctx context.Context, size int) (err error) {
+func measure(ctx context.Context, size int, profiles string) (err error) {
 	folder, err := os.MkdirTemp("", "pgtls-fleet-")
 	if err != nil {
 		return err
@@ -94,7 +95,12 @@ func measure(ctx context.Context, size int) (err error) {
 	if err := fleet.create(ctx); err != nil {
 		return err
 	}
-	return observe(ctx, fleet, audit, kubeconfig)
+	operator, err := start(fleet, profiles, kubeconfig)
+	if err != nil {
+		return err
+	}
+	defer operator.Stop()
+	return observe(ctx, fleet, audit, operator)
 }
 
 func newServer(audit *audit) *envtest.Environment {
@@ -111,20 +117,39 @@ func newServer(audit *audit) *envtest.Environment {
 	return server
 }
 
-func observe(ctx context.Context, fleet *fleet, audit *audit, kubeconfig []byte) error {
-	began := time.Now()
-	operator, err := beside.Start(kubeconfig)
-	if err != nil {
-		return err
+// operator under observation.
+type operator struct {
+	*beside.Operator
+	profiles string // the folder of its profiles; empty: it makes none
+	began    time.Time
+}
+
+func start(fleet *fleet, profiles string, kubeconfig []byte) (*operator, error) {
+	if profiles == "" {
+		began := time.Now()
+		o, err := beside.Start(kubeconfig)
+		return &operator{o, "", began}, err
 	}
-	defer operator.Stop()
+	folder, err := filepath.Abs(filepath.Join(profiles, strconv.Itoa(fleet.size)))
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(os.RemoveAll(folder), os.MkdirAll(folder, 0o700)); err != nil {
+		return nil, err
+	}
+	began := time.Now()
+	o, err := beside.StartProfiled(folder, kubeconfig)
+	return &operator{o, folder, began}, err
+}
+
+func observe(ctx context.Context, fleet *fleet, audit *audit, operator *operator) error {
 	limited, cancel := context.WithTimeout(ctx, settleLimit)
 	defer cancel()
 	if err := fleet.awaitSettled(limited); err != nil {
 		operator.Stop()
 		return fmt.Errorf("%w; the end of the operator's log:\n%s", err, tail(operator.Log()))
 	}
-	settled := time.Since(began)
+	settled := time.Since(operator.began)
 	used, err := operator.CPU()
 	if err != nil {
 		return err
@@ -143,7 +168,19 @@ func observe(ctx context.Context, fleet *fleet, audit *audit, kubeconfig []byte)
 	for _, line := range requests.lines(fleet.size) {
 		fmt.Fprintln(os.Stderr, line)
 	}
-	return atRest(ctx, fleet, operator, audit)
+	for _, controller := range []string{"cluster", "tls"} {
+		count, err := operator.Reconciliations(ctx, controller)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(os.Stderr, "  %6.2f  reconciliations of controller %s\n", count/float64(fleet.size), controller)
+	}
+	if operator.profiles != "" {
+		err := operator.WriteProfiles(ctx, operator.profiles)
+		operator.Stop()
+		return errors.Join(err, os.WriteFile(filepath.Join(operator.profiles, "operator.log"), []byte(operator.Log()), 0o600))
+	}
+	return atRest(ctx, fleet, operator.Operator, audit)
 }
 
 // atRest looks at an operator that has nothing to do.
@@ -171,6 +208,10 @@ func atRest(ctx context.Context, fleet *fleet, operator *beside.Operator, audit 
 		return err
 	}
 	fmt.Printf("fleet: clusters=%d rest cpu=%.2f%% writes=%d\n", fleet.size, 100*(after-before).Seconds()/restLength.Seconds(), later.writes-earlier.writes)
+	since := later.since(earlier)
+	for _, line := range since.lines(fleet.size) {
+		fmt.Fprintln(os.Stderr, line)
+	}
 	return nil
 }
 
