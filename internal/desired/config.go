@@ -34,9 +34,9 @@ func PoolerConfig(cluster *v1beta1.PostgresCluster) (*corev1.ConfigMap, error) {
 	}, nil
 }
 
-// instanceConfigHash leaves out what only the making of a new cluster reads: a change of the dynamic configuration
+// InstanceConfigHash is what an instance's pod is replaced for. It leaves out what only the making of a new cluster reads: a change of the dynamic configuration
 // goes through Patroni's REST API and needs no new pod.
-func instanceConfigHash(cluster *v1beta1.PostgresCluster) (string, error) {
+func InstanceConfigHash(cluster *v1beta1.PostgresCluster) (string, error) {
 	patroni, err := patroniConfig(cluster, false)
 	return shortHash(patroni + patroniyaml.PostgresConf(cluster.Spec.PostgresVersion)), err
 }

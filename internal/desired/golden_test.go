@@ -38,7 +38,7 @@ func all(t *testing.T, cluster *v1beta1.PostgresCluster) []client.Object {
 		rendered = append(rendered, UserSecretFor(cluster, user, Credentials{Password: "s3cret/?", Verifier: "SCRAM-SHA-256$..."}, "BUNDLE\n"))
 	}
 	for _, instance := range Instances(cluster) {
-		rendered = append(rendered, DataVolume(cluster, instance), must(StatefulSet(cluster, instance, settings()))(t))
+		rendered = append(rendered, DataVolume(cluster, instance), StatefulSet(cluster, instance, must(InstanceConfigHash(cluster))(t), settings()))
 	}
 	if Pooler(cluster) != nil {
 		rendered = append(rendered, must(PoolerConfig(cluster))(t), must(PoolerDeployment(cluster, settings()))(t))

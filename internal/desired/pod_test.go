@@ -15,7 +15,7 @@ import (
 func podsOf(t *testing.T, cluster *v1beta1.PostgresCluster) map[string]corev1.PodTemplateSpec {
 	t.Helper()
 	return map[string]corev1.PodTemplateSpec{
-		"instance": must(StatefulSet(cluster, Instances(cluster)[0], settings()))(t).Spec.Template,
+		"instance": StatefulSet(cluster, Instances(cluster)[0], must(InstanceConfigHash(cluster))(t), settings()).Spec.Template,
 		"pooler":   must(PoolerDeployment(cluster, settings()))(t).Spec.Template,
 	}
 }
@@ -156,7 +156,7 @@ func TestUsersMetadataNeverReplacesTheOperatorsLabels(t *testing.T) {
 	cluster := hippo(func(c *v1beta1.PostgresCluster) {
 		c.Spec.Metadata = &v1beta1.Metadata{Labels: map[string]string{ClusterLabel: "other", "mine": "yes"}}
 	})
-	got := must(StatefulSet(cluster, Instances(cluster)[0], settings()))(t)
+	got := StatefulSet(cluster, Instances(cluster)[0], must(InstanceConfigHash(cluster))(t), settings())
 	if got.Labels[ClusterLabel] != "hippo" || got.Spec.Template.Labels[ClusterLabel] != "hippo" || got.Labels["mine"] != "yes" {
 		t.Errorf("labels %v, of pods %v", got.Labels, got.Spec.Template.Labels)
 	}

@@ -13,17 +13,14 @@ import (
 	"pgtls.dev/pgtls/internal/party"
 )
 
-// StatefulSet of an instance. Its pod is replaced only when the operator deletes it.
-func StatefulSet(cluster *v1beta1.PostgresCluster, instance Instance, settings Settings) (*appsv1.StatefulSet, error) {
-	hash, err := instanceConfigHash(cluster)
-	if err != nil {
-		return nil, err
-	}
+// StatefulSet of an instance. Its pod is replaced only when the operator deletes it. configHash is InstanceConfigHash, which is the same for every
+// instance of a cluster.
+func StatefulSet(cluster *v1beta1.PostgresCluster, instance Instance, configHash string, settings Settings) *appsv1.StatefulSet {
 	labels := instanceLabels(cluster.Name, instance)
 	podLabels := instanceLabels(cluster.Name, instance)
 	podLabels[PatroniLabel] = PatroniScope(cluster.Name)
 	template := podMeta(cluster, podLabels, instance.Set.Metadata)
-	template.Annotations = with(template.Annotations, ConfigHashAnnotation, hash)
+	template.Annotations = with(template.Annotations, ConfigHashAnnotation, configHash)
 	return &appsv1.StatefulSet{
 		ObjectMeta: Meta(cluster, instance.Name, labels, instance.Set.Metadata),
 		Spec: appsv1.StatefulSetSpec{
@@ -38,7 +35,7 @@ func StatefulSet(cluster *v1beta1.PostgresCluster, instance Instance, settings S
 				Spec:       instancePod(cluster, instance, settings),
 			},
 		},
-	}, nil
+	}
 }
 
 func instancePod(cluster *v1beta1.PostgresCluster, instance Instance, settings Settings) corev1.PodSpec {

@@ -16,8 +16,12 @@ import (
 	"pgtls.dev/pgtls/internal/delivery/kube"
 )
 
-// podPatience is how long a pod may be missing before its StatefulSet is asked why there is none.
-const podPatience = 2 * time.Second
+// podPatience is how long a pod may be missing before its StatefulSet is asked why there is none. While no event says why, it is asked
+// again after pauses that double, up to longestPause: the pod itself is watched.
+const (
+	podPatience  = 2 * time.Second
+	longestPause = time.Minute
+)
 
 // A denied is what Kubernetes makes no pod for.
 type denied struct {
@@ -82,6 +86,9 @@ func (d denials) whyNoPod(ctx context.Context, seen observed, statefulSet *appsv
 	party := "StatefulSet " + statefulSet.Name
 	awaited := decide.Wait{Party: party, Reason: decide.AwaitingInstance, Message: "its pod is not there yet", Again: podPatience}
 	missing := seen.now.Sub(d.memory.Missing(seen.key(), party, seen.now))
+	if !decide.LookedAt(statefulSet) {
+		awaited.Again = 0 // that Kubernetes has looked stands in the StatefulSet, which is watched
+	}
 	if !decide.LookedAt(statefulSet) || missing < podPatience {
 		return denied{maker: statefulSet, wait: awaited, standing: denial.Lasting}
 	}
@@ -91,7 +98,7 @@ func (d denials) whyNoPod(ctx context.Context, seen observed, statefulSet *appsv
 		log.FromContext(ctx).V(1).Info("the events of a StatefulSet cannot be read", "statefulSet", statefulSet.Name, "error", err.Error())
 	}
 	if message == "" {
-		awaited.Again = 2 * podPatience
+		awaited.Again = min(max(missing, 2*podPatience), longestPause)
 		return denied{maker: statefulSet, wait: awaited, standing: denial.Lasting}
 	}
 	return d.judge(ctx, statefulSet, party, message)

@@ -114,6 +114,33 @@ func TestWalkPromptsBecomeRare(t *testing.T) {
 	}
 }
 
+// A pod that is missing for no known reason costs the API server ever less, and one that Kubernetes has not looked at costs nothing.
+func TestAMissingPodIsAskedForEverMoreRarely(t *testing.T) {
+	w := deniedBy(t, "")
+	var pauses []time.Duration
+	for range 7 {
+		w.round()
+		pauses = append(pauses, w.again)
+		w.at = w.at.Add(w.again)
+	}
+	if want := []time.Duration{4, 6, 12, 24, 48, 60, 60}; !cmp.Equal(pauses, seconds(want)) {
+		t.Errorf("pauses %v", pauses)
+	}
+	statefulSet := w.live("StatefulSet hippo-00-1").(*appsv1.StatefulSet)
+	statefulSet.Generation = statefulSet.Status.ObservedGeneration + 1
+	w.must(w.client.Update(t.Context(), statefulSet))
+	if w.round(); w.again != 0 {
+		t.Errorf("a StatefulSet that was not looked at is asked about after %s", w.again)
+	}
+}
+
+func seconds(counts []time.Duration) (out []time.Duration) {
+	for _, count := range counts {
+		out = append(out, count*time.Second)
+	}
+	return out
+}
+
 // A pod that came and is denied again is another case: it is prompted at once.
 func TestThePauseEndsWithThePod(t *testing.T) {
 	w := deniedBy(t, quotaText, cpuQuota("3", "2"))

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"sync"
 
 	"pgtls.dev/pgtls/internal/controller/cluster/decide"
 	"pgtls.dev/pgtls/internal/desired"
@@ -10,6 +11,7 @@ import (
 // makeInstances applies the StatefulSet of each wanted instance. That changes no running pod; replaceInstances does.
 func makeInstances(ctx context.Context, r *round) ([]decide.Wait, error) {
 	var waits []decide.Wait
+	hash := sync.OnceValues(func() (string, error) { return desired.InstanceConfigHash(r.seen.cluster) })
 	for _, instance := range desired.Instances(r.seen.cluster) {
 		if wait := instanceNotYet(r, instance.Name); wait != nil {
 			waits = append(waits, *wait)
@@ -18,11 +20,11 @@ func makeInstances(ctx context.Context, r *round) ([]decide.Wait, error) {
 			}
 			continue
 		}
-		statefulSet, err := desired.StatefulSet(r.seen.cluster, instance, r.seen.settings)
+		configHash, err := hash()
 		if err != nil {
 			return waits, err
 		}
-		waits = append(waits, r.objects.apply(ctx, statefulSet)...)
+		waits = append(waits, r.objects.apply(ctx, desired.StatefulSet(r.seen.cluster, instance, configHash, r.seen.settings))...)
 	}
 	return waits, nil
 }

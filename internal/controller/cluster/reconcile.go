@@ -28,7 +28,9 @@ type reconciler struct {
 	restarts *decide.Restarts
 	attempts *attempt.Memory
 	denials  denials
+	known    *credentials
 	now      func() time.Time
+	patience time.Duration // for a state that goes by itself, before it is reported; 0: none
 }
 
 // An outcome is what a round came to.
@@ -36,6 +38,7 @@ type outcome struct {
 	waits    []decide.Wait
 	failures []attempt.Failure
 	conflict bool // a write conflict: look again at once
+	wrote    bool // some object was written, and a watch will tell of it
 	leaving  bool // the namespace is being deleted: nothing more is done
 }
 
@@ -51,6 +54,7 @@ func (c *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 		c.restarts.Forget(request.NamespacedName)
 		c.attempts.Forget(request.NamespacedName)
 		c.denials.memory.Forget(request.NamespacedName)
+		c.known.forget(request.NamespacedName)
 		return reconcile.Result{}, nil
 	}
 	seen, err := observe(ctx, c.client, cluster)
@@ -62,7 +66,13 @@ func (c *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	if done.leaving {
 		return reconcile.Result{}, nil
 	}
-	err = c.report(ctx, round, done)
+	status := statusOf(cluster, seen, done)
+	if pause := c.postpone(request.NamespacedName, cluster, status, done, round.seen.now); pause > 0 {
+		result, err := done.result(c.attempts.After(request.NamespacedName, round.seen.now), nil)
+		result.RequeueAfter = soonest(result.RequeueAfter, pause)
+		return result, err
+	}
+	err = c.report(ctx, round, status)
 	if kube.CauseOf(err) == kube.NamespaceTerminating {
 		return reconcile.Result{}, nil
 	}
@@ -79,7 +89,7 @@ func (c *reconciler) newRound(seen observed) *round {
 	applier.TookBack = events.tookBack
 	objects := &writer{cluster: cluster, applier: &applier, ledger: ledger, lacking: map[string]lack{}}
 	return &round{
-		seen: seen, ledger: ledger, objects: objects, events: events, connect: c.connect, denials: c.denials, random: rand.Reader,
+		seen: seen, ledger: ledger, objects: objects, events: events, connect: c.connect, denials: c.denials, random: rand.Reader, credentials: c.known,
 		ha:        &asker{seen: seen, connect: c.connect},
 		instances: &executor{seen: seen, objects: objects, events: events, restarts: c.restarts},
 		cleared:   map[string]bool{}, secrets: map[string]*corev1.Secret{},

@@ -139,6 +139,7 @@ func newWorld(t *testing.T, objects ...client.Object) *world {
 		connect:  silence{},
 		restarts: decide.NewRestarts(),
 		attempts: attempt.NewMemory(),
+		known:    newCredentials(),
 		denials:  denials{memory: denial.NewMemory(), events: func(context.Context, *appsv1.StatefulSet) (string, error) { return "", nil }, quotas: denial.ReadQuotas(w.client)},
 		now:      func() time.Time { return w.at },
 	}

@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"pgtls.dev/pgtls/api/v1beta1"
 	"pgtls.dev/pgtls/internal/controller/cluster/decide"
@@ -23,8 +25,7 @@ const (
 
 // report writes this controller's part of the status, once in a round and only when it differs, and tells of a
 // cluster that got stuck.
-func (c *reconciler) report(ctx context.Context, r *round, done outcome) error {
-	status := statusOf(r.seen.cluster, r.seen.facts, done)
+func (c *reconciler) report(ctx context.Context, r *round, status v1beta1.PostgresClusterStatus) error {
 	now := metav1.NewTime(c.now().Truncate(0))
 	for i := range status.Conditions {
 		status.Conditions[i].LastTransitionTime = now
@@ -35,6 +36,34 @@ func (c *reconciler) report(ctx context.Context, r *round, done outcome) error {
 		r.events.tellOfTrouble(status)
 	}
 	return err
+}
+
+// postpone returns how long the report of a round waits at most: its state goes by itself, for this round has written objects whose watches
+// wake the next one, or the TLS controller is about to publish what is waited for. A new cluster would have its status written after
+// each of some rounds otherwise. 0: it is reported now, as everything is that failed, needs a person, or turned bad.
+func (c *reconciler) postpone(key client.ObjectKey, cluster *v1beta1.PostgresCluster, status v1beta1.PostgresClusterStatus, done outcome, now time.Time) time.Duration {
+	if !done.isTransient() || turnedBad(cluster, status) {
+		c.attempts.Reported(key)
+		return 0
+	}
+	since := c.attempts.Unreported(key, now)
+	if pause := since.Add(c.patience).Sub(now); pause > 0 {
+		return pause
+	}
+	c.attempts.Reported(key)
+	return 0
+}
+
+// isTransient reports whether a state goes by itself, and a watch tells of it.
+func (o outcome) isTransient() bool {
+	awaited := slices.ContainsFunc(o.waits, func(w decide.Wait) bool { return w.Reason == decide.AwaitingMaterial })
+	stuck := slices.ContainsFunc(o.waits, func(w decide.Wait) bool { return w.Reason.IsStuck() })
+	return (o.wrote || awaited) && !stuck && len(o.failures) == 0 && !o.conflict
+}
+
+// turnedBad reports whether the status says that the cluster is ready, and it is not.
+func turnedBad(cluster *v1beta1.PostgresCluster, status v1beta1.PostgresClusterStatus) bool {
+	return meta.IsStatusConditionTrue(cluster.Status.Conditions, readyCondition) && !meta.IsStatusConditionTrue(status.Conditions, readyCondition)
 }
 
 // tellOfTrouble makes an event when what stops the cluster is new.

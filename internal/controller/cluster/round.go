@@ -24,6 +24,8 @@ type round struct {
 	denials   denials
 	random    io.Reader
 
+	credentials *credentials
+
 	leftovers bool                      // an earlier cluster is still going away
 	cleared   map[string]bool           // ConfigMaps of an earlier cluster that were deleted
 	secrets   map[string]*corev1.Secret // of users, as they were written
@@ -40,7 +42,7 @@ func (r *round) run(ctx context.Context) outcome {
 			break
 		}
 	}
-	return outcome{waits: waits, failures: r.ledger.Failures(), conflict: r.ledger.IsConflict(), leaving: r.ledger.IsLeaving()}
+	return outcome{waits: waits, failures: r.ledger.Failures(), conflict: r.ledger.IsConflict(), wrote: r.objects.wrote, leaving: r.ledger.IsLeaving()}
 }
 
 // runStep runs a step unless one that it needs failed, or it failed a moment ago itself.

@@ -38,9 +38,11 @@ type Options struct {
 }
 
 const (
-	name                       = "cluster"
-	fieldOwner                 = client.FieldOwner("pgtls-cluster")
-	defaultConcurrency         = 4
+	name               = "cluster"
+	fieldOwner         = client.FieldOwner("pgtls-cluster")
+	defaultConcurrency = 4
+	// reportPatience is how long a state may last that goes by itself, before it stands in the status.
+	reportPatience             = 5 * time.Second
 	reportingController string = "pgtls.dev/cluster"
 )
 
@@ -58,7 +60,9 @@ func SetupWithManager(m manager.Manager, options Options) error {
 		restarts: decide.NewRestarts(),
 		attempts: attempt.NewMemory(),
 		denials:  denials{memory: denial.NewMemory(), events: denial.ReadEvents(m.GetAPIReader()), quotas: denial.ReadQuotas(m.GetAPIReader())},
+		known:    newCredentials(),
 		now:      options.Now,
+		patience: reportPatience,
 	}
 	concurrency := options.Concurrency
 	if concurrency == 0 {
@@ -72,10 +76,10 @@ func SetupWithManager(m manager.Manager, options Options) error {
 		&appsv1.StatefulSet{}, &appsv1.Deployment{}, &corev1.Service{}, &corev1.Secret{}, &corev1.PersistentVolumeClaim{},
 		&corev1.ServiceAccount{}, &rbacv1.Role{}, &rbacv1.RoleBinding{}, &networkingv1.NetworkPolicy{},
 	} {
-		b = b.Watches(owned, handler.EnqueueRequestsFromMapFunc(clusterOf), builder.WithPredicates(predicate.ResourceVersionChangedPredicate{}))
+		b = b.Watches(owned, kube.Settling(handler.EnqueueRequestsFromMapFunc(clusterOf)), builder.WithPredicates(predicate.ResourceVersionChangedPredicate{}))
 	}
-	b = b.Watches(&policyv1.PodDisruptionBudget{}, handler.EnqueueRequestsFromMapFunc(clusterOf), builder.WithPredicates(predicate.GenerationChangedPredicate{}))
-	b = b.Watches(&corev1.ConfigMap{}, handler.EnqueueRequestsFromMapFunc(clusterOf), builder.WithPredicates(configMapChanges()))
+	b = b.Watches(&policyv1.PodDisruptionBudget{}, kube.Settling(handler.EnqueueRequestsFromMapFunc(clusterOf)), builder.WithPredicates(predicate.GenerationChangedPredicate{}))
+	b = b.Watches(&corev1.ConfigMap{}, kube.Settling(handler.EnqueueRequestsFromMapFunc(clusterOf)), builder.WithPredicates(configMapChanges()))
 	b = b.Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(clusterOf), builder.WithPredicates(podChanges()))
 	if err := b.Complete(c); err != nil {
 		return fmt.Errorf("setting up controller %s: %w", name, err)

@@ -24,6 +24,7 @@ type writer struct {
 	applier *kube.Applier
 	ledger  *attempt.Ledger
 	lacking map[string]lack // objects that could not be brought about, by objectName
+	wrote   bool            // an object was made or changed
 }
 
 // A requirement is how much of an object another one needs.
@@ -73,6 +74,7 @@ func (w *writer) applyOne(ctx context.Context, object client.Object) *decide.Wai
 			wait = w.notOurs(key, notOurs)
 			return nil
 		}
+		w.wrote = w.wrote || err == nil && did != kube.InForce
 		if err == nil && did == kube.Recovered {
 			wait = &decide.Wait{Party: key, Reason: decide.TakenBack, Message: "was taken back, and is looked at again", Again: decide.Soon / 4}
 			w.lacking[key] = lack{present: true, reason: decide.TakenBack}

@@ -91,17 +91,17 @@ type connections struct {
 
 func newReconciler(options Options, c connections) *Reconciler {
 	proofs, terminations, retriggers, memory := evidence.NewProofs(c.dial), evidence.NewTerminations(), evidence.NewRetriggers(), material.NewMemory()
-	writes := kube.NewWrites(options.Now)
+	writes, verdicts := kube.NewWrites(options.Now), material.NewVerdicts()
 	noted := writes.Client(c.direct, clusterOf)
 	return &Reconciler{
 		options: options, retries: newRetries(), failures: newFailures(), writes: writes,
 		gatherer: &gather.Gatherer{
-			Live: c.direct, Cached: c.cached, Writes: writes, Verdicts: material.NewVerdicts(), Agents: c.agents, Proofs: proofs, Terminations: terminations, Retriggers: retriggers, Memory: memory,
+			Live: c.direct, Cached: c.cached, Writes: writes, Verdicts: verdicts, Agents: c.agents, Proofs: proofs, Terminations: terminations, Retriggers: retriggers, Memory: memory,
 			Sessions: c.sessions, Now: options.Now, ClusterDomain: options.ClusterDomain, SystemRoots: options.SystemRoots,
 		},
 		executor: &act.Executor{
 			Client: noted, Applier: newApplier(noted), Events: c.recorder,
-			Proofs: proofs, Terminations: terminations, Retriggers: retriggers, Memory: memory, EndSessions: c.end, Now: options.Now,
+			Proofs: proofs, Terminations: terminations, Retriggers: retriggers, Memory: memory, Verdicts: verdicts, EndSessions: c.end, Now: options.Now,
 		},
 	}
 }
@@ -128,10 +128,10 @@ func SetupWithManager(ctx context.Context, mgr manager.Manager, options Options)
 	b := ctrl.NewControllerManagedBy(mgr).
 		Named("tls").
 		For(&v1beta1.PostgresCluster{}, builder.WithPredicates(seen(r.writes), wished())).
-		Owns(&corev1.Secret{}, builder.WithPredicates(seen(r.writes), byOthers(&r.executor.Written))).
-		Owns(&corev1.ConfigMap{}, builder.WithPredicates(seen(r.writes))).
-		Owns(&corev1.Service{}).
-		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(clusterOfPod), builder.WithPredicates(seen(r.writes))).
+		Owns(&corev1.Secret{}, builder.WithPredicates(seen(r.writes), byOthers(&r.executor.Written), read())).
+		Owns(&corev1.ConfigMap{}, builder.WithPredicates(seenOfOthers(r.writes), read())).
+		Watches(&corev1.Service{}, kube.Settling(handler.EnqueueRequestForOwner(mgr.GetScheme(), mgr.GetRESTMapper(), &v1beta1.PostgresCluster{}, handler.OnlyControllerOwner())), builder.WithPredicates(addressed())).
+		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(clusterOfPod), builder.WithPredicates(seen(r.writes), podChanges())).
 		WatchesRawSource(source.TypedChannel(news, handler.TypedEnqueueRequestsFromMapFunc(
 			func(_ context.Context, cluster types.NamespacedName) []ctrl.Request {
 				return []ctrl.Request{{NamespacedName: cluster}}
@@ -173,8 +173,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	if err != nil {
 		return r.outcome(ctx, request.NamespacedName, 0, err)
 	}
-	if err := r.report(ctx, seen, decided); err != nil {
-		return r.outcome(ctx, request.NamespacedName, 0, err)
+	if !isTransient(seen, decided) {
+		if err := r.report(ctx, seen, decided); err != nil {
+			return r.outcome(ctx, request.NamespacedName, 0, err)
+		}
 	}
 	return r.outcome(ctx, request.NamespacedName, r.pause(ctx, seen, decided), nil)
 }
@@ -185,6 +187,13 @@ func (r *Reconciler) forget(cluster types.NamespacedName) {
 	r.failures.forget(cluster)
 	r.retries.after(cluster, "")
 	r.doubts.set(cluster, false)
+	r.executor.Issued.Forget(cluster)
+}
+
+// isTransient reports whether nothing is said of what was seen: a new party waits for its Services, which the cluster controller makes at
+// the same time, nothing is wrong, and within some seconds there will be more to say. What is to be told of is told then.
+func isTransient(seen *snapshot.Snapshot, decided plan.Plan) bool {
+	return !seen.ServicesUntil.IsZero() && len(decided.Blockers) == 0 && len(seen.Observed.Failures) == 0
 }
 
 // outcome is what a reconciliation returns; a write conflict is no error.
@@ -264,6 +273,7 @@ func (r *Reconciler) report(ctx context.Context, s *snapshot.Snapshot, decided p
 	if _, err := r.executor.Applier.ApplyStatus(ctx, s.Cluster, said.Status, "tls"); err != nil {
 		return client.IgnoreNotFound(err)
 	}
+	r.executor.TellIssued(s.Cluster)
 	for _, e := range said.Events {
 		r.executor.Events.Eventf(s.Cluster, nil, e.Type, e.Reason, e.Action, "%s", e.Message)
 	}

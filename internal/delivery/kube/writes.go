@@ -103,6 +103,14 @@ func (w *Writes) Seen(cluster types.NamespacedName, object client.Object, gone b
 	}
 }
 
+// IsOwn reports whether an object that a cache has come to hold is exactly what an own write has left, so that it is known already.
+func (w *Writes) IsOwn(cluster types.NamespacedName, object client.Object) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	mine, known := w.clusters[cluster][keyOf(object)]
+	return known && !mine.gone && mine.object.GetUID() == object.GetUID() && mine.object.GetResourceVersion() == object.GetResourceVersion()
+}
+
 // Lags reports whether a cache lacks some own write to a cluster's objects. What it has is forgotten.
 func (w *Writes) Lags(ctx context.Context, cluster types.NamespacedName, cache client.Reader) bool {
 	lags := false

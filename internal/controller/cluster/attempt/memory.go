@@ -23,6 +23,7 @@ type attempts struct {
 	uid        types.UID
 	generation int64
 	failed     map[string]failedAttempt
+	unreported time.Time // since when a state is not reported that goes by itself
 }
 
 type failedAttempt struct {
@@ -76,6 +77,24 @@ func (m *Memory) After(cluster types.NamespacedName, now time.Time) time.Duratio
 		}
 	}
 	return soonest
+}
+
+// Unreported notes that the state of a cluster is not reported, and returns since when that is so.
+func (m *Memory) Unreported(cluster types.NamespacedName, now time.Time) time.Time {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	known := m.known[cluster]
+	if known.unreported.IsZero() {
+		known.unreported = now
+	}
+	return known.unreported
+}
+
+// Reported notes that the state of a cluster is reported.
+func (m *Memory) Reported(cluster types.NamespacedName) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.known[cluster].unreported = time.Time{}
 }
 
 // Forget a cluster.

@@ -29,7 +29,7 @@ func accepted(v *round, step plan.Publish, data map[string][]byte) (acceptance, 
 		if err != nil {
 			return acceptance{}, refusedProof("the new %s leaf of %s cannot be used: %s", domain, step.Party, err)
 		}
-		for _, held := range append(heldBundles(v, domain, step.Party), promised(v, domain, pair.Chain)...) {
+		for _, held := range different(append(heldBundles(v, domain, step.Party), promised(v, domain, pair.Chain)...)) {
 			err := pki.Verify(pki.VerifyRequest{Chain: pair.Chain, Anchors: held, At: v.Observed.Now, Usage: domain.Usage()})
 			if err != nil {
 				return acceptance{}, refusedProof("a verifier that holds %s would refuse the new %s leaf of %s: %s", subjectsOf(held), domain, step.Party, err)
@@ -91,6 +91,19 @@ func heldBundles(v *round, domain facts.Domain, except string) [][]*x509.Certifi
 		}
 	}
 	return bundles
+}
+
+// different leaves out a bundle that holds the same certificates, in the same order, as one before it.
+func different(bundles [][]*x509.Certificate) (out [][]*x509.Certificate) {
+	for _, bundle := range bundles {
+		same := func(other []*x509.Certificate) bool {
+			return slices.EqualFunc(bundle, other, func(a, b *x509.Certificate) bool { return a.Equal(b) })
+		}
+		if !slices.ContainsFunc(out, same) {
+			out = append(out, bundle)
+		}
+	}
+	return out
 }
 
 // known are the certificates of the cluster's authorities, and of those from elsewhere, among fingerprints.

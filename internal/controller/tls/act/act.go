@@ -34,6 +34,10 @@ type Executor struct {
 	Unstored Unstored
 	// Written are the own writes.
 	Written Written
+	// Issued is what is still to be told.
+	Issued Issued
+	// Verdicts on Secrets, also on those that were written just now.
+	Verdicts *material.Verdicts
 	// EndSessions ends sessions of a PostgreSQL.
 	EndSessions SessionEnder
 	Now         func() time.Time

@@ -48,7 +48,7 @@ func createAuthority(ctx context.Context, v *round, step plan.TrustNew) error {
 	if err := create(ctx, v, secret); err != nil {
 		return err
 	}
-	sendEvent(v, eventNormal, eventIssued, "the %s authority g%d was made, valid until %s (%s)", step.Domain, step.Generation,
+	v.Issued.add(clusterOf(v), "the %s authority g%d was made, valid until %s (%s)", step.Domain, step.Generation,
 		authority.Certificate.NotAfter.UTC().Format(material.TimeLayout), step.Reason)
 	if step.Message != "" { // which clients are refused, and that it cannot be helped
 		v.Events.Eventf(v.Cluster, nil, eventWarning, string(step.Reason), rekeyAction[step.Domain], "%s", step.Message)

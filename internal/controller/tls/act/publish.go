@@ -46,12 +46,12 @@ func publish(ctx context.Context, v *round, step plan.Publish) error {
 		return err
 	}
 	v.Unstored.stored(v.key(party))
-	party.Material = material.Inspect(party, secret, v.Observed.Now)
+	party.Material = v.Verdicts.Inspect(clusterOf(v), party, secret, v.Observed.Now)
 	v.Material[party.Name] = secret
 	for _, domain := range step.Reissue {
 		for _, leaf := range party.Material.Leaves {
 			if leaf.Domain == domain {
-				sendEvent(v, eventNormal, eventIssued, "%s leaf %s of %s, valid until %s (%s)",
+				v.Issued.add(clusterOf(v), "%s leaf %s of %s, valid until %s (%s)",
 					domain, leaf.Serial, party.Name, leaf.NotAfter.Format(material.TimeLayout), step.Reason)
 			}
 		}

@@ -77,6 +77,7 @@ func add(v *look, s *snapshot.StoredAuthority, secret *corev1.Secret) {
 // other one holds what the cluster's bundles do.
 func settle(v *look, s *snapshot.StoredAuthority, bundled *x509.Certificate) {
 	var usable []material.Remembered
+	var parsed []*pki.Authority
 	var created []time.Time
 	for _, secret := range []*corev1.Secret{s.Original, s.Twin} {
 		if secret == nil {
@@ -86,10 +87,12 @@ func settle(v *look, s *snapshot.StoredAuthority, bundled *x509.Certificate) {
 			refuse(s, reason.AuthorityForeign, kube.Judge(secret, v.Claimant()).Message("Secret "+secret.Name)+finalizersOf(secret))
 			return
 		}
-		if _, err := v.Verdicts.ParseAuthority(client.ObjectKeyFromObject(v.Cluster), secret); err != nil {
+		authority, err := v.Verdicts.ParseAuthority(client.ObjectKeyFromObject(v.Cluster), secret)
+		if err != nil {
 			refuse(s, reason.AuthorityUnreadable, fmt.Sprintf("Secret %s holds no usable authority (%s): restore it from a backup", secret.Name, err))
 			continue
 		}
+		parsed = append(parsed, authority)
 		usable = append(usable, material.Remembered{Data: secret.Data, Marks: material.MarksOf(secret.Annotations)})
 		created = append(created, secret.CreationTimestamp.Time)
 	}
@@ -104,7 +107,7 @@ func settle(v *look, s *snapshot.StoredAuthority, bundled *x509.Certificate) {
 			counts = 1
 		}
 	}
-	read(s, usable[counts])
+	readParsed(s, usable[counts], parsed[counts])
 	s.Facts.Created = created[counts]
 	v.Memory.Keep(client.ObjectKeyFromObject(v.Cluster), v.Cluster.UID, s.Facts.Domain, s.Facts.Generation, usable[counts])
 }
@@ -117,9 +120,13 @@ func holds(stored material.Remembered, certificate []byte) bool {
 // read takes in what a Secret of an authority holds, or held.
 func read(s *snapshot.StoredAuthority, stored material.Remembered) {
 	authority, err := pki.ParseAuthority(stored.Data[material.AuthorityCertificate], stored.Data[material.AuthorityKey])
-	if err != nil {
-		return
+	if err == nil {
+		readParsed(s, stored, authority)
 	}
+}
+
+// readParsed is read for an authority that was parsed from the same content.
+func readParsed(s *snapshot.StoredAuthority, stored material.Remembered, authority *pki.Authority) {
 	s.Data, s.Marks = stored.Data, stored.Marks
 	s.Authority, s.Certificate = authority, authority.Certificate
 	s.Facts.Certificate = pki.Facts(authority.Certificate)

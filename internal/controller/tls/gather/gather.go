@@ -22,6 +22,7 @@ import (
 	"pgtls.dev/pgtls/internal/custom"
 	"pgtls.dev/pgtls/internal/delivery/kube"
 	"pgtls.dev/pgtls/internal/desired"
+	"pgtls.dev/pgtls/internal/pki"
 	"pgtls.dev/pgtls/internal/rotation/facts"
 )
 
@@ -59,12 +60,31 @@ type look struct {
 	secrets []corev1.Secret     // that bear the cluster's labels
 	held    map[string]bool     // material that some pod mounts
 	public  []*x509.Certificate // that the clients' ConfigMap holds
+	bundles bundles
+}
+
+// bundles are those that were parsed in this look, by their text: the same two stand in the material of every party.
+type bundles map[string]parsedBundle
+
+type parsedBundle struct {
+	anchors []*x509.Certificate
+	err     error
+}
+
+// parse is pki.ParseBundle. What it returns is not to be changed.
+func (b bundles) parse(text []byte) ([]*x509.Certificate, error) {
+	parsed, known := b[string(text)]
+	if !known {
+		parsed.anchors, parsed.err = pki.ParseBundle(text)
+		b[string(text)] = parsed
+	}
+	return parsed.anchors, parsed.err
 }
 
 // Gather reads everything from one source, but for Services, which come from the cache, and for what the spec names, which is not in it.
 // Own writes are seen in either, so that what was written a moment ago is not written again.
 func (g *Gatherer) Gather(ctx context.Context, cluster *v1beta1.PostgresCluster, source Source) (*snapshot.Snapshot, error) {
-	v := &look{Gatherer: g, source: source, held: map[string]bool{}, Snapshot: &snapshot.Snapshot{
+	v := &look{Gatherer: g, source: source, held: map[string]bool{}, bundles: bundles{}, Snapshot: &snapshot.Snapshot{
 		Cluster: cluster, Policy: wanted.Policy(cluster), PastCache: source == PastCache,
 		Material: map[string]*corev1.Secret{}, Pods: map[string]*corev1.Pod{}, Endpoints: map[string][]evidence.Endpoint{},
 		Handshakes: map[string]evidence.Proof{}, Reports: map[string]*agentapi.Report{}, Known: map[string]*x509.Certificate{}, Unowned: map[facts.Object]client.Object{}, TrustFindings: map[facts.Domain][]custom.Finding{},

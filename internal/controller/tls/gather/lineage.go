@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -34,7 +35,7 @@ func generationsNamed(v *look) namedGenerations {
 			if !kube.Judge(&secrets[i], v.Claimant()).Belongs() {
 				continue
 			}
-			anchors, err := pki.ParseBundle(secrets[i].Data[party.Mounted.Bundle(domain)])
+			anchors, err := v.bundles.parse(secrets[i].Data[party.Mounted.Bundle(domain)])
 			if err != nil {
 				continue
 			}
@@ -68,16 +69,11 @@ func (n namedGenerations) highest() map[facts.Domain]int {
 // on until nothing uses them. That the last leaf of one was published anew does not mean that no pod serves its old one: what
 // the operator itself trusts is trusted until it is dropped. Any other certificate in a bundle is no authority of the cluster.
 func addLost(v *look, named namedGenerations, secrets []corev1.Secret) {
-	issuers := map[string]bool{}
-	for i := range secrets {
-		for _, leaf := range material.Leftovers(&secrets[i]) {
-			issuers[leaf.IssuerKeyID] = true
-		}
-	}
+	issuers := sync.OnceValue(func() map[string]bool { return issuersOf(secrets) }) // which parses every key
 	for _, domain := range facts.Domains() {
 		for generation, certificate := range named[domain] {
 			details := pki.Facts(certificate)
-			if !issuers[details.KeyID] && !operatorTrusts(v, domain, certificate) && !slices.ContainsFunc(v.public, certificate.Equal) {
+			if !operatorTrusts(v, domain, certificate) && !slices.ContainsFunc(v.public, certificate.Equal) && !issuers()[details.KeyID] {
 				continue
 			}
 			stored := v.Authority(domain, generation)
@@ -100,13 +96,24 @@ func addLost(v *look, named namedGenerations, secrets []corev1.Secret) {
 	})
 }
 
+// issuersOf are the keys by which the leaves in Secrets were issued.
+func issuersOf(secrets []corev1.Secret) map[string]bool {
+	issuers := map[string]bool{}
+	for i := range secrets {
+		for _, leaf := range material.Leftovers(&secrets[i]) {
+			issuers[leaf.IssuerKeyID] = true
+		}
+	}
+	return issuers
+}
+
 // operatorTrusts reports whether a certificate is in the bundle of the operator's own material.
 func operatorTrusts(v *look, domain facts.Domain, certificate *x509.Certificate) bool {
 	secret := v.Material[desired.OperatorMaterial(v.Cluster.Name)]
 	if secret == nil {
 		return false
 	}
-	anchors, err := pki.ParseBundle(secret.Data[party.Mounted.Bundle(domain)])
+	anchors, err := v.bundles.parse(secret.Data[party.Mounted.Bundle(domain)])
 	return err == nil && slices.ContainsFunc(anchors, certificate.Equal)
 }
 

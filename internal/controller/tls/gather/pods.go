@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -45,7 +46,7 @@ func gatherPods(ctx context.Context, v *look) error {
 	if err != nil {
 		return fmt.Errorf("listing the pods of %s: %w", v.Cluster.Name, err)
 	}
-	identity := v.Identity()
+	identity := sync.OnceValue(v.Identity) // it is parsed for pods alone
 	watched := map[evidence.Run]bool{}
 	v.pods, v.HasPods = pods, len(pods) > 0
 	for i := range pods {
@@ -58,7 +59,7 @@ func gatherPods(ctx context.Context, v *look) error {
 		watched[snapshot.RunOf(pod)] = true
 		v.Agents.Watch(snapshot.RunOf(pod), evidence.Target{
 			Cluster: client.ObjectKeyFromObject(v.Cluster), Pod: pod.Name,
-			ServerName: snapshot.ServerName(v.Cluster, pod), Identity: identity,
+			ServerName: snapshot.ServerName(v.Cluster, pod), Identity: identity(),
 		})
 	}
 	v.Agents.KeepOnly(client.ObjectKeyFromObject(v.Cluster), watched)

@@ -65,7 +65,7 @@ func readBundles(v *look) {
 			continue
 		}
 		for _, domain := range facts.Domains() {
-			anchors, err := pki.ParseBundle(v.secrets[i].Data[party.Mounted.Bundle(domain)])
+			anchors, err := v.bundles.parse(v.secrets[i].Data[party.Mounted.Bundle(domain)])
 			if err != nil {
 				continue
 			}

@@ -1,0 +1,63 @@
+package cluster
+
+import (
+	"crypto/sha256"
+	"io"
+	"sync"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"pgtls.dev/pgtls/internal/desired"
+)
+
+// credentials remembers, by a digest, the credentials of users that were found usable: to see that a verifier belongs to a password takes
+// the 4,096 rounds of a log-in, and each reconciliation looks.
+type credentials struct {
+	mu    sync.Mutex
+	known map[types.NamespacedName]map[string][sha256.Size]byte // by cluster and user
+}
+
+func newCredentials() *credentials {
+	return &credentials{known: map[types.NamespacedName]map[string][sha256.Size]byte{}}
+}
+
+// keep is desired.KeepCredentials.
+func (c *credentials) keep(cluster types.NamespacedName, user string, data map[string][]byte, random io.Reader) (desired.Credentials, error) {
+	stored := desired.Credentials{Password: string(data["password"]), Verifier: string(data["verifier"])}
+	if c.isKnown(cluster, user, stored) {
+		return stored, nil
+	}
+	kept, err := desired.KeepCredentials(data, random)
+	if err == nil {
+		c.note(cluster, user, kept)
+	}
+	return kept, err
+}
+
+// forget forgets a cluster.
+func (c *credentials) forget(cluster types.NamespacedName) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.known, cluster)
+}
+
+func (c *credentials) isKnown(cluster types.NamespacedName, user string, stored desired.Credentials) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	digest, known := c.known[cluster][user]
+	return known && digest == digestOf(stored)
+}
+
+func (c *credentials) note(cluster types.NamespacedName, user string, kept desired.Credentials) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.known[cluster] == nil {
+		c.known[cluster] = map[string][sha256.Size]byte{}
+	}
+	c.known[cluster][user] = digestOf(kept)
+}
+
+// digestOf separates the two by a byte that neither holds.
+func digestOf(c desired.Credentials) [sha256.Size]byte {
+	return sha256.Sum256([]byte(c.Password + "\x00" + c.Verifier))
+}
