@@ -25,8 +25,8 @@ import (
 // What keeps the operator small: it is idle most of its life. The heap is at most half as large again as what is in use. The limit is
 // where memory is collected more eagerly still; it lies above what 1,000 clusters have in use, or the collector would never rest.
 const (
-	memoryLimit = 160 << 20
-	gcPercent   = 50
+	memoryLimit = 176 << 20
+	gcPercent   = 100
 )
 
 // clustersAtOnce is how many clusters' certificates are worked on side by side.

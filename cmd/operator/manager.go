@@ -79,7 +79,7 @@ func newScheme() (*runtime.Scheme, error) {
 	return scheme, nil
 }
 
-// cacheOptions keep only the objects of clusters in memory, without the record of the owner of each field.
+// cacheOptions keep only the objects of clusters in memory, and of these what is needed.
 func cacheOptions(namespaces []string) (cache.Options, error) {
 	ours, err := labels.NewRequirement(desired.ClusterLabel, selection.Exists, nil)
 	if err != nil {
@@ -87,7 +87,7 @@ func cacheOptions(namespaces []string) (cache.Options, error) {
 	}
 	options := cache.Options{
 		DefaultLabelSelector: labels.NewSelector().Add(*ours),
-		DefaultTransform:     cache.TransformStripManagedFields(),
+		DefaultTransform:     kube.Lean(),
 		ByObject:             map[client.Object]cache.ByObject{&v1beta1.PostgresCluster{}: {Label: labels.Everything()}},
 	}
 	for _, namespace := range namespaces {

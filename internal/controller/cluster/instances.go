@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"context"
-	"sync"
 
 	"pgtls.dev/pgtls/internal/controller/cluster/decide"
 	"pgtls.dev/pgtls/internal/desired"
@@ -11,7 +10,10 @@ import (
 // makeInstances applies the StatefulSet of each wanted instance. That changes no running pod; replaceInstances does.
 func makeInstances(ctx context.Context, r *round) ([]decide.Wait, error) {
 	var waits []decide.Wait
-	hash := sync.OnceValues(func() (string, error) { return desired.InstanceConfigHash(r.seen.cluster) })
+	_, configHash, err := r.renderings.of(r.seen.cluster)
+	if err != nil {
+		return nil, err
+	}
 	for _, instance := range desired.Instances(r.seen.cluster) {
 		if wait := instanceNotYet(r, instance.Name); wait != nil {
 			waits = append(waits, *wait)
@@ -19,10 +21,6 @@ func makeInstances(ctx context.Context, r *round) ([]decide.Wait, error) {
 				waits = append(waits, r.objects.takeBack(ctx, live)...)
 			}
 			continue
-		}
-		configHash, err := hash()
-		if err != nil {
-			return waits, err
 		}
 		waits = append(waits, r.objects.apply(ctx, desired.StatefulSet(r.seen.cluster, instance, configHash, r.seen.settings))...)
 	}

@@ -29,6 +29,7 @@ type reconciler struct {
 	attempts *attempt.Memory
 	denials  denials
 	known    *credentials
+	rendered *renderings
 	now      func() time.Time
 	patience time.Duration // for a state that goes by itself, before it is reported; 0: none
 }
@@ -89,7 +90,7 @@ func (c *reconciler) newRound(seen observed) *round {
 	applier.TookBack = events.tookBack
 	objects := &writer{cluster: cluster, applier: &applier, ledger: ledger, lacking: map[string]lack{}}
 	return &round{
-		seen: seen, ledger: ledger, objects: objects, events: events, connect: c.connect, denials: c.denials, random: rand.Reader, credentials: c.known,
+		seen: seen, ledger: ledger, objects: objects, events: events, connect: c.connect, denials: c.denials, random: rand.Reader, credentials: c.known, renderings: c.rendered,
 		ha:        &asker{seen: seen, connect: c.connect},
 		instances: &executor{seen: seen, objects: objects, events: events, restarts: c.restarts},
 		cleared:   map[string]bool{}, secrets: map[string]*corev1.Secret{},

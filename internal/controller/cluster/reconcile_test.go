@@ -140,6 +140,7 @@ func newWorld(t *testing.T, objects ...client.Object) *world {
 		restarts: decide.NewRestarts(),
 		attempts: attempt.NewMemory(),
 		known:    newCredentials(),
+		rendered: newRenderings(),
 		denials:  denials{memory: denial.NewMemory(), events: func(context.Context, *appsv1.StatefulSet) (string, error) { return "", nil }, quotas: denial.ReadQuotas(w.client)},
 		now:      func() time.Time { return w.at },
 	}

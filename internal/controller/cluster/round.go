@@ -25,6 +25,7 @@ type round struct {
 	random    io.Reader
 
 	credentials *credentials
+	renderings  *renderings
 
 	leftovers bool                      // an earlier cluster is still going away
 	cleared   map[string]bool           // ConfigMaps of an earlier cluster that were deleted

@@ -61,6 +61,7 @@ func SetupWithManager(m manager.Manager, options Options) error {
 		attempts: attempt.NewMemory(),
 		denials:  denials{memory: denial.NewMemory(), events: denial.ReadEvents(m.GetAPIReader()), quotas: denial.ReadQuotas(m.GetAPIReader())},
 		known:    newCredentials(),
+		rendered: newRenderings(),
 		now:      options.Now,
 		patience: reportPatience,
 	}

@@ -100,7 +100,7 @@ func create(ctx context.Context, a *Applier, desired *unstructured.Unstructured,
 	if err := a.Permit(ctx, obj.GetNamespace()); err != nil {
 		return nil, err
 	}
-	err := a.Client.Create(ctx, desired.DeepCopy(), maker(a))
+	err := a.Client.Create(ctx, posted(obj, desired), maker(a))
 	switch {
 	case err == nil:
 		return nil, nil
@@ -116,6 +116,15 @@ func create(ctx context.Context, a *Applier, desired *unstructured.Unstructured,
 		getErr = failed("creating", nameOf(desired), err) // it was there, and has gone since
 	}
 	return live, getErr
+}
+
+// posted is an object as it is posted: with the hash of what is desired. It is of the caller's type, which the API server and the client
+// exchange in a binary form: that takes half the time of JSON.
+func posted(obj client.Object, desired *unstructured.Unstructured) client.Object {
+	made := obj.DeepCopyObject().(client.Object)
+	made.SetAnnotations(desired.GetAnnotations())
+	made.SetResourceVersion("")
+	return made
 }
 
 // maker is the field manager of what is posted. It is not the owner: what the owner patches besides, such as an annotation, is no part

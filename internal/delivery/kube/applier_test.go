@@ -106,7 +106,7 @@ func TestOneOfOursThatTheCacheDoesNotKnowYetIsWritten(t *testing.T) {
 func TestAnObjectIsMadeByOneRequest(t *testing.T) {
 	w := newWorld(t)
 	w.apply(t, configMap("a", map[string]string{"k": "1"}))
-	if diff := cmp.Diff([]string{"create *unstructured.Unstructured"}, w.writes); diff != "" {
+	if diff := cmp.Diff([]string{"create *v1.ConfigMap"}, w.writes); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -87,7 +87,13 @@ func settle(v *look, s *snapshot.StoredAuthority, bundled *x509.Certificate) {
 			refuse(s, reason.AuthorityForeign, kube.Judge(secret, v.Claimant()).Message("Secret "+secret.Name)+finalizersOf(secret))
 			return
 		}
-		authority, err := v.Verdicts.ParseAuthority(client.ObjectKeyFromObject(v.Cluster), secret)
+		var authority *pki.Authority
+		var err error
+		if len(usable) == 1 && isTwin(usable[0], secret) {
+			authority = parsed[0]
+		} else {
+			authority, err = v.Verdicts.ParseAuthority(client.ObjectKeyFromObject(v.Cluster), secret)
+		}
 		if err != nil {
 			refuse(s, reason.AuthorityUnreadable, fmt.Sprintf("Secret %s holds no usable authority (%s): restore it from a backup", secret.Name, err))
 			continue
@@ -110,6 +116,11 @@ func settle(v *look, s *snapshot.StoredAuthority, bundled *x509.Certificate) {
 	readParsed(s, usable[counts], parsed[counts])
 	s.Facts.Created = created[counts]
 	v.Memory.Keep(client.ObjectKeyFromObject(v.Cluster), v.Cluster.UID, s.Facts.Domain, s.Facts.Generation, usable[counts])
+}
+
+// isTwin reports whether a Secret holds the same authority as another one, so that it need not be parsed.
+func isTwin(stored material.Remembered, secret *corev1.Secret) bool {
+	return holds(stored, secret.Data[material.AuthorityCertificate]) && bytes.Equal(stored.Data[material.AuthorityKey], secret.Data[material.AuthorityKey])
 }
 
 // holds reports whether what is stored has this certificate.
