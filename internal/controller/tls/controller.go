@@ -23,6 +23,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"pgtls.dev/pgtls/api/v1beta1"
@@ -125,12 +126,13 @@ func SetupWithManager(ctx context.Context, mgr manager.Manager, options Options)
 		agents: agents, dial: probe.Dial, sessions: gather.ReadSessions, end: act.EndSessions,
 	})
 	r.executor.Applier.MayWrite = kube.NewNamespaces(direct, options.Now).MayWrite
+	owned := kube.Settling(handler.EnqueueRequestForOwner(mgr.GetScheme(), mgr.GetRESTMapper(), &v1beta1.PostgresCluster{}, handler.OnlyControllerOwner()))
 	b := ctrl.NewControllerManagedBy(mgr).
 		Named("tls").
 		For(&v1beta1.PostgresCluster{}, builder.WithPredicates(seen(r.writes), wished())).
 		Owns(&corev1.Secret{}, builder.WithPredicates(seen(r.writes), byOthers(&r.executor.Written), read())).
-		Owns(&corev1.ConfigMap{}, builder.WithPredicates(seenOfOthers(r.writes), read())).
-		Watches(&corev1.Service{}, kube.Settling(handler.EnqueueRequestForOwner(mgr.GetScheme(), mgr.GetRESTMapper(), &v1beta1.PostgresCluster{}, handler.OnlyControllerOwner())), builder.WithPredicates(addressed())).
+		Watches(&corev1.ConfigMap{}, owned, builder.WithPredicates(seenOfOthers(r.writes), predicate.Or(read(), configured()))).
+		Watches(&corev1.Service{}, owned, builder.WithPredicates(addressed())).
 		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(clusterOfPod), builder.WithPredicates(seen(r.writes), podChanges())).
 		WatchesRawSource(source.TypedChannel(news, handler.TypedEnqueueRequestsFromMapFunc(
 			func(_ context.Context, cluster types.NamespacedName) []ctrl.Request {

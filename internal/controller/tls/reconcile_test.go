@@ -326,9 +326,17 @@ func TestAPartyDoesNotWaitForAServiceThatCannotBeMade(t *testing.T) {
 	if err := h.client.Delete(t.Context(), &primary); err != nil {
 		t.Fatal(err)
 	}
-	result, _ := h.reconcile()
-	if result.RequeueAfter <= 0 || result.RequeueAfter > 10*time.Second {
-		t.Fatalf("it looks again after %s", result.RequeueAfter)
+	result, writes := h.reconcile()
+	if slices.Contains(writes, "create "+instanceMaterial) || result.RequeueAfter <= 10*time.Second {
+		t.Fatalf("the cluster controller has not come to the Services, and it looks again after %s: %v", result.RequeueAfter, writes)
+	}
+	h.pass(result.RequeueAfter)
+	if err := h.client.Create(t.Context(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: tlstest.Hippo.Namespace, Name: desired.ConfigName(tlstest.Hippo.Name)}}); err != nil {
+		t.Fatal(err)
+	}
+	result, writes = h.reconcile()
+	if slices.Contains(writes, "create "+instanceMaterial) || result.RequeueAfter <= 0 || result.RequeueAfter > 10*time.Second {
+		t.Fatalf("it looks again after %s: %v", result.RequeueAfter, writes)
 	}
 	h.pass(result.RequeueAfter)
 	if _, writes := h.reconcile(); !slices.Contains(writes, "create "+instanceMaterial) {

@@ -7,6 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/selection"
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -18,6 +19,7 @@ import (
 
 	"pgtls.dev/pgtls/api/v1beta1"
 	"pgtls.dev/pgtls/internal/controller/tls/wanted"
+	"pgtls.dev/pgtls/internal/desired"
 )
 
 // referenceIndex is the name of the index.
@@ -42,7 +44,11 @@ func watchReferences(ctx context.Context, mgr manager.Manager, namespaces []stri
 	if err != nil {
 		return err
 	}
-	for _, kind := range []string{wanted.SecretKind, wanted.ConfigMapKind} {
+	// What bears the label of a cluster is in the manager's cache already.
+	for kind, labelled := range map[string]client.Object{wanted.SecretKind: &corev1.Secret{}, wanted.ConfigMapKind: &corev1.ConfigMap{}} {
+		b.Watches(labelled, handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, object client.Object) []ctrl.Request {
+			return referencing(ctx, mgr.GetClient(), kind, object)
+		}))
 		b.WatchesRawSource(source.Kind(names, metadataOf(kind), handler.TypedEnqueueRequestsFromMapFunc(
 			func(ctx context.Context, object *metav1.PartialObjectMetadata) []ctrl.Request {
 				return referencing(ctx, mgr.GetClient(), kind, object)
@@ -57,11 +63,15 @@ func metadataOf(kind string) *metav1.PartialObjectMetadata {
 	return object
 }
 
-// namesCache holds the names of every Secret and ConfigMap, and nothing else of them.
+// namesCache holds the names of every Secret and ConfigMap that bears no cluster's label, and nothing else of them.
 func namesCache(mgr manager.Manager, namespaces []string) (cache.Cache, error) {
+	unlabelled, err := labels.NewRequirement(desired.ClusterLabel, selection.DoesNotExist, nil)
+	if err != nil {
+		return nil, fmt.Errorf("selecting Secrets and ConfigMaps: %w", err)
+	}
 	options := cache.Options{
 		Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper(), HTTPClient: mgr.GetHTTPClient(),
-		DefaultLabelSelector: labels.Everything(),
+		DefaultLabelSelector: labels.NewSelector().Add(*unlabelled),
 		DefaultTransform:     onlyName,
 	}
 	for _, namespace := range namespaces {

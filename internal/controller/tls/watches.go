@@ -82,6 +82,16 @@ func read() predicate.Predicate {
 	})
 }
 
+// configured passes the first configuration of a cluster's instances: a new party waits for its Services from then on.
+func configured() predicate.Predicate {
+	none := func(client.Object) bool { return false }
+	passes := either(none)
+	passes.CreateFunc = func(e event.CreateEvent) bool {
+		return e.Object.GetName() == desired.ConfigName(e.Object.GetLabels()[desired.ClusterLabel])
+	}
+	return passes
+}
+
 // addressed passes the Services that have an address of their own, which leaves name: all but the headless one of the instances' pods.
 func addressed() predicate.Predicate {
 	return either(func(object client.Object) bool {
@@ -90,7 +100,7 @@ func addressed() predicate.Predicate {
 }
 
 // either passes an event of which the object is wanted as it is, or was before.
-func either(wanted func(client.Object) bool) predicate.Predicate {
+func either(wanted func(client.Object) bool) predicate.Funcs {
 	return predicate.Funcs{
 		CreateFunc: func(e event.CreateEvent) bool { return wanted(e.Object) },
 		UpdateFunc: func(e event.UpdateEvent) bool { return wanted(e.ObjectNew) || wanted(e.ObjectOld) },

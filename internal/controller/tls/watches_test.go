@@ -87,6 +87,11 @@ func TestOnlyWhatIsReadWakes(t *testing.T) {
 			t.Errorf("%s: wakes %v", name, got)
 		}
 	}
+	config := labelled(desired.ComponentLabels("hippo", desired.InstanceComponent))
+	config.Name = desired.ConfigName("hippo")
+	if !configured().Create(event.CreateEvent{Object: config}) || configured().Update(event.UpdateEvent{ObjectOld: config, ObjectNew: config}) || configured().Create(event.CreateEvent{Object: tls}) {
+		t.Error("other than the first configuration of the instances wakes")
+	}
 	if read().Create(event.CreateEvent{Object: user}) || read().Delete(event.DeleteEvent{Object: patroni}) || !read().Delete(event.DeleteEvent{Object: tls}) {
 		t.Error("what is made or deleted wakes otherwise than what changes")
 	}

@@ -66,7 +66,7 @@ func gatherParties(ctx context.Context, v *look) error {
 		switch {
 		case err != nil:
 			return err
-		case secret == nil && v.awaitsServices(p.Kind, services.Items):
+		case secret == nil && v.awaitsServices(ctx, p.Kind, services.Items):
 			continue // its addresses are not known yet: a leaf of now would lack names in a moment
 		case secret == nil:
 			p.Material.State = facts.Missing
@@ -85,13 +85,18 @@ func gatherParties(ctx context.Context, v *look) error {
 }
 
 // servicesPatience is how long a new party waits for the addresses of its Services. Where a Service cannot be made at all, because no
-// address is free, PostgreSQL is to start all the same: its certificate is issued anew once the Service is there.
+// address is free, PostgreSQL is to start all the same: its certificate is issued anew once the Service is there. It begins once the cluster
+// controller has come to this cluster: among 1,000 new ones that takes minutes, and each leaf would be issued twice.
 const servicesPatience = 10 * time.Second
 
 // awaitsServices reports whether a party without material waits for its Services, and notes until when.
-func (v *look) awaitsServices(kind *party.Kind, services []corev1.Service) bool {
+func (v *look) awaitsServices(ctx context.Context, kind *party.Kind, services []corev1.Service) bool {
 	if servicesExist(v.Cluster.Name, kind, services) {
 		return false
+	}
+	if !v.areServicesDue(ctx) {
+		v.ServicesUntil = v.Observed.Now.Add(3 * servicesPatience) // then it is looked again
+		return true
 	}
 	until := v.services.since(client.ObjectKeyFromObject(v.Cluster), v.Observed.Now).Add(servicesPatience)
 	if !v.Observed.Now.Before(until) {
@@ -99,6 +104,13 @@ func (v *look) awaitsServices(kind *party.Kind, services []corev1.Service) bool 
 	}
 	v.ServicesUntil = until
 	return true
+}
+
+// areServicesDue reports whether the cluster controller is known to have come as far as the Services: it writes the configuration of the
+// instances right before. That is no gate: without it no instance starts.
+func (v *look) areServicesDue(ctx context.Context) bool {
+	key := client.ObjectKey{Namespace: v.Cluster.Namespace, Name: desired.ConfigName(v.Cluster.Name)}
+	return v.Cached.Get(ctx, key, &corev1.ConfigMap{}) == nil
 }
 
 // lacking remembers since when Services of clusters lack. After a restart of the operator it begins anew, which costs a new party
