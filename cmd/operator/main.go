@@ -22,10 +22,10 @@ import (
 	"pgtls.dev/pgtls/internal/metrics"
 )
 
-// What keeps the operator small: it is idle most of its life. The heap is at most half as large again as what is in use. The limit is
-// where memory is collected more eagerly still; it lies above what 1,000 clusters have in use, or the collector would never rest.
+// What keeps the operator small: it is idle most of its life. The heap is at most twice as large as what is in use. The limit is where
+// memory is collected more eagerly still; it lies above what 1,000 clusters have in use, or the collector would never rest.
 const (
-	memoryLimit = 176 << 20
+	memoryLimit = 180 << 20
 	gcPercent   = 100
 )
 

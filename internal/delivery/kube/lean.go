@@ -2,19 +2,28 @@ package kube
 
 import (
 	"bytes"
+	"encoding/binary"
+	"maps"
+	"slices"
+	"strings"
 	"sync"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	toolscache "k8s.io/client-go/tools/cache"
+	"k8s.io/utils/ptr"
 )
 
 // Lean is a transformation of what a cache holds: objects lose the record of who owns which field, and share the texts that many of them
 // have, such as the keys of labels, the owner's UID, a trust bundle and the names in a pod template. 1,000 clusters have 30,000 objects.
 // Nothing that a cache holds may be changed, as ever: what it gives away is a copy.
 func Lean() toolscache.TransformFunc {
-	shared := &sharedTexts{texts: map[string]string{}, bundles: map[string][]byte{}}
+	shared := &sharedTexts{
+		texts: map[string]string{}, bundles: map[string][]byte{}, labels: map[string]map[string]string{},
+		owners: map[metav1.OwnerReference][]metav1.OwnerReference{}, containers: map[string][]corev1.Container{},
+		flags: map[bool]*bool{true: ptr.To(true), false: ptr.To(false)},
+	}
 	return func(object any) (any, error) {
 		if whole, ok := object.(metav1.Object); ok {
 			whole.SetManagedFields(nil)
@@ -33,13 +42,21 @@ func Lean() toolscache.TransformFunc {
 }
 
 // mostShared bounds how many texts are remembered to be shared. When there are more, it begins anew.
-const mostShared = 16384
+const (
+	mostShared     = 16384
+	mostContainers = 256 // there are as many as there are different sizes of instances and poolers
+)
 
 // sharedTexts are texts that objects have in common. Keys and passwords are never among them: they would outlive their Secret.
 type sharedTexts struct {
 	mu      sync.Mutex
 	texts   map[string]string
 	bundles map[string][]byte
+
+	labels     map[string]map[string]string
+	owners     map[metav1.OwnerReference][]metav1.OwnerReference
+	containers map[string][]corev1.Container
+	flags      map[bool]*bool
 }
 
 func (s *sharedTexts) text(text string) string {
@@ -66,26 +83,52 @@ func (s *sharedTexts) metadata(object metav1.Object) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	object.SetNamespace(s.text(object.GetNamespace()))
-	object.SetLabels(s.values(object.GetLabels()))
+	object.SetLabels(s.set(object.GetLabels()))
 	object.SetAnnotations(s.keys(object.GetAnnotations()))
-	owners := object.GetOwnerReferences()
-	for i := range owners {
-		owner := &owners[i]
-		owner.UID = typeOf(owner.UID, s.text(string(owner.UID)))
-		s.all(&owner.APIVersion, &owner.Kind, &owner.Name)
-	}
-	object.SetOwnerReferences(owners)
+	object.SetOwnerReferences(s.owner(object.GetOwnerReferences()))
 }
 
-// typeOf gives a text the type of another one.
-func typeOf[T ~string](_ T, text string) T { return T(text) }
-
-// values returns a map of which keys and values are shared.
-func (s *sharedTexts) values(from map[string]string) map[string]string {
-	to := s.keys(from)
-	for key, value := range to {
-		to[key] = s.text(value)
+// owner returns references that are equal to these: most objects have one owner.
+func (s *sharedTexts) owner(references []metav1.OwnerReference) []metav1.OwnerReference {
+	if len(references) != 1 {
+		return references
 	}
+	key := references[0] // by value, and its two pointers by what they point at
+	for _, flag := range []**bool{&key.Controller, &key.BlockOwnerDeletion} {
+		if *flag != nil {
+			*flag = s.flags[**flag]
+		}
+	}
+	if known, ok := s.owners[key]; ok {
+		return known
+	}
+	if len(s.owners) >= mostShared {
+		clear(s.owners)
+	}
+	s.owners[key] = []metav1.OwnerReference{key}
+	return s.owners[key]
+}
+
+// set returns labels that are equal to these: the objects of one component of a cluster have the same.
+func (s *sharedTexts) set(from map[string]string) map[string]string {
+	if len(from) == 0 {
+		return from
+	}
+	var key strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(from)) {
+		key.WriteString(name + "=" + from[name] + ",") // which are no part of a label
+	}
+	if known, ok := s.labels[key.String()]; ok {
+		return known
+	}
+	if len(s.labels) >= mostShared {
+		clear(s.labels)
+	}
+	to := s.keys(from)
+	for name, value := range to {
+		to[name] = s.text(value)
+	}
+	s.labels[key.String()] = to
 	return to
 }
 
@@ -131,34 +174,37 @@ func (s *sharedTexts) bundle(text []byte) []byte {
 	return text
 }
 
+// template shares the containers as a whole: what differs between clusters stands in volumes and in metadata.
 func (s *sharedTexts) template(template *corev1.PodTemplateSpec) {
 	s.metadata(&template.ObjectMeta)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, containers := range [][]corev1.Container{template.Spec.InitContainers, template.Spec.Containers} {
-		for i := range containers {
-			s.container(&containers[i])
-		}
-	}
+	template.Spec.InitContainers = s.list(template.Spec.InitContainers)
+	template.Spec.Containers = s.list(template.Spec.Containers)
 	for i := range template.Spec.Volumes {
 		s.all(&template.Spec.Volumes[i].Name)
 	}
 }
 
-func (s *sharedTexts) container(c *corev1.Container) {
-	s.all(&c.Name, &c.Image, &c.TerminationMessagePath)
-	for _, texts := range [][]string{c.Command, c.Args} {
-		for i := range texts {
-			s.all(&texts[i])
+// list returns containers that are equal to these in everything.
+func (s *sharedTexts) list(containers []corev1.Container) []corev1.Container {
+	if len(containers) == 0 {
+		return containers
+	}
+	var key []byte
+	for i := range containers {
+		encoded, err := containers[i].Marshal()
+		if err != nil {
+			return containers
 		}
+		key = append(binary.AppendUvarint(key, uint64(len(encoded))), encoded...)
 	}
-	for i := range c.Env {
-		s.all(&c.Env[i].Name, &c.Env[i].Value)
+	if known, ok := s.containers[string(key)]; ok {
+		return known
 	}
-	for i := range c.VolumeMounts {
-		s.all(&c.VolumeMounts[i].Name, &c.VolumeMounts[i].MountPath)
+	if len(s.containers) >= mostContainers {
+		clear(s.containers)
 	}
-	for i := range c.Ports {
-		s.all(&c.Ports[i].Name)
-	}
+	s.containers[string(key)] = containers
+	return containers
 }

@@ -9,6 +9,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	"pgtls.dev/pgtls/internal/delivery/kube"
 )
@@ -20,7 +21,7 @@ func described(name string) metav1.ObjectMeta {
 	return metav1.ObjectMeta{
 		Namespace: spelled("zoo"), Name: name, Labels: map[string]string{spelled("pgtls.dev/cluster"): spelled("hippo")},
 		Annotations:     map[string]string{spelled("pgtls.dev/applied"): "12"},
-		OwnerReferences: []metav1.OwnerReference{{APIVersion: spelled("pgtls.dev/v1beta1"), Kind: spelled("PostgresCluster"), Name: spelled("hippo"), UID: "1"}},
+		OwnerReferences: []metav1.OwnerReference{{APIVersion: spelled("pgtls.dev/v1beta1"), Kind: spelled("PostgresCluster"), Name: spelled("hippo"), UID: "1", Controller: ptr.To(true), BlockOwnerDeletion: ptr.To(false)}},
 	}
 }
 
@@ -84,6 +85,22 @@ func TestLeanObjectsShareWhatIsPublic(t *testing.T) {
 		if got := &a.Data[key][0] == &b.Data[key][0]; got != want {
 			t.Errorf("%s is shared: %v", key, got)
 		}
+	}
+}
+
+// Containers are shared by pod templates in which they are equal, and by no others.
+func TestLeanPodTemplatesShareEqualContainers(t *testing.T) {
+	lean := kube.Lean()
+	a, b, other := fleetStatefulSet(), fleetStatefulSet(), fleetStatefulSet()
+	other.Spec.Template.Spec.Containers[0].Image = "another"
+	for _, statefulSet := range []*appsv1.StatefulSet{a, b, other} {
+		if _, err := lean(statefulSet); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first := func(s *appsv1.StatefulSet) *corev1.Container { return &s.Spec.Template.Spec.Containers[0] }
+	if first(a) != first(b) || first(a) == first(other) || first(other).Image != "another" || first(b).Image != "postgres" {
+		t.Errorf("%v, %v, %v", first(a), first(b), first(other))
 	}
 }
 
