@@ -11,7 +11,7 @@ import (
 
 // writeConfiguration writes the files that pods read. A changed file changes the pod templates too.
 func writeConfiguration(ctx context.Context, r *round) ([]decide.Wait, error) {
-	config, _, err := r.renderings.of(r.seen.cluster)
+	config, _, err := r.renderings.Of(r.seen.cluster)
 	if err != nil {
 		return nil, err
 	}

@@ -10,7 +10,7 @@ import (
 // makeInstances applies the StatefulSet of each wanted instance. That changes no running pod; replaceInstances does.
 func makeInstances(ctx context.Context, r *round) ([]decide.Wait, error) {
 	var waits []decide.Wait
-	_, configHash, err := r.renderings.of(r.seen.cluster)
+	_, configHash, err := r.renderings.Of(r.seen.cluster)
 	if err != nil {
 		return nil, err
 	}

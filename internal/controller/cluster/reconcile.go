@@ -14,6 +14,7 @@ import (
 	"pgtls.dev/pgtls/api/v1beta1"
 	"pgtls.dev/pgtls/internal/controller/cluster/attempt"
 	"pgtls.dev/pgtls/internal/controller/cluster/decide"
+	"pgtls.dev/pgtls/internal/controller/cluster/memo"
 	"pgtls.dev/pgtls/internal/delivery/kube"
 	"pgtls.dev/pgtls/internal/desired"
 )
@@ -28,8 +29,8 @@ type reconciler struct {
 	restarts *decide.Restarts
 	attempts *attempt.Memory
 	denials  denials
-	known    *credentials
-	rendered *renderings
+	known    *memo.Credentials
+	rendered *memo.Renderings
 	now      func() time.Time
 	patience time.Duration // for a state that goes by itself, before it is reported; 0: none
 }
@@ -55,7 +56,7 @@ func (c *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 		c.restarts.Forget(request.NamespacedName)
 		c.attempts.Forget(request.NamespacedName)
 		c.denials.memory.Forget(request.NamespacedName)
-		c.known.forget(request.NamespacedName)
+		c.known.Forget(request.NamespacedName)
 		return reconcile.Result{}, nil
 	}
 	seen, err := observe(ctx, c.client, cluster)

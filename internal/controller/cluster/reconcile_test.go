@@ -30,6 +30,7 @@ import (
 	"pgtls.dev/pgtls/internal/controller/cluster/decide"
 	"pgtls.dev/pgtls/internal/controller/cluster/denial"
 	"pgtls.dev/pgtls/internal/controller/cluster/ha"
+	"pgtls.dev/pgtls/internal/controller/cluster/memo"
 	"pgtls.dev/pgtls/internal/controller/cluster/sql"
 	"pgtls.dev/pgtls/internal/delivery/kube"
 	"pgtls.dev/pgtls/internal/desired"
@@ -139,8 +140,8 @@ func newWorld(t *testing.T, objects ...client.Object) *world {
 		connect:  silence{},
 		restarts: decide.NewRestarts(),
 		attempts: attempt.NewMemory(),
-		known:    newCredentials(),
-		rendered: newRenderings(),
+		known:    memo.NewCredentials(),
+		rendered: memo.NewRenderings(),
 		denials:  denials{memory: denial.NewMemory(), events: func(context.Context, *appsv1.StatefulSet) (string, error) { return "", nil }, quotas: denial.ReadQuotas(w.client)},
 		now:      func() time.Time { return w.at },
 	}

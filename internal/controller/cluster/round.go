@@ -9,6 +9,7 @@ import (
 
 	"pgtls.dev/pgtls/internal/controller/cluster/attempt"
 	"pgtls.dev/pgtls/internal/controller/cluster/decide"
+	"pgtls.dev/pgtls/internal/controller/cluster/memo"
 )
 
 // A round is one reconciliation: what its steps look at, and what they act through. What was observed is never changed by a step.
@@ -24,8 +25,8 @@ type round struct {
 	denials   denials
 	random    io.Reader
 
-	credentials *credentials
-	renderings  *renderings
+	credentials *memo.Credentials
+	renderings  *memo.Renderings
 
 	leftovers bool                      // an earlier cluster is still going away
 	cleared   map[string]bool           // ConfigMaps of an earlier cluster that were deleted

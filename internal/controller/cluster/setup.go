@@ -25,6 +25,7 @@ import (
 	"pgtls.dev/pgtls/internal/controller/cluster/attempt"
 	"pgtls.dev/pgtls/internal/controller/cluster/decide"
 	"pgtls.dev/pgtls/internal/controller/cluster/denial"
+	"pgtls.dev/pgtls/internal/controller/cluster/memo"
 	"pgtls.dev/pgtls/internal/delivery/kube"
 	"pgtls.dev/pgtls/internal/desired"
 )
@@ -60,8 +61,8 @@ func SetupWithManager(m manager.Manager, options Options) error {
 		restarts: decide.NewRestarts(),
 		attempts: attempt.NewMemory(),
 		denials:  denials{memory: denial.NewMemory(), events: denial.ReadEvents(m.GetAPIReader()), quotas: denial.ReadQuotas(m.GetAPIReader())},
-		known:    newCredentials(),
-		rendered: newRenderings(),
+		known:    memo.NewCredentials(),
+		rendered: memo.NewRenderings(),
 		now:      options.Now,
 		patience: reportPatience,
 	}

@@ -23,7 +23,7 @@ func keepUserSecrets(ctx context.Context, r *round) ([]decide.Wait, error) {
 		if live := r.seen.secrets[name]; live != nil {
 			data = live.Data
 		}
-		credentials, err := r.credentials.keep(r.seen.key(), user.Name, data, r.random)
+		credentials, err := r.credentials.Keep(r.seen.key(), user.Name, data, r.random)
 		if err != nil {
 			return waits, err
 		}

@@ -87,13 +87,7 @@ func settle(v *look, s *snapshot.StoredAuthority, bundled *x509.Certificate) {
 			refuse(s, reason.AuthorityForeign, kube.Judge(secret, v.Claimant()).Message("Secret "+secret.Name)+finalizersOf(secret))
 			return
 		}
-		var authority *pki.Authority
-		var err error
-		if len(usable) == 1 && isTwin(usable[0], secret) {
-			authority = parsed[0]
-		} else {
-			authority, err = v.Verdicts.ParseAuthority(client.ObjectKeyFromObject(v.Cluster), secret)
-		}
+		authority, err := parseBeside(v, secret, usable, parsed)
 		if err != nil {
 			refuse(s, reason.AuthorityUnreadable, fmt.Sprintf("Secret %s holds no usable authority (%s): restore it from a backup", secret.Name, err))
 			continue
@@ -116,6 +110,14 @@ func settle(v *look, s *snapshot.StoredAuthority, bundled *x509.Certificate) {
 	readParsed(s, usable[counts], parsed[counts])
 	s.Facts.Created = created[counts]
 	v.Memory.Keep(client.ObjectKeyFromObject(v.Cluster), v.Cluster.UID, s.Facts.Domain, s.Facts.Generation, usable[counts])
+}
+
+// parseBeside parses the authority in a Secret, unless its twin was found usable and holds the same.
+func parseBeside(v *look, secret *corev1.Secret, usable []material.Remembered, parsed []*pki.Authority) (*pki.Authority, error) {
+	if len(usable) == 1 && isTwin(usable[0], secret) {
+		return parsed[0], nil
+	}
+	return v.Verdicts.ParseAuthority(client.ObjectKeyFromObject(v.Cluster), secret)
 }
 
 // isTwin reports whether a Secret holds the same authority as another one, so that it need not be parsed.

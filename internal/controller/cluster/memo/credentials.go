@@ -1,4 +1,4 @@
-package cluster
+package memo
 
 import (
 	"crypto/sha256"
@@ -10,19 +10,20 @@ import (
 	"pgtls.dev/pgtls/internal/desired"
 )
 
-// credentials remembers, by a digest, the credentials of users that were found usable: to see that a verifier belongs to a password takes
+// Credentials remembers, by a digest, the credentials of users that were found usable: to see that a verifier belongs to a password takes
 // the 4,096 rounds of a log-in, and each reconciliation looks.
-type credentials struct {
+type Credentials struct {
 	mu    sync.Mutex
 	known map[types.NamespacedName]map[string][sha256.Size]byte // by cluster and user
 }
 
-func newCredentials() *credentials {
-	return &credentials{known: map[types.NamespacedName]map[string][sha256.Size]byte{}}
+// NewCredentials remembers nothing.
+func NewCredentials() *Credentials {
+	return &Credentials{known: map[types.NamespacedName]map[string][sha256.Size]byte{}}
 }
 
-// keep is desired.KeepCredentials.
-func (c *credentials) keep(cluster types.NamespacedName, user string, data map[string][]byte, random io.Reader) (desired.Credentials, error) {
+// Keep is desired.KeepCredentials.
+func (c *Credentials) Keep(cluster types.NamespacedName, user string, data map[string][]byte, random io.Reader) (desired.Credentials, error) {
 	stored := desired.Credentials{Password: string(data["password"]), Verifier: string(data["verifier"])}
 	if c.isKnown(cluster, user, stored) {
 		return stored, nil
@@ -34,21 +35,21 @@ func (c *credentials) keep(cluster types.NamespacedName, user string, data map[s
 	return kept, err
 }
 
-// forget forgets a cluster.
-func (c *credentials) forget(cluster types.NamespacedName) {
+// Forget forgets a cluster.
+func (c *Credentials) Forget(cluster types.NamespacedName) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.known, cluster)
 }
 
-func (c *credentials) isKnown(cluster types.NamespacedName, user string, stored desired.Credentials) bool {
+func (c *Credentials) isKnown(cluster types.NamespacedName, user string, stored desired.Credentials) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	digest, known := c.known[cluster][user]
 	return known && digest == digestOf(stored)
 }
 
-func (c *credentials) note(cluster types.NamespacedName, user string, kept desired.Credentials) {
+func (c *Credentials) note(cluster types.NamespacedName, user string, kept desired.Credentials) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.known[cluster] == nil {

@@ -1,4 +1,4 @@
-package cluster
+package memo
 
 import (
 	"sync"
@@ -10,9 +10,9 @@ import (
 	"pgtls.dev/pgtls/internal/desired"
 )
 
-// renderings remembers the configuration of instances as it was rendered for a spec: while a cluster is made or changed, its reconciliations
+// Renderings remembers the configuration of instances as it was rendered for a spec: while a cluster is made or changed, its reconciliations
 // come one soon after another, and each needs it. That of a cluster at rest is not kept.
-type renderings struct {
+type Renderings struct {
 	mu    sync.Mutex
 	known map[types.UID]rendering
 }
@@ -26,10 +26,11 @@ type rendering struct {
 // mostRenderings take about 2 MB.
 const mostRenderings = 512
 
-func newRenderings() *renderings { return &renderings{known: map[types.UID]rendering{}} }
+// NewRenderings remembers nothing.
+func NewRenderings() *Renderings { return &Renderings{known: map[types.UID]rendering{}} }
 
-// of returns the ConfigMap of a cluster's instances, and the hash that their pods bear. The ConfigMap is the caller's.
-func (r *renderings) of(cluster *v1beta1.PostgresCluster) (config *corev1.ConfigMap, hash string, err error) {
+// Of returns the ConfigMap of a cluster's instances, and the hash that their pods bear. The ConfigMap is the caller's.
+func (r *Renderings) Of(cluster *v1beta1.PostgresCluster) (config *corev1.ConfigMap, hash string, err error) {
 	if known, ok := r.find(cluster); ok {
 		return known.config.DeepCopy(), known.hash, nil
 	}
@@ -43,14 +44,14 @@ func (r *renderings) of(cluster *v1beta1.PostgresCluster) (config *corev1.Config
 	return config, hash, nil
 }
 
-func (r *renderings) find(cluster *v1beta1.PostgresCluster) (rendering, bool) {
+func (r *Renderings) find(cluster *v1beta1.PostgresCluster) (rendering, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	known, ok := r.known[cluster.UID]
 	return known, ok && known.generation == cluster.Generation
 }
 
-func (r *renderings) keep(cluster *v1beta1.PostgresCluster, made rendering) {
+func (r *Renderings) keep(cluster *v1beta1.PostgresCluster, made rendering) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.known) >= mostRenderings {
