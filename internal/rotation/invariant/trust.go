@@ -48,15 +48,37 @@ func notHeld(o *facts.Observed, s plan.SwitchSigner) string {
 	return ""
 }
 
-// mute reports whether a party wants a leaf, has none that can be used, and no authority that was active before can make one.
+// mute reports whether a party wants a leaf, has none that can be used, and no authority that was active before can make one that
+// some process accepts.
 func mute(o *facts.Observed, p *facts.Party, domain facts.Domain) bool {
 	for i := range o.Authorities {
-		if a := &o.Authorities[i]; a.Domain == domain && a.Usable(o.Now) && (!a.SwitchedAt.IsZero() || a.Generation == 1) {
+		a := &o.Authorities[i]
+		wasActive := !a.SwitchedAt.IsZero() || a.Generation == 1
+		if a.Domain == domain && a.Usable(o.Now) && wasActive && !isDropped(o, a) && !acceptedByNone(o, a) {
 			return false
 		}
 	}
 	leaf := p.Leaf(domain)
 	return p.WantsLeaf(domain) && (leaf == nil || leaf.Problem != "")
+}
+
+// acceptedByNone reports whether processes report what they have loaded, and none of them this authority: it was dropped, and the
+// note may have gone with the Secret of a newer one.
+func acceptedByNone(o *facts.Observed, a *facts.Authority) bool {
+	reporting := false
+	for i := range o.Parties {
+		for k := range o.Parties[i].Pods {
+			report := o.Parties[i].Pods[k].Report
+			if report == nil || len(report.Loaded.Of(a.Domain)) == 0 {
+				continue
+			}
+			if slices.Contains(report.Loaded.Of(a.Domain), a.Certificate.Fingerprint) {
+				return false
+			}
+			reporting = true
+		}
+	}
+	return reporting
 }
 
 // issuedTooEarly names a process that is known to refuse what a party's material is about to hold: a pod that restarts presents it.
