@@ -41,6 +41,11 @@ func InstanceConfigHash(cluster *v1beta1.PostgresCluster) (string, error) {
 	return shortHash(patroni + patroniyaml.PostgresConf(cluster.Spec.PostgresVersion)), err
 }
 
+// HashOfInstanceConfig is InstanceConfigHash from what InstanceConfig returned: to render it takes as long as all else of a reconciliation.
+func HashOfInstanceConfig(cluster *v1beta1.PostgresCluster, config *corev1.ConfigMap) string {
+	return shortHash(patroniyaml.WithoutBootstrap(config.Data["patroni.yaml"]) + patroniyaml.PostgresConf(cluster.Spec.PostgresVersion))
+}
+
 func poolerConfigHash(cluster *v1beta1.PostgresCluster) (string, error) {
 	ini, err := poolerINI(cluster)
 	return shortHash(ini), err

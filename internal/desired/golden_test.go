@@ -38,7 +38,7 @@ func all(t *testing.T, cluster *v1beta1.PostgresCluster) []client.Object {
 		rendered = append(rendered, UserSecretFor(cluster, user, Credentials{Password: "s3cret/?", Verifier: "SCRAM-SHA-256$..."}, "BUNDLE\n"))
 	}
 	for _, instance := range Instances(cluster) {
-		rendered = append(rendered, DataVolume(cluster, instance), StatefulSet(cluster, instance, must(InstanceConfigHash(cluster))(t), settings()))
+		rendered = append(rendered, DataVolume(cluster, instance), StatefulSet(cluster, instance, configHash(t, cluster), settings()))
 	}
 	if Pooler(cluster) != nil {
 		rendered = append(rendered, must(PoolerConfig(cluster))(t), must(PoolerDeployment(cluster, settings()))(t))
@@ -113,4 +113,21 @@ func inYAML(t *testing.T, rendered []client.Object) []byte {
 		text.Write(must(yaml.Marshal(content))(t))
 	}
 	return text.Bytes()
+}
+
+// configHash is the hash of the instances' configuration, by either way to it.
+func configHash(t *testing.T, cluster *v1beta1.PostgresCluster) string {
+	t.Helper()
+	hash, err := InstanceConfigHash(cluster)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := InstanceConfig(cluster)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cut := HashOfInstanceConfig(cluster, config); cut != hash {
+		t.Errorf("the hash of the rendered configuration is %s, and that of the configuration without its bootstrap part %s", cut, hash)
+	}
+	return hash
 }

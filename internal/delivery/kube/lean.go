@@ -2,6 +2,7 @@ package kube
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/binary"
 	"maps"
 	"slices"
@@ -10,6 +11,8 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/utils/ptr"
@@ -20,7 +23,7 @@ import (
 // Nothing that a cache holds may be changed, as ever: what it gives away is a copy.
 func Lean() toolscache.TransformFunc {
 	shared := &sharedTexts{
-		texts: map[string]string{}, bundles: map[string][]byte{}, labels: map[string]map[string]string{},
+		texts: map[string]string{}, bundles: map[[sha256.Size]byte][]byte{}, labels: map[string]map[string]string{},
 		owners: map[metav1.OwnerReference][]metav1.OwnerReference{}, containers: map[string][]corev1.Container{},
 		flags: map[bool]*bool{true: ptr.To(true), false: ptr.To(false)},
 	}
@@ -34,8 +37,14 @@ func Lean() toolscache.TransformFunc {
 			shared.secret(o)
 		case *appsv1.StatefulSet:
 			shared.template(&o.Spec.Template)
+			shared.selectors(o.Spec.Selector)
 		case *appsv1.Deployment:
 			shared.template(&o.Spec.Template)
+			shared.selectors(o.Spec.Selector)
+		case *policyv1.PodDisruptionBudget:
+			shared.selectors(o.Spec.Selector)
+		case *networkingv1.NetworkPolicy:
+			shared.selectors(&o.Spec.PodSelector)
 		}
 		return object, nil
 	}
@@ -51,7 +60,7 @@ const (
 type sharedTexts struct {
 	mu      sync.Mutex
 	texts   map[string]string
-	bundles map[string][]byte
+	bundles map[[sha256.Size]byte][]byte
 
 	labels     map[string]map[string]string
 	owners     map[metav1.OwnerReference][]metav1.OwnerReference
@@ -164,14 +173,26 @@ func (s *sharedTexts) secret(secret *corev1.Secret) {
 }
 
 func (s *sharedTexts) bundle(text []byte) []byte {
-	if known, ok := s.bundles[string(text)]; ok {
+	digest := sha256.Sum256(text) // as the key: the text itself would be kept twice
+	if known, ok := s.bundles[digest]; ok {
 		return known
 	}
 	if len(s.bundles) >= mostShared {
 		clear(s.bundles)
 	}
-	s.bundles[string(text)] = text
+	s.bundles[digest] = text
 	return text
+}
+
+// selectors share the labels of objects that they select.
+func (s *sharedTexts) selectors(selectors ...*metav1.LabelSelector) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, selector := range selectors {
+		if selector != nil {
+			selector.MatchLabels = s.set(selector.MatchLabels)
+		}
+	}
 }
 
 // template shares the containers as a whole: what differs between clusters stands in volumes and in metadata.

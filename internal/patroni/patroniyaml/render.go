@@ -9,6 +9,7 @@ import (
 	"maps"
 	"path"
 	"regexp"
+	"strings"
 
 	"sigs.k8s.io/yaml"
 
@@ -80,7 +81,7 @@ func Render(c Config) (string, error) {
 	if c.MinTLS != "1.2" && c.MinTLS != "1.3" {
 		return "", fmt.Errorf("rendering patroni.yaml: minimum TLS version %q is neither 1.2 nor 1.3", c.MinTLS)
 	}
-	document := object{
+	rest, err := encoded(object{
 		"scope":      c.Scope,
 		"kubernetes": kubernetes(c),
 		"restapi":    restAPI(),
@@ -88,15 +89,30 @@ func Render(c Config) (string, error) {
 		"postgresql": postgresql(c),
 		"log":        object{"level": "INFO"},
 		"tags":       object{},
+	})
+	if err != nil || !c.Bootstrap {
+		return rest, err
 	}
-	if c.Bootstrap {
-		document["bootstrap"] = bootstrap(c)
-	}
+	first, err := encoded(object{"bootstrap": bootstrap(c)}) // its key sorts before the others
+	return first + rest, err
+}
+
+func encoded(document object) (string, error) {
 	text, err := yaml.Marshal(document)
 	if err != nil {
 		return "", fmt.Errorf("rendering patroni.yaml: %w", err)
 	}
 	return string(text), nil
+}
+
+// WithoutBootstrap cuts the part that only the making of a new cluster reads off a rendered patroni.yaml: what is left is what Render returns
+// where Bootstrap is false.
+func WithoutBootstrap(text string) string {
+	const next = "\nctl:"
+	if i := strings.Index(text, next); i >= 0 && strings.HasPrefix(text, "bootstrap:") {
+		return text[i+1:]
+	}
+	return text
 }
 
 type object = map[string]any

@@ -3,6 +3,7 @@ package memo
 import (
 	"crypto/sha256"
 	"io"
+	"maps"
 	"sync"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -14,12 +15,17 @@ import (
 // the 4,096 rounds of a log-in, and each reconciliation looks.
 type Credentials struct {
 	mu    sync.Mutex
-	known map[types.NamespacedName]map[string][sha256.Size]byte // by cluster and user
+	known map[userOf][sha256.Size]byte
+}
+
+type userOf struct {
+	cluster types.NamespacedName
+	user    string
 }
 
 // NewCredentials remembers nothing.
 func NewCredentials() *Credentials {
-	return &Credentials{known: map[types.NamespacedName]map[string][sha256.Size]byte{}}
+	return &Credentials{known: map[userOf][sha256.Size]byte{}}
 }
 
 // Keep is desired.KeepCredentials.
@@ -39,23 +45,20 @@ func (c *Credentials) Keep(cluster types.NamespacedName, user string, data map[s
 func (c *Credentials) Forget(cluster types.NamespacedName) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	delete(c.known, cluster)
+	maps.DeleteFunc(c.known, func(of userOf, _ [sha256.Size]byte) bool { return of.cluster == cluster })
 }
 
 func (c *Credentials) isKnown(cluster types.NamespacedName, user string, stored desired.Credentials) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	digest, known := c.known[cluster][user]
+	digest, known := c.known[userOf{cluster, user}]
 	return known && digest == digestOf(stored)
 }
 
 func (c *Credentials) note(cluster types.NamespacedName, user string, kept desired.Credentials) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.known[cluster] == nil {
-		c.known[cluster] = map[string][sha256.Size]byte{}
-	}
-	c.known[cluster][user] = digestOf(kept)
+	c.known[userOf{cluster, user}] = digestOf(kept)
 }
 
 // digestOf separates the two by a byte that neither holds.

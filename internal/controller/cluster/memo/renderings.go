@@ -37,9 +37,7 @@ func (r *Renderings) Of(cluster *v1beta1.PostgresCluster) (config *corev1.Config
 	if config, err = desired.InstanceConfig(cluster); err != nil {
 		return nil, "", err
 	}
-	if hash, err = desired.InstanceConfigHash(cluster); err != nil {
-		return nil, "", err
-	}
+	hash = desired.HashOfInstanceConfig(cluster, config)
 	r.keep(cluster, rendering{cluster.Generation, config.DeepCopy(), hash})
 	return config, hash, nil
 }
