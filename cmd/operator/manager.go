@@ -22,7 +22,7 @@ import (
 	"pgtls.dev/pgtls/internal/desired"
 )
 
-// Requests to the API server, per second and at once. A new cluster takes about 35: with 100 a second a fleet of 1,000 would need six minutes
+// Requests to the API server, per second and at once. A new cluster takes 32: with 100 a second a fleet of 1,000 would need six minutes
 // for its requests alone, and an urgent renewal would wait behind it. The API server protects itself: its priority and fairness gives
 // every client a share, and queues the rest.
 const (
