@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"pgtls.dev/pgtls/internal/rotation/facts"
 	"pgtls.dev/pgtls/internal/rotation/plan"
 	"pgtls.dev/pgtls/internal/rotation/reason"
 )
@@ -13,6 +14,20 @@ type record struct {
 	Outcome
 	now     time.Time
 	parties int
+
+	// What the lanes and steps of all parties are cut from: when trust changes there is one for each.
+	steps   []plan.Step
+	domains []facts.Domain
+}
+
+// cut appends to a pool, and returns what was appended as a slice of its own. When the pool grows, what was cut before stays where it is.
+func cut[T any](pool *[]T, items ...T) []T {
+	if len(items) == 0 {
+		return nil
+	}
+	start := len(*pool)
+	*pool = append(*pool, items...)
+	return slices.Clip((*pool)[start:])
 }
 
 func (r *record) lane(of string, steps ...plan.Step) {
@@ -20,7 +35,7 @@ func (r *record) lane(of string, steps ...plan.Step) {
 	if len(r.Lanes) == few {
 		r.Lanes = slices.Grow(r.Lanes, r.parties)
 	}
-	r.Lanes = append(r.Lanes, plan.Lane{Of: of, Steps: steps})
+	r.Lanes = append(r.Lanes, plan.Lane{Of: of, Steps: cut(&r.steps, steps...)})
 }
 
 func (r *record) block(party string, code reason.Code, format string, args ...any) {

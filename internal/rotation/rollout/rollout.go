@@ -114,20 +114,21 @@ func (r *rollout) party(p *facts.Party) {
 // publish writes a party's material. A party whose Secret could not be written, and is not to be tried again yet, holds up no other:
 // nothing has changed for its pods.
 func (r *rollout) publish(p *facts.Party, n need) {
-	step := r.material(p, n)
-	if plan.Held(r.Observed, step) != nil {
-		r.lane(p.Name, step)
+	n.reissue = cut(&r.domains, n.reissue...) // the need of the next party takes its place
+	var publish plan.Step = r.material(p, n)  // once, for each conversion is a copy
+	if plan.Held(r.Observed, publish) != nil {
+		r.lane(p.Name, publish)
 		r.settle(p)
 		return
 	}
 	if len(n.reissue) == 0 && !n.relisted && unfulfilled(p) {
 		r.revives = true
 	}
-	steps := []plan.Step{step}
 	if activate := r.activateFirst(p); activate != nil {
-		steps = append(steps, activate)
+		r.lane(p.Name, publish, activate)
+		return
 	}
-	r.lane(p.Name, steps...)
+	r.lane(p.Name, publish)
 }
 
 // activateFirst asks the first pod of a party to use what the plan is about to

@@ -152,7 +152,7 @@ func (v *view) chainsCurrent(p *facts.Party) bool {
 // material makes the step that publishes what a party needs.
 func (v *view) material(p *facts.Party, n need) plan.Publish {
 	step := plan.Publish{
-		Party: p.Name, Reissue: slices.Clone(n.reissue), Adopt: n.adopt, Own: n.own, Reason: n.reason,
+		Party: p.Name, Reissue: n.reissue, Adopt: n.adopt, Own: n.own, Reason: n.reason,
 	}
 	if p.Kind.AuthenticatesClients {
 		step.Lists, step.KeepLists = v.Lists.Wanted, v.Lists.Keep
