@@ -330,6 +330,9 @@ func TestAPartyDoesNotWaitForAServiceThatCannotBeMade(t *testing.T) {
 	if slices.Contains(writes, "create "+instanceMaterial) || result.RequeueAfter <= 10*time.Second {
 		t.Fatalf("the cluster controller has not come to the Services, and it looks again after %s: %v", result.RequeueAfter, writes)
 	}
+	if told := h.events(); h.cluster().Status.TLS != nil || len(told) > 0 {
+		t.Errorf("a wait for Services that are about to come is reported: %v, %v", h.cluster().Status.TLS, told)
+	}
 	h.pass(result.RequeueAfter)
 	if err := h.client.Create(t.Context(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: tlstest.Hippo.Namespace, Name: desired.ConfigName(tlstest.Hippo.Name)}}); err != nil {
 		t.Fatal(err)
@@ -341,6 +344,9 @@ func TestAPartyDoesNotWaitForAServiceThatCannotBeMade(t *testing.T) {
 	h.pass(result.RequeueAfter)
 	if _, writes := h.reconcile(); !slices.Contains(writes, "create "+instanceMaterial) {
 		t.Fatalf("there is no material: %v", writes)
+	}
+	if told := h.events(); h.cluster().Status.TLS == nil || len(told) != 1 {
+		t.Errorf("after the wait %v is reported, and %v", h.cluster().Status.TLS, told)
 	}
 	primary.ResourceVersion = ""
 	if err := h.client.Create(t.Context(), &primary); err != nil {
