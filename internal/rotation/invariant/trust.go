@@ -48,13 +48,13 @@ func notHeld(o *facts.Observed, s plan.SwitchSigner) string {
 	return ""
 }
 
-// mute reports whether a party wants a leaf, has none that can be used, and no authority that was active before can make one that
-// some process accepts.
+// mute reports whether a party wants a leaf, has none that can be used, and no authority that was active before can make one. For a
+// party without pods an authority that no process accepts is none: nothing of it runs that would have to load the new one first.
 func mute(o *facts.Observed, p *facts.Party, domain facts.Domain) bool {
 	for i := range o.Authorities {
 		a := &o.Authorities[i]
 		wasActive := !a.SwitchedAt.IsZero() || a.Generation == 1
-		if a.Domain == domain && a.Usable(o.Now) && wasActive && !isDropped(o, a) && !acceptedByNone(o, a) {
+		if a.Domain == domain && a.Usable(o.Now) && wasActive && !(len(p.Pods) == 0 && acceptedByNone(o, a)) {
 			return false
 		}
 	}
