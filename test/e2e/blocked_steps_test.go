@@ -131,7 +131,7 @@ func naming(cluster *v1beta1.PostgresCluster, names []string) (said, missing str
 	return "", fmt.Sprintf("nothing names %q in:\n%s", names, strings.Join(all, "\n"))
 }
 
-// othersAreRenewed waits until each pod that the obstacle does not concern serves two new leaves, one after the other: by their
+// othersAreRenewed waits until each pod that the obstacle does not concern serves new leaves, one after the other: by their
 // timers, long before what they served has ended.
 func (b *blocked) othersAreRenewed(o obstacle) {
 	b.Helper()
@@ -139,7 +139,7 @@ func (b *blocked) othersAreRenewed(o obstacle) {
 	if spares == nil {
 		spares = func(string) bool { return true }
 	}
-	for range 2 {
+	for range sized.blockedRenewals {
 		before := b.load.deliveries.Serving()
 		maps.DeleteFunc(before, func(pod, _ string) bool { return !spares(pod) })
 		b.must(b.load.deliveries.AwaitNew(b.Context(), before, 100*time.Second))

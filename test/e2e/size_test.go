@@ -29,6 +29,7 @@ type size struct {
 	oneKillOf, fewestKills       int           // rekey-crash: after one of so many writes
 	rest                         time.Duration // idle
 	blockedConnections           int           // blocked-steps
+	blockedRenewals              int           // blocked-steps: of each pod behind each obstacle
 }
 
 var (
@@ -43,6 +44,7 @@ var (
 		oneKillOf: 3, fewestKills: 7,
 		rest:               2 * time.Minute,
 		blockedConnections: 3_000,
+		blockedRenewals:    1,
 	}
 	sizeOfSoak = size{
 		set: "soak", pace: heavy, besidePace: heavy,
@@ -55,6 +57,7 @@ var (
 		oneKillOf: 1, fewestKills: 20, // a re-key of two parties cannot do with fewer writes
 		rest:               5 * time.Minute,
 		blockedConnections: 10_000,
+		blockedRenewals:    2,
 	}
 )
 
