@@ -370,7 +370,7 @@ func (h *history) onceSeen(m *member, c *container) bool {
 	return l != nil && c.active.Revision == m.secret.Revision && c.served == l.Fingerprint
 }
 
-// noPodServesExpired: a healthy pod of a party that is ours has a valid leaf whenever the operator has come to rest.
+// noPodServesExpired: a healthy pod of a party that is ours has a valid leaf whenever the operator has converged.
 func (h *history) noPodServesExpired(t *rapid.T) {
 	for _, m := range h.w.members {
 		for _, c := range m.pods {
