@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -17,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"pgtls.dev/pgtls/api/v1beta1"
+	"pgtls.dev/pgtls/internal/desired"
 	"pgtls.dev/pgtls/test/harness"
 )
 
@@ -197,7 +199,7 @@ func (r *restoring) deleted() {
 	r.must(kube.Delete(r.Context(), &v1beta1.PostgresCluster{ObjectMeta: metav1.ObjectMeta{Namespace: r.cluster.Namespace, Name: r.cluster.Name}}))
 	r.eventually("everything but the claims to be gone", 2*time.Minute, func(context.Context) string {
 		for _, object := range r.objects() {
-			if _, claim := object.(*corev1.PersistentVolumeClaim); !claim {
+			if !r.stays(object) {
 				return fmt.Sprintf("%T %s is there", object, object.GetName())
 			}
 		}
@@ -221,6 +223,12 @@ func (r *restoring) deleted() {
 	old := r.trusting(r.cluster, "before-deleting", bundle)
 	r.tried(50, old)
 	r.noneFailed("the bundle of before", old)
+}
+
+// stays says what a deletion leaves: the claims, and ConfigMaps that a Patroni on its way down wrote anew after they had been collected.
+func (r *restoring) stays(object client.Object) bool {
+	_, claim := object.(*corev1.PersistentVolumeClaim)
+	return claim || slices.Contains(desired.PatroniConfigMaps(r.cluster.Name), object.GetName()) && metav1.GetControllerOf(object) == nil
 }
 
 // keepClaims takes the owner from the claims, so that the garbage collector leaves them, as a backup tool restores them.

@@ -10,6 +10,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -111,6 +112,9 @@ func TestStory(t *testing.T) {
 			s.figures.Story = entry.name
 			s.figures.Fact("set", sized.set)
 			t.Cleanup(s.writeFigures)
+			if !entry.sideBySide && !entry.shares {
+				t.Cleanup(s.bringOperatorBack)
+			}
 			entry.run(s)
 		})
 	}
@@ -124,6 +128,17 @@ type story struct {
 
 	mu      sync.Mutex
 	figures harness.Figures
+}
+
+// bringOperatorBack after a story that took the operator away and failed before its end: the next stories have one all the same.
+func (s *story) bringOperatorBack() {
+	if !s.Failed() {
+		return
+	}
+	ctx := context.Background()
+	if err := errors.Join(kube.InstallOperator(ctx, images), kube.ScaleOperator(ctx, 1)); err != nil {
+		s.Errorf("bringing the operator back: %v", err)
+	}
 }
 
 func (s *story) writeFigures() {
