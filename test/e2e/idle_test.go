@@ -21,7 +21,7 @@ func idle(s *story) {
 	s.agentsHaveNoAccess(c)
 	// What a story before this one has set going ends first: then the count begins.
 	s.must(c.AwaitHandled(s.Context(), readyLimit))
-	s.must(c.AwaitReady(s.Context(), readyLimit))
+	s.must(c.AwaitSettled(s.Context(), readyLimit))
 	log, err := harness.OpenAuditLog()
 	if errors.Is(err, os.ErrNotExist) {
 		s.Skip("there is no audit log to count in: ", err)

@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -98,28 +99,40 @@ func (s *story) replicasStreamWithCertificates(c *living) {
 	}
 }
 
-// poolersUseCertificates on both of their sides.
+// poolersUseCertificates on both of their sides. The Service spreads sessions by chance, so more are opened until each pooler has some.
 func (s *story) poolersUseCertificates(c *living) {
 	s.Helper()
-	sessions, err := c.client.KeepSessions(s.Context(), []harness.Target{c.Service("pgbouncer")}, 6)
-	s.must(err)
 	poolers, err := c.Poolers(s.Context())
 	s.must(err)
 	for _, pod := range poolers {
 		console, err := c.OpenConsole(s.Context(), pod.Name, images)
 		s.must(err)
-		for _, list := range []string{"servers", "clients"} {
-			rows, err := console.Show(s.Context(), list)
+		s.eventually("a session through "+pod.Name, readyLimit, func(ctx context.Context) string {
+			sessions, err := c.client.KeepSessions(ctx, []harness.Target{c.Service("pgbouncer")}, 6)
+			if err != nil {
+				return err.Error()
+			}
+			clients, err := console.Show(ctx, "clients")
+			if err != nil || len(overNetwork(clients)) == 0 {
+				return fmt.Sprintf("none is there: %v", errors.Join(err, sessions.Stop()))
+			}
+			servers, err := console.Show(ctx, "servers")
 			s.must(err)
-			s.connectionsAreTLS("PgBouncer "+pod.Name+" SHOW "+strings.ToUpper(list), rows)
-		}
+			s.connectionsAreTLS("PgBouncer "+pod.Name+" SHOW SERVERS", servers)
+			s.connectionsAreTLS("PgBouncer "+pod.Name+" SHOW CLIENTS", clients)
+			s.must(sessions.Stop())
+			return ""
+		})
 	}
-	s.must(sessions.Stop())
+}
+
+func overNetwork(rows []map[string]string) []map[string]string {
+	return slices.DeleteFunc(slices.Clone(rows), func(row map[string]string) bool { return row["addr"] == "unix" })
 }
 
 func (s *story) connectionsAreTLS(what string, rows []map[string]string) {
 	s.Helper()
-	network := slices.DeleteFunc(rows, func(row map[string]string) bool { return row["addr"] == "unix" })
+	network := overNetwork(rows)
 	if len(network) == 0 {
 		s.Errorf("%s: no connection over the network to look at", what)
 	}

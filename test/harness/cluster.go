@@ -177,6 +177,25 @@ func (c *Cluster) notReady(ctx context.Context) string {
 	return notProven(cluster)
 }
 
+// AwaitSettled waits until the cluster is ready, and both controllers say of the present spec that nothing goes on: then they have nothing
+// more to write.
+func (c *Cluster) AwaitSettled(ctx context.Context, limit time.Duration) error {
+	return Await(ctx, fmt.Sprintf("cluster %s/%s to be settled", c.Namespace, c.Name), limit, func(ctx context.Context) string {
+		if missing := c.notReady(ctx); missing != "" {
+			return missing
+		}
+		cluster, err := c.Get(ctx)
+		if err != nil {
+			return err.Error()
+		}
+		condition := meta.FindStatusCondition(cluster.Status.Conditions, "Progressing")
+		if condition == nil || condition.Reason != "Settled" || condition.ObservedGeneration != cluster.Generation {
+			return fmt.Sprintf("Progressing is %+v", condition)
+		}
+		return ""
+	})
+}
+
 func notProven(cluster *v1beta1.PostgresCluster) string {
 	wanted := 0
 	for _, set := range cluster.Spec.Instances {
