@@ -122,7 +122,7 @@ e2e: ## End-to-end stories on the throwaway cluster (root; STORY=<name> for one,
 	hack/run-tests e2e
 
 .PHONY: soak
-soak: ## The whole set: stories at full length, one at a time, then explore, corpus and fuzz (root; about two hours and a half)
+soak: ## The whole set: stories at full length, one at a time, then explore, corpus and fuzz (root; about an hour and a half)
 	PGTLS_SOAK=1 hack/run-tests unit envtest e2e explore corpus fuzz
 
 .PHONY: explore
